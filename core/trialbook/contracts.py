@@ -1,0 +1,193 @@
+"""Contracts between the parts of an experiment, as Protocols; ``nn.Module`` is the only base class.
+
+Shape letters, used in every docstring: B batch, R rows, G groups, N tokens in, M tokens out, D width (``dim_in``,
+``dim_out``), C channels, H height, W width, P patch side, L text length, T time, V vocabulary, K heads.
+
+How a constructor is read: **positional-only** parameters are wired by the task through the builder (dimensions, the
+modality, nested parts); **keyword-only** ones are the keys of the TOML table, typed and documented in the docstring.
+Wired for every component that asks for it by name: ``data_root: Path | None``, ``seed: int``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trialbook.data import Raw
+from trialbook.records import Event, Record
+
+__all__ = [
+    "Builder", "Encoder", "Features", "Loss", "Measures", "Metric", "Prepared", "Projector", "Step", "Task", "Trains",
+]  # fmt: skip
+
+#: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis.
+Prepared = Any
+
+
+class Features(NamedTuple):
+    """Tokens [B, N, D] of a batch and which of them are real: mask [B, N] bool, or None where all are."""
+
+    tokens: Tensor
+    mask: Tensor | None = None
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Raw rows of one modality to tokens. Wired, if asked for: ``modality: trialbook.data.Modality``.
+
+    Attributes:
+        accepts: class attribute: the modality kinds that it reads, e.g. ``("image",)``.
+        dim: width D of its tokens.
+    """
+
+    accepts: ClassVar[tuple[str, ...]]
+    dim: int
+
+    def prepare(self, raw: Raw) -> Prepared:
+        """Tokenise, resize, crop: deterministic, without gradient, on the CPU, each row by itself."""
+
+    def forward(self, prepared: Prepared) -> Features:
+        """Prepared rows to tokens [B, N, D]."""
+
+
+@runtime_checkable
+class Projector(Protocol):
+    """Tokens [B, N, D_in] to tokens [B, M, D_out]. Wired, if asked for: ``dim_in: int, dim_out: int``.
+
+    Attributes:
+        keeps_tokens: output token i comes from input token i (M = N), so that the mask stays valid.
+    """
+
+    keeps_tokens: bool
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, N, D_in], mask [B, N] -> [B, M, D_out]."""
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A scalar to minimise. Wired, if asked for: ``dim: int`` (width of the embeddings), and its nested ``parts``.
+
+    Attributes:
+        needs: class attribute: names of what the task must hand to ``forward``, by keyword.
+        parts: optional class attribute: nested component tables, positional-only parameter name -> kind.
+
+    Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss, and ``after_step()``, called after
+    every optimiser step (to clamp a scale).
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Figures of a whole split, computed at evaluation.
+
+    Attributes:
+        needs: class attribute: names of what the task must hand to ``compute``, by keyword.
+        produces: class attribute: templates of the names that ``compute`` returns, e.g. ``"{pair}@{k}"``; ``{pair}`` stands for
+            both directions of every pair of modalities, ``{modality}`` for each modality, any other for each value of
+            that constructor parameter. In records they stand behind the metric's own name: ``retrieval/i2t@1``.
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+    produces: ClassVar[tuple[str, ...]]
+
+
+class Builder(Protocol):
+    """What a task uses to make its parts. Core's builder implements it; tests may use a simple stand-in."""
+
+    seed: int
+    data_root: Path | None
+    inputs: Mapping[str, Path]
+    """Directories of the runs that this run needs (``needs = ["arm"]`` in its arm), by arm name."""
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Names of the tables of ``kind``: modalities for encoders, given or component names for losses and metrics."""
+
+    def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
+        """Make the component of table ``[kind]`` or ``[kind.name]``; ``wired`` offers values for positional-only parameters."""
+
+    def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
+        """A reserved key of a table: ``frozen``, ``weight``."""
+
+    def features(
+        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Stored outputs of a frozen encoder for all rows: tokens [R, N, D] and mask [R, N], memory-mapped."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """How components are put together and what is optimised or measured. Wired: ``builder: Builder``.
+
+    Attributes:
+        takes: class attribute: component kind -> ``"one"``, ``"optional"``, ``"named"`` or ``"many"``; for kinds that are named after a
+            modality of the dataset ``"modality"``. Other kinds in the file are refused.
+        provides: class attribute: names of what it can hand to losses and metrics.
+        produces: class attribute: templates of the names it records itself (see ``Metric.produces``; ``{loss}`` for each loss).
+
+    A task also implements ``Trains``, ``Measures`` or both. The constructor checks and stores; ``setup`` makes the parts.
+    """
+
+    takes: ClassVar[Mapping[str, str]]
+    provides: ClassVar[tuple[str, ...]]
+    produces: ClassVar[tuple[str, ...]]
+
+    def setup(self) -> None:
+        """Make the parts and read what must be read; called once, before training or measuring."""
+
+
+class Step(NamedTuple):
+    """Where training stands: the optimiser step (from 0, over all stages), the stage's name, the run's seed."""
+
+    index: int
+    stage: str
+    seed: int
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """A task with something to optimise; the engine owns the loop, the order of samples and the optimiser."""
+
+    def module(self) -> nn.Module:
+        """All parts as one module whose first two name levels are those of the file: ``projector.image.…``."""
+
+    def size(self, stage: str) -> int:
+        """Number of training samples (groups) in ``stage``."""
+
+    def batch(self, samples: NDArray[np.int64], epoch: int, step: Step) -> Any:
+        """Tensors (nested tuples, lists, dicts) of the samples [B]; a function of its arguments alone."""
+
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        """Forward pass: scalar tensors; ``"loss"`` is minimised, all are recorded."""
+
+    def evaluate(self, split: str) -> Mapping[str, float]:
+        """Figures of ``split``; an empty mapping where there is no such split."""
+
+    def after_step(self) -> None:
+        """Called after every optimiser step."""
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A task with something to measure, without an optimiser or after it (closed-form probes, similarity)."""
+
+    def measurements(self) -> Iterator[Record | Event]:
+        """Yield figures in a fixed order; a run that was killed skips those that it has, so each must be independent."""
+
+    def measured(self, done: int) -> None:
+        """``done`` items of ``measurements`` are recorded already: start with the next."""
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Device of a module's first parameter or buffer; the CPU where it has none."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return torch.device("cpu")

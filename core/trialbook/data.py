@@ -1,0 +1,162 @@
+"""What a dataset must offer, and the pieces that every dataset needs: content hashes, splits, overlap checks.
+
+A dataset is a set of *groups* (a photo with its captions, a recording with its sentence). Every modality has *rows*
+(entities: one photo, five captions), each of which belongs to one group. Training draws groups and one row of each
+modality in it; evaluation reads all rows and knows from the groups which belong together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trialbook.errors import TrialbookError
+
+#: Rows of one modality as ``Split.read`` returns them.
+#: image: uint8 array [B, 3, H, W], or a list of [3, H, W] where sizes differ; text: list of str;
+#: vector: float32 [B, D]; series: float32 [B, T, C].
+Raw = Any
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What an encoder may know of a modality before it sees a row.
+
+    Args:
+        kind: ``"image"``, ``"text"``, ``"vector"``, ``"series"`` or a kind that a plugin defines.
+        shape: of one row: image ``(3, H, W)`` (``(3, 0, 0)`` where sizes differ), vector ``(D,)``, series ``(T, C)``, text ``()``.
+        corpus: text only: gives all texts of the train split, for tokenizers that are trained on the data.
+    """
+
+    kind: str
+    shape: tuple[int, ...] = ()
+    corpus: Callable[[], Sequence[str]] | None = field(default=None, compare=False)
+
+
+@runtime_checkable
+class Split(Protocol):
+    """One part of a dataset. Reading is deterministic: the same rows are the same bits, in any order or batch."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """Number of groups G."""
+
+    def groups(self, modality: str) -> Rows:
+        """Group of every row of ``modality``: int64 [R], values in [0, G)."""
+
+    def read(self, modality: str, rows: Rows) -> Raw:
+        """The rows of ``modality`` with these indices (int64 [B]), in this order."""
+
+    def content(self, modality: str) -> Sequence[str]:
+        """Content hash of every row [R]: equal content, equal hash, whatever the file is called."""
+
+    def labels(self, name: str) -> Any:
+        """Annotation ``name`` of every group (boxes, classes, masks …); KeyError where there is none."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A dataset component. The constructor checks its options; files are read on first use.
+
+    Class attributes, read by the checker without data: ``modalities`` maps modality name to kind, or is the name of the
+    constructor's parameter whose keys are the modalities.
+    """
+
+    modalities: Any
+
+    def describe(self, modality: str) -> Modality:
+        """Kind and shape of ``modality``."""
+
+    def splits(self) -> Mapping[str, Split]:
+        """Split name to split, ``train`` first; ``val`` and ``test`` where there are such."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content that would be read, as hex: any change of data or of its preparation changes it."""
+
+
+def content_hash(*parts: bytes | str | NDArray[Any]) -> str:
+    """SHA-256 hex of the parts; an array counts with its dtype and shape."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        else:
+            digest.update(part.encode() if isinstance(part, str) else part)
+        digest.update(b"\x00")
+    return digest.hexdigest()
+
+
+def assign_splits(keys: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, Rows]:
+    """Deal groups into splits by a hash of their key, so that a group keeps its place when others come or go.
+
+    Args:
+        keys: one stable key a group (content hash or id); equal keys go to the same split.
+        fractions: split name to share; the shares must add up to 1.
+        seed: another seed deals differently.
+    Returns:
+        split name to ascending group indices.
+    Raises:
+        TrialbookError: the shares do not add up to 1, or a split with a share above 0 stays empty.
+    """
+    if abs(sum(fractions.values()) - 1) > 1e-9 or min(fractions.values()) < 0:
+        raise TrialbookError(f"split shares must be at least 0 and add up to 1, not {dict(fractions)}")
+    order = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}\x00{key}".encode()).digest())
+    place = {}
+    start, edge = 0, 0.0
+    for name, share in fractions.items():
+        edge += share
+        stop = round(edge * len(order))
+        place.update({key: name for key in order[start:stop]})
+        start = stop
+    dealt = {
+        name: np.array([i for i, key in enumerate(keys) if place[key] == name], dtype=np.int64) for name in fractions
+    }
+    for name, share in fractions.items():
+        if share > 0 and not len(dealt[name]):
+            raise TrialbookError(f"split '{name}' would be empty: {len(order)} groups are too few for {dict(fractions)}")
+    return dealt
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Content that stands in two splits."""
+
+    modality: str
+    first: str
+    second: str
+    count: int
+    example: str
+
+
+def find_overlaps(splits: Mapping[str, Split], modalities: Iterable[str]) -> list[Overlap]:
+    """Every pair of splits that share content in one of ``modalities`` (by content hash, not by name)."""
+    found = []
+    names = list(splits)
+    for modality in modalities:
+        seen = {name: set(splits[name].content(modality)) for name in names}
+        for i, first in enumerate(names):
+            for second in names[i + 1 :]:
+                if both := seen[first] & seen[second]:
+                    found.append(Overlap(modality, first, second, len(both), min(both)))
+    return found
+
+
+def pair_names(modalities: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Short names for both directions of each pair: image, text -> ``i2t`` and ``t2i``; full names where initials clash."""
+    initials = [name[0] for name in modalities]
+    short = initials if len(set(initials)) == len(initials) else list(modalities)
+    return {
+        (a, b): f"{short[i]}2{short[j]}"
+        for i, a in enumerate(modalities)
+        for j, b in enumerate(modalities)
+        if i != j
+    }

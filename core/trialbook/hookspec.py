@@ -1,0 +1,123 @@
+"""The hooks that a plugin may implement. One hook a kind yields typed records; listing them imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from trialbook.plan import Plan
+    from trialbook.records import Record
+
+PROJECT = "trialbook"
+ENTRY_POINT_GROUP = "trialbook.plugins"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Component:
+    """Something that an experiment file can name after ``use =``.
+
+    Args:
+        name: what stands after ``use =``, in kebab-case.
+        target: ``"package.module:Class"``; imported only when the component is built or its schema is not cached.
+        summary: one line for listings.
+    """
+
+    name: str
+    target: str
+    summary: str
+
+
+#: Component kind (the table's name in an experiment file) -> the hook that yields its components.
+KINDS: dict[str, str] = {
+    "task": "mlrun_tasks",
+    "dataset": "mlrun_datasets",
+    "encoder": "mlrun_encoders",
+    "projector": "mlrun_projectors",
+    "llm": "mlrun_llms",
+    "decoder": "mlrun_decoders",
+    "probe": "mlrun_probes",
+    "loss": "mlrun_losses",
+    "metric": "mlrun_metrics",
+}
+
+
+class Hooks:
+    """Hook specifications of the project, prefixed ``mlrun_``."""
+
+    @hookspec
+    def mlrun_tasks(self) -> Iterable[Component]:
+        """Tasks: how components are put together and what is optimised or measured."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_datasets(self) -> Iterable[Component]:
+        """Datasets, with splits and a fingerprint of their content."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_encoders(self) -> Iterable[Component]:
+        """Encoders: raw entities of one modality to tokens."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_projectors(self) -> Iterable[Component]:
+        """Projectors (connectors, heads): tokens of one width to tokens of another."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_llms(self) -> Iterable[Component]:
+        """Language models."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_decoders(self) -> Iterable[Component]:
+        """Decoders: tokens back to pictures, clips or latents."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_probes(self) -> Iterable[Component]:
+        """Probes on stored features."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_losses(self) -> Iterable[Component]:
+        """Losses."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_metrics(self) -> Iterable[Component]:
+        """Metrics."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_commands(self, cli: click.Group) -> None:
+        """Add click commands to ``cli``."""
+
+    @hookspec(firstresult=True)
+    def mlrun_launch(self, plan: Plan) -> bool | None:
+        """Run all runs of ``plan``; the first plugin that returns a value other than None has launched it."""
+
+    @hookspec
+    def mlrun_run_started(self, run: str, path: str, config: dict[str, Any]) -> None:
+        """A run begins or goes on: its name, its directory, its resolved configuration."""
+
+    @hookspec
+    def mlrun_run_recorded(self, run: str, record: Record) -> None:
+        """A record was made."""
+
+    @hookspec
+    def mlrun_run_finished(self, run: str, results: dict[str, Any]) -> None:
+        """A run ended well."""
+
+    @hookspec
+    def mlrun_run_failed(self, run: str, error: str) -> None:
+        """A run ended with an error."""

@@ -1,0 +1,38 @@
+"""What an engine yields: pure data, known to engine, recorder, progress and observers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """Values at a step that a repeated run must reproduce: one line of ``metrics.jsonl``.
+
+    Args:
+        step: optimiser steps done so far, over all stages (0 before the first).
+        values: metric name to value, e.g. ``{"loss": 4.1, "lr": 1e-3}`` or ``{"val/retrieval/i2t@1": 0.4}``.
+    """
+
+    step: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Values at a step that no repetition reproduces (seconds, rates, memory): one line of ``timing.jsonl``."""
+
+    step: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to know about a run: a resume, a fallback, dropped samples. One line of ``events.jsonl``."""
+
+    step: int
+    kind: str
+    message: str
+    data: Mapping[str, Any] = field(default_factory=dict)

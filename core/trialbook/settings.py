@@ -1,0 +1,101 @@
+"""Settings of a workplace: ``runner.toml``, found by going up from the working directory, and a few variables."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from trialbook.errors import TrialbookError
+
+FILE_NAME = "runner.toml"
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "runs": str, "data_root": str, "cache": str, "device": str, "precision": str, "leave_out": list, "threads": int,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are and how this machine computes.
+
+    Args:
+        root: directory of ``runner.toml``, or the working directory where there is none.
+        runs: directory of run directories and ``registry.db``; ``TRIALBOOK_RUNS`` overrides it.
+        data_root: directory that relative data and checkpoint paths start from; ``TRIALBOOK_DATA`` overrides it.
+        cache: directory of the schema cache; ``TRIALBOOK_CACHE`` overrides it. Stored features lie in ``runs/.features``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``; a file's ``[train] precision`` goes before it.
+        leave_out: names of plugins that are not loaded.
+        threads: threads of a CPU run; 0 leaves it to torch.
+    """
+
+    root: Path
+    runs: Path
+    data_root: Path | None
+    cache: Path
+    device: str = "auto"
+    precision: str = "no"
+    leave_out: tuple[str, ...] = ()
+    threads: int = 0
+    file: Path | None = field(default=None, compare=False)
+
+    @property
+    def registry(self) -> Path:
+        """The SQLite file, an index over the run directories."""
+        return self.runs / "registry.db"
+
+    def with_runs(self, runs: Path | None) -> Settings:
+        """The same settings with another runs directory, if one is given."""
+        return self if runs is None else replace(self, runs=runs.absolute())
+
+
+def find_settings_file(start: Path) -> Path | None:
+    """The nearest ``runner.toml`` in ``start`` or above it."""
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    return None
+
+
+def load_settings(start: Path | None = None) -> Settings:
+    """Read the settings that hold in ``start`` (the working directory if None).
+
+    Raises:
+        TrialbookError: the file is not TOML, or has an unknown key or a wrong type.
+    """
+    start = (start or Path.cwd()).absolute()
+    file = find_settings_file(start)
+    root = file.parent if file else start
+    data = _read(file) if file else {}
+
+    def path(variable: str, key: str, default: str | None) -> Path | None:
+        if text := os.environ.get(variable):
+            return Path(text).expanduser().absolute()
+        text = data.get(key, default)
+        return None if text is None else Path(os.path.abspath(root / Path(text).expanduser()))
+
+    cache_home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    runs, cache = path("TRIALBOOK_RUNS", "runs", "runs"), path("TRIALBOOK_CACHE", "cache", f"{cache_home}/trialbook")
+    if runs is None or cache is None:  # both have defaults
+        raise AssertionError
+    return Settings(
+        root=root, runs=runs, data_root=path("TRIALBOOK_DATA", "data_root", None), cache=cache,
+        device=data.get("device", "auto"), precision=data.get("precision", "no"),
+        leave_out=tuple(data.get("leave_out", ())), threads=data.get("threads", 0), file=file,
+    )  # fmt: skip
+
+
+def _read(file: Path) -> dict[str, Any]:
+    from trialbook.toml import parse_toml  # late: most commands need no TOML
+    from trialbook.words import closest
+
+    document = parse_toml(file.read_text(encoding="utf-8"), file)
+    for key, value in document.data.items():
+        line = document.positions[(key,)].line
+        if key not in _TYPES:
+            hint = closest(key, _TYPES)
+            raise TrialbookError(f"{file}:{line}: unknown key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
+        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
+            raise TrialbookError(f"{file}:{line}: '{key}' has the wrong type: {value!r}")
+    return document.data
