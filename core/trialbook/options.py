@@ -1,0 +1,168 @@
+"""The core's own tables of an experiment file. Each constructor is the table's schema, as with components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from trialbook.errors import TrialbookError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How parameters are optimised: AdamW with warm-up, a schedule and clipping.
+
+    Args:
+        steps: optimiser steps; give either this or ``epochs``.
+        epochs: passes over the training split; whole batches only.
+        batch_size: samples of one optimiser step on one process, over all its micro-batches.
+        accumulate: micro-batches that one optimiser step is split into; must divide ``batch_size``.
+        lr: peak learning rate.
+        lr_scale: pattern of parts (``"encoder.*"``) to a factor on the learning rate.
+        weight_decay: decoupled weight decay of matrices; biases, norms and scales have none.
+        betas: decay rates of AdamW's moments.
+        eps: AdamW's denominator constant.
+        warmup: linear warm-up: a count of steps if at least 1, a share of all steps if below 1.
+        schedule: course of the learning rate after warm-up.
+        min_lr: where cosine and linear end, as a share of ``lr``.
+        clip: largest norm of the whole gradient; 0 leaves it as it is.
+        precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"`` autocast; ``"auto"`` takes the workplace's setting.
+        log_every: steps between records of loss and learning rate.
+    Raises:
+        TrialbookError: neither or both of ``steps`` and ``epochs``, or a value out of its range.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    batch_size: int = 64
+    accumulate: int = 1
+    lr: float = 1e-3
+    lr_scale: dict[str, float] | None = None
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    warmup: float = 0.05
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    min_lr: float = 0.0
+    clip: float = 1.0
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise TrialbookError("give either 'steps' or 'epochs'")
+        for name in ("steps", "epochs", "batch_size", "accumulate", "lr", "log_every"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise TrialbookError(f"'{name}' ({value}) must be above 0")
+        for name in ("weight_decay", "warmup", "clip", "eps"):
+            if getattr(self, name) < 0:
+                raise TrialbookError(f"'{name}' ({getattr(self, name)}) must not be below 0")
+        if not 0 <= self.min_lr <= 1:
+            raise TrialbookError(f"'min_lr' ({self.min_lr}) is a share of 'lr', from 0 to 1")
+        if self.batch_size % self.accumulate:
+            raise TrialbookError(f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions(TrainOptions):
+    """A part of a training run with its own trainable set and schedule; keys left out are those of ``[train]``.
+
+    Args:
+        name: name of the stage, shown in progress and records.
+        train: patterns of the parts that learn (``["projector.*"]``); all that are not frozen if left out.
+    """
+
+    name: str = ""
+    train: list[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """When and on what a run is evaluated.
+
+    Args:
+        every: optimiser steps between evaluations on ``split``; 0 evaluates at the end only.
+        split: split of the curves; its figures are recorded as ``<split>/<metric>``.
+        final: split of the answer, evaluated before the first step and after the last; recorded under the metric's bare name.
+        at_start: also evaluate before the first step.
+        batch_size: rows encoded at once.
+    """
+
+    every: int = 0
+    split: str = "val"
+    final: str = "test"
+    at_start: bool = True
+    batch_size: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """When training state is saved.
+
+    Args:
+        every: optimiser steps between checkpoints; 0 saves at the ends of stages only.
+        keep: how many of the newest are kept; the last step's is always kept.
+    """
+
+    every: int = 100
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.keep < 1:
+            raise TrialbookError(f"'every' ({self.every}) must not be below 0 and 'keep' ({self.keep}) not below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """A threshold that a conclusion must pass.
+
+    Args:
+        metric: name of a recorded figure, e.g. ``"retrieval/i2t@1"``.
+        at_least: smallest mean over seeds that passes.
+        at_most: largest mean over seeds that passes.
+        arm: the arm that must pass; every arm if left out.
+    """
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    arm: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.at_least is None and self.at_most is None:
+            raise TrialbookError("a gate needs 'at_least' or 'at_most'")
+
+
+#: Table name -> class whose constructor is its schema.
+CORE_TABLES: dict[str, type] = {
+    "train": TrainOptions,
+    "stage": StageOptions,
+    "evaluate": EvaluateOptions,
+    "checkpoint": CheckpointOptions,
+    "gate": GateOptions,
+}
+
+
+def stages_of(config: dict[str, Any]) -> list[StageOptions]:
+    """The stages of a resolved configuration: its ``[[stage]]`` tables over ``[train]``, or ``[train]`` as the only one.
+
+    Raises:
+        TrialbookError: a value is out of its range, or two stages have one name.
+    """
+    base = dict(config.get("train", {}))
+    tables = config.get("stage") or [{"name": "train"}]
+    stages = []
+    for index, table in enumerate(tables):
+        merged = {**base, "name": f"stage{index}", **table}
+        for one, other in (("steps", "epochs"), ("epochs", "steps")):
+            if one in table and other not in table:
+                merged.pop(other, None)
+        if isinstance(merged.get("betas"), list):
+            merged["betas"] = tuple(merged["betas"])
+        known = {f.name for f in fields(StageOptions)}
+        stages.append(StageOptions(**{key: value for key, value in merged.items() if key in known}))
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise TrialbookError(f"two stages have one name: {', '.join(names)}")
+    return stages

@@ -1,0 +1,1 @@
+"""First-party encoders; one file each. Importing this package imports nothing."""

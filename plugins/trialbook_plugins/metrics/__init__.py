@@ -1,0 +1,1 @@
+"""First-party metrics; one file each. Importing this package imports nothing."""

@@ -1,0 +1,1 @@
+"""First-party projectors; one file each. Importing this package imports nothing."""

@@ -1,0 +1,1 @@
+"""First-party tasks; one file each. Importing this package imports nothing."""
