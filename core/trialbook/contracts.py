@@ -78,6 +78,8 @@ class Loss(Protocol):
         needs: class attribute: names of what the task must hand to ``forward``, by keyword.
         parts: optional class attribute: nested component tables, positional-only parameter name -> kind.
 
+    ``forward`` takes what it needs by keyword and returns a scalar tensor.
+
     Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss, and ``after_step()``, called after
     every optimiser step (to clamp a scale).
     """
@@ -105,6 +107,10 @@ class Builder(Protocol):
 
     seed: int
     data_root: Path | None
+    batch_size: int
+    """Samples of one micro-batch in training; a loss that depends on the batch is evaluated at this size too."""
+    eval_batch_size: int
+    """Rows encoded at once in evaluation."""
     inputs: Mapping[str, Path]
     """Directories of the runs that this run needs (``needs = ["arm"]`` in its arm), by arm name."""
 
@@ -183,7 +189,7 @@ class Measures(Protocol):
         """Yield figures in a fixed order; a run that was killed skips those that it has, so each must be independent."""
 
     def measured(self, done: int) -> None:
-        """``done`` items of ``measurements`` are recorded already: start with the next."""
+        """``done`` records of ``measurements`` are there already: start with the next."""
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -191,3 +197,16 @@ def device_of(module: nn.Module) -> torch.device:
     for tensor in (*module.parameters(), *module.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A nested batch with its tensors on ``device``."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch

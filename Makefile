@@ -1,0 +1,42 @@
+# make run: set up .venv, run the first experiment, print the comparison.   make test: the same .venv with test extras, pytest.
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: run test slow lint docs bench clean
+
+run: $(VENV)/.run
+	$(VENV)/bin/mlrun run experiments/perceiver_vs_mlp.toml
+
+test: $(VENV)/.test
+	$(VENV)/bin/python -m pytest
+
+slow: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+docs: $(VENV)/.run
+	$(VENV)/bin/python docs/generate.py
+
+bench: $(VENV)/.test
+	$(VENV)/bin/python -m benchmarks.all
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) --editable '.[test,dev]'
+	touch $@

@@ -1,0 +1,119 @@
+"""Checkpoints that are complete or not there: safetensors and JSON, written aside, synced, renamed, with checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by group (``model``, ``optimizer``), and a JSON state."""
+
+    step: int
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, Any]
+    broken: tuple[str, ...] = field(default=())
+    """Newer checkpoints that were passed over, with the reason."""
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        directory: made when the first one is saved.
+        keep: how many of the newest are kept.
+    """
+
+    def __init__(self, directory: Path, keep: int = 2) -> None:
+        self.directory = directory
+        self.keep = keep
+
+    def save(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint; it appears under its name only when every byte of it is on disk."""
+        final = self.directory / f"step-{step:08d}"
+        partial = self.directory / f".writing-{step:08d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        files = {}
+        for group, named in tensors.items():
+            path = partial / f"{group}.safetensors"
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}, path)
+            files[path.name] = _sync_and_hash(path)
+        manifest = {"step": step, "state": dict(state), "sha256": files}
+        body = json.dumps(manifest, indent=1, sort_keys=True)
+        sealed = {"manifest": manifest, "sha256": hashlib.sha256(body.encode()).hexdigest()}
+        (partial / _MANIFEST).write_text(json.dumps(sealed, indent=1, sort_keys=True))
+        _sync_and_hash(partial / _MANIFEST)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        _sync_directory(self.directory)
+        self._prune()
+        return final
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint whose checksums hold; None where there is none."""
+        broken = []
+        for path in self.paths():
+            try:
+                checkpoint = _read(path)
+            except (OSError, ValueError, KeyError) as error:
+                broken.append(f"{path.name}: {error}")
+                continue
+            return Checkpoint(checkpoint.step, checkpoint.tensors, checkpoint.state, tuple(broken))
+        return None
+
+    def paths(self) -> Iterator[Path]:
+        """Directories of the completed checkpoints, newest first."""
+        yield from sorted(self.directory.glob("step-*"), reverse=True)
+
+    def _prune(self) -> None:
+        for old in list(self.paths())[self.keep :]:
+            shutil.rmtree(old)
+
+
+def _read(path: Path) -> Checkpoint:
+    sealed = json.loads((path / _MANIFEST).read_text())
+    manifest = sealed["manifest"]
+    body = json.dumps(manifest, indent=1, sort_keys=True)
+    if hashlib.sha256(body.encode()).hexdigest() != sealed["sha256"]:
+        raise ValueError(f"{_MANIFEST} does not match its checksum")
+    for name, expected in manifest["sha256"].items():
+        if _hash(path / name) != expected:
+            raise ValueError(f"{name} does not match its checksum")
+    tensors = {Path(name).stem: load_file(path / name) for name in manifest["sha256"]}
+    return Checkpoint(manifest["step"], tensors, manifest["state"])
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync_and_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _hash(path)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,26 @@
+"""What a command that runs something needs: settings, plugins and schemas, opened once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trialbook.host import PluginHost
+from trialbook.schema import SchemaBook
+from trialbook.settings import Settings, load_settings
+
+
+@dataclass(frozen=True)
+class App:
+    """Settings of the workplace, its plugins, and the schemas of their components."""
+
+    settings: Settings
+    host: PluginHost
+    book: SchemaBook
+
+
+def open_app(runs: Path | None = None) -> App:
+    """Read ``runner.toml`` and discover plugins; ``runs`` overrides the directory of runs."""
+    settings = load_settings().with_runs(runs)
+    host = PluginHost.discover(settings.leave_out)
+    return App(settings, host, SchemaBook(host, settings.cache))

@@ -1,0 +1,102 @@
+"""The ``mlrun`` command. Commands are imported when they are called, so that ``mlrun --help`` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trialbook import __version__
+from trialbook.errors import TrialbookError
+
+if TYPE_CHECKING:
+    from trialbook.host import PluginHost
+
+#: Command -> (where it is defined, its line in the help).
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("trialbook.cli.run:run", "Check an experiment file and run all of it that is not done yet."),
+    "check": ("trialbook.cli.check:check", "Report every mistake in an experiment file; touch no model or data."),
+    "schema": ("trialbook.cli.check:schema", "Print the JSON Schema of experiment files, for editors."),
+    "compare": ("trialbook.cli.registry:compare", "Answer an experiment's question from its recorded runs."),
+    "ls": ("trialbook.cli.registry:ls", "List runs."),
+    "show": ("trialbook.cli.registry:show", "Show a run: configuration, figures, provenance."),
+    "diff": ("trialbook.cli.registry:diff", "Show in what two runs differ."),
+    "sql": ("trialbook.cli.registry:sql", "Ask the registry a read-only question in SQL."),
+    "rm": ("trialbook.cli.registry:rm", "Delete runs."),
+    "registry": ("trialbook.cli.registry:registry", "Rebuild or check the index over the run directories."),
+    "plugins": ("trialbook.cli.plugins:plugins", "List, show, make and check plugins."),
+    "completion": ("trialbook.cli.completion:completion", "Print the shell's completion script."),
+}
+
+
+class Commands(click.Group):
+    """Core's commands by name, imported on use, and those that plugins add."""
+
+    def __init__(self, host: PluginHost | None = None, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._host = host
+        self._added = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Core's commands, then those of plugins."""
+        self._add_plugins()
+        return [*_COMMANDS, *sorted(set(self.commands) - set(_COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself; plugins are asked only for names that core does not have."""
+        if cmd_name in _COMMANDS:
+            module, _, name = _COMMANDS[cmd_name][0].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), name)
+            return command
+        self._add_plugins()
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help; core's commands are not imported for it."""
+        rows = [
+            (name, _COMMANDS[name][1] if name in _COMMANDS else self.commands[name].get_short_help_str(limit=90))
+            for name in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a suggestion for a misspelt name."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from trialbook.words import closest
+
+            hint = closest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"no command '{args[0]}'" + (f"; did you mean '{hint}'?" if hint else ""), ctx)
+        return super().resolve_command(ctx, args)
+
+    def _add_plugins(self) -> None:
+        if self._added:
+            return
+        self._added = True
+        from trialbook.host import PluginHost
+        from trialbook.settings import load_settings
+
+        host = self._host or PluginHost.discover(load_settings().leave_out)
+        host.add_commands(self)
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mlrun (trialbook)")
+def cli() -> None:
+    """Run experiments that can be believed, and compare them.
+
+    mlrun run FILE checks, trains or probes, survives and records; mlrun compare answers.
+    """
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are printed without a traceback, exit status 2."""
+    try:
+        cli(prog_name="mlrun")
+    except TrialbookError as error:
+        click.echo(f"mlrun: {error}" if "\n" not in str(error) else str(error), err=True)
+        sys.exit(2)

@@ -1,0 +1,83 @@
+"""``mlrun run FILE``: check everything, then run what is not done yet, then compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from trialbook.launch import LocalLauncher, Outcome
+    from trialbook.plan import Plan
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--profile", help="Lay the tables of [profile.NAME] over the file.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. --set train.lr=1e-3.")
+@click.option("--arm", "arms", multiple=True, help="Run only this arm (and what it needs); may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Print the plan: runs, parameters by part, steps. Nothing is run.")
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
+def run(
+    file: Path, profile: str | None, sets: tuple[str, ...], arms: tuple[str, ...], dry_run: bool, runs: Path | None
+) -> None:
+    """Check FILE and run all of it that is not done yet.
+
+    Finished runs are kept, interrupted ones go on exactly where they stopped, the rest starts. Then the arms are compared.
+    """
+    from trialbook.cli.app import open_app
+    from trialbook.experiment import load_experiment
+    from trialbook.launch import LocalLauncher
+    from trialbook.plan import make_plan
+
+    app = open_app(runs)
+    plan = make_plan(load_experiment(file, profile=profile, sets=sets), app.book)
+    plan = plan.only(arms) if arms else plan
+    launcher = LocalLauncher(app.settings, app.host, app.book, _watcher())
+    if dry_run:
+        click.echo(_plan_text(plan, launcher))
+        return
+    if sum(not launcher.is_finished(spec) for spec in plan.variants()) > 1:
+        launcher.survey(plan)
+    app.host.register("local-launcher", launcher)
+    outcomes = app.host.launch(plan)
+    _finish(plan, app.settings.registry, outcomes)
+
+
+def _watcher():  # type: ignore[no-untyped-def]  # a Watcher; the class is imported late
+    from trialbook.progress import BarWatcher, PlainWatcher
+
+    return BarWatcher() if sys.stderr.isatty() else PlainWatcher(lambda line: click.echo(line, err=True))
+
+
+def _plan_text(plan: Plan, launcher: LocalLauncher) -> str:
+    """Runs, steps, and parameters by part of each variant."""
+    from trialbook.launch import _steps
+
+    lines = [f"{plan.experiment.name}: {len(plan.runs)} runs"]
+    for spec in plan.runs:
+        state = "finished" if launcher.is_finished(spec) else "to do"
+        lines.append(f"  {spec.name}  {_steps(spec)} steps  {state}")
+    for label, parts in launcher.survey(plan).items():
+        lines.append(f"\n{label}")
+        width = max((len(f"{p.name} ({p.use})") for p in parts), default=0)
+        for part in parts:
+            note = "  frozen" if part.frozen else ""
+            lines.append(f"  {f'{part.name} ({part.use})':<{width}}  {part.parameters:>12,} parameters{note}")
+        trained = sum(p.parameters for p in parts if not p.frozen)
+        lines.append(f"  {'trained':<{width}}  {trained:>12,} parameters")
+    return "\n".join(lines)
+
+
+def _finish(plan: Plan, registry: Path, outcomes: list[Outcome]) -> None:
+    from trialbook.compare import print_comparison
+
+    failed = [outcome for outcome in outcomes if outcome.state in ("failed", "busy")]
+    for outcome in failed:
+        click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
+    if any(outcome.state in ("finished", "kept") for outcome in outcomes):
+        print_comparison(plan.experiment.name, registry)
+    if failed:
+        sys.exit(1)

@@ -1,0 +1,92 @@
+"""One run's work, whatever its task does: train, measure, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from trialbook.checkpoint import CheckpointStore
+from trialbook.contracts import Measures, Task, Trains
+from trialbook.engine.loop import Training, seed_step
+from trialbook.errors import TrialbookError
+from trialbook.options import CheckpointOptions, EvaluateOptions, stages_of
+from trialbook.records import Event, Record, Timing
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run goes on: the number of records that stand, and what there is to say about it."""
+
+    records: int
+    events: tuple[Event, ...] = ()
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """An Accelerator for one run; runs that follow one another in a process may differ in precision.
+
+    Raises:
+        TrialbookError: the device is not there, or cannot compute in this precision.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrialbookError("device 'cuda' is set, but torch sees no CUDA device here")
+    if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise TrialbookError("precision 'fp16' needs a CUDA device; 'bf16' and 'no' work on a CPU")
+    AcceleratorState._reset_state()  # accelerate keeps one precision a process otherwise
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+
+def execute(
+    task: Task, config: dict[str, Any], *, seed: int, accelerator: Accelerator, checkpoints: Path,
+    recorded: int, begin: Callable[[Start], None],
+) -> Iterator[Record | Timing | Event]:  # fmt: skip
+    """Do the work of a run whose task is set up.
+
+    Args:
+        task: implements ``Trains``, ``Measures`` or both.
+        config: the resolved configuration, for the core's own tables.
+        seed: the run's seed.
+        accelerator: device and precision.
+        checkpoints: directory of the run's checkpoints.
+        recorded: whole records that an earlier process has written.
+        begin: told where the run goes on, before the first record.
+    Raises:
+        TrialbookError: the task does neither, or its options do not fit it.
+    """
+    trained = 0
+    if isinstance(task, Trains):
+        cadence = CheckpointOptions(**config.get("checkpoint", {}))
+        training = Training(
+            task, stages_of(config), seed=seed, accelerator=accelerator,
+            checkpoints=CheckpointStore(checkpoints, cadence.keep),
+            evaluate=EvaluateOptions(**config.get("evaluate", {})), checkpoint=cadence,
+        )  # fmt: skip
+        events = training.restore()
+        begin(Start(training.records, tuple(events)))
+        yield from training.run()
+        trained = training.records
+    elif not isinstance(task, Measures):
+        raise TrialbookError(f"task {type(task).__name__} neither trains nor measures; see docs/plugins.md")
+    if isinstance(task, Measures):
+        done = max(0, recorded - trained)
+        if trained == 0:
+            begin(Start(done))
+        yield from _measure(task, seed, done)
+
+
+def _measure(task: Measures, seed: int, done: int) -> Iterator[Record | Event]:
+    task.measured(done)
+    items = iter(task.measurements())
+    while True:
+        seed_step(seed, "measure", done)
+        with torch.no_grad():
+            item = next(items, None)
+        if item is None:
+            return
+        done += isinstance(item, Record)
+        yield item

@@ -1,0 +1,285 @@
+"""The training loop: plain, on accelerate, and exactly resumable.
+
+A step is a function of the parameters, the optimiser's moments and (seed, step): the order of samples, the choice among
+captions and dropout are drawn from seeds derived from these, so a checkpoint needs nothing else.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from trialbook.checkpoint import Checkpoint, CheckpointStore
+from trialbook.contracts import Step, Trains, to_device
+from trialbook.engine import optim, state
+from trialbook.errors import TrialbookError
+from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
+from trialbook.records import Event, Record, Timing
+from trialbook.seeding import derive_seed, epoch_order, seed_numpy
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage with its place among all steps: it holds the steps ``start`` … ``stop - 1``."""
+
+    options: StageOptions
+    start: int
+    stop: int
+    per_epoch: int
+    trained: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """Number of optimiser steps."""
+        return self.stop - self.start
+
+
+class _Forward(nn.Module):
+    """The task's forward pass as a module, so that accelerate can wrap it (autocast, DDP)."""
+
+    def __init__(self, task: Trains) -> None:
+        super().__init__()
+        self.parts = task.module()
+        self._losses = task.losses
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """Scalar losses of a batch."""
+        return self._losses(batch)
+
+
+class Training:
+    """One training run, from a fresh start or from its newest checkpoint.
+
+    Args:
+        task: what is trained.
+        stages: its stages, in order.
+        seed: the run's seed.
+        accelerator: device, precision and processes.
+        checkpoints: where state is saved.
+        evaluate: cadence of evaluations.
+        checkpoint: cadence of checkpoints.
+    Raises:
+        TrialbookError: a stage trains nothing, or its batch is larger than its data.
+    """
+
+    def __init__(
+        self, task: Trains, stages: list[StageOptions], *, seed: int, accelerator: Accelerator,
+        checkpoints: CheckpointStore, evaluate: EvaluateOptions, checkpoint: CheckpointOptions,
+    ) -> None:  # fmt: skip
+        self.task, self.seed, self.accelerator = task, seed, accelerator
+        self.checkpoints, self.evaluate, self.checkpoint = checkpoints, evaluate, checkpoint
+        self.forward = _Forward(task)
+        self.module = self.forward.parts
+        self.stages = _plan_stages(task, self.module, stages, accelerator.num_processes)
+        self.total = self.stages[-1].stop
+        self.trained = tuple(dict.fromkeys(name for stage in self.stages for name in stage.trained))
+        self.step = 0
+        self.records = 0
+        self._moments: Mapping[str, Tensor] = {}
+        self._order: tuple[tuple[str, int], NDArray[np.int64]] | None = None
+
+    def restore(self) -> list[Event]:
+        """Go back to the newest sound checkpoint, if there is one; ``records`` then says how many records it has seen."""
+        found = self.checkpoints.latest()
+        if found is None:
+            return []
+        state.load_model(self.module, found.tensors["model"], self.trained)
+        self._moments = found.tensors.get("optimizer", {})
+        self.step, self.records = found.step, int(found.state["records"])
+        return _resume_events(found)
+
+    def run(self) -> Iterator[Record | Timing | Event]:
+        """Train to the end, evaluating on the way. Each record is taken before anything after it is computed."""
+        self.forward = self.accelerator.prepare(self.forward)
+        for stage in self.stages:
+            if self.step < stage.stop:
+                yield from self._run_stage(stage)
+        yield from self._count(self._evaluations(self.stages[-1]))
+
+    def _run_stage(self, stage: StagePlan) -> Iterator[Record | Timing | Event]:
+        optim.set_trainable(self.module, stage.trained)
+        optimizer = optim.make_optimizer(self.module, stage.trained, stage.options)
+        if self.step > stage.start:
+            state.load_optimizer(optimizer, self.module, self._moments)
+        optimizer = self.accelerator.prepare(optimizer)
+        clock = _Clock(stage.options.batch_size * self.accelerator.num_processes, self.accelerator.device)
+        while self.step < stage.stop:
+            with clock.paused():
+                yield from self._count(self._evaluations(stage))
+            values = self._optimize(stage, optimizer)
+            self.step += 1
+            clock.steps += 1
+            if values is not None:
+                floats = {name: float(value) for name, value in values.items()}
+                with clock.paused():
+                    yield from self._count([Record(self.step, floats)])
+                    yield Timing(self.step, clock.values())
+                if bad := state.first_non_finite(floats):
+                    raise TrialbookError(f"'{bad}' is {floats[bad]} at step {self.step}; try a lower lr, clipping, or precision 'no'")
+            if self._checkpoint_due(stage):
+                with clock.paused():
+                    self._save(optimizer)
+
+    def _optimize(self, stage: StagePlan, optimizer: AdamW) -> dict[str, float | Tensor] | None:
+        """One optimiser step; its values where they are due to be recorded."""
+        options, local = stage.options, self.step - stage.start
+        seed_step(self.seed, self.step, self.accelerator.process_index)
+        rate = optim.learning_rate(options, local, stage.steps)
+        optim.set_learning_rate(optimizer, rate)
+        epoch, samples = self._samples(stage, local)
+        sums: dict[str, Tensor] = {}
+        parts = np.split(samples, options.accumulate)
+        for index, micro in enumerate(parts):
+            batch = self.task.batch(micro, epoch, Step(self.step, options.name, self.seed))
+            batch = to_device(batch, self.accelerator.device)
+            if index + 1 < len(parts):
+                with self.accelerator.no_sync(self.forward):
+                    self._backward(batch, len(parts), sums)
+            else:
+                self._backward(batch, len(parts), sums)
+        values: dict[str, float | Tensor] = {**sums, "lr": rate}
+        if options.clip and self.accelerator.sync_gradients:
+            values["grad_norm"] = self.accelerator.clip_grad_norm_(
+                [p for p in self.module.parameters() if p.requires_grad], options.clip
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.task.after_step()
+        done = local + 1
+        return values if done == 1 or done == stage.steps or done % options.log_every == 0 else None
+
+    def _backward(self, batch: Any, micro_batches: int, sums: dict[str, Tensor]) -> None:
+        losses = self.forward(batch)
+        loss = losses["loss"] if micro_batches == 1 else losses["loss"] / micro_batches
+        self.accelerator.backward(loss)
+        for name, value in losses.items():
+            share = value.detach() / micro_batches
+            sums[name] = sums[name] + share if name in sums else share
+
+    def _samples(self, stage: StagePlan, local: int) -> tuple[int, NDArray[np.int64]]:
+        """Epoch and samples of a step on this process: a slice of the epoch's order."""
+        size, ranks = stage.options.batch_size, self.accelerator.num_processes
+        epoch, position = divmod(local, stage.per_epoch)
+        key = (stage.options.name, epoch)
+        if self._order is None or self._order[0] != key:
+            order = epoch_order(derive_seed(self.seed, stage.options.name), epoch, self.task.size(stage.options.name))
+            self._order = (key, order)
+        start = position * size * ranks + self.accelerator.process_index * size
+        return epoch, self._order[1][start : start + size]
+
+    def _evaluations(self, stage: StagePlan) -> Iterator[Record]:
+        """The evaluations that are due at this step: curves at their cadence, the answer at both ends."""
+        options = self.evaluate
+        same = options.final == options.split
+        ends = self.step == self.total or (self.step == 0 and options.at_start)
+        if ends or (options.every and self.step and self.step % options.every == 0):
+            yield self._evaluate(options.split, [f"{options.split}/", *([""] if ends and same else [])])
+        if ends and not same:
+            yield self._evaluate(options.final, [""])
+
+    def _evaluate(self, split: str, prefixes: Sequence[str]) -> Record:
+        modes = {module: module.training for module in self.module.modules()}
+        self.module.eval()
+        seed_step(self.seed, self.step, split)
+        with torch.no_grad(), self.accelerator.autocast():
+            figures = self.task.evaluate(split)
+        for module, mode in modes.items():
+            module.training = mode
+        if not figures:
+            raise TrialbookError(f"the data has no split '{split}' to evaluate; name another in [evaluate]")
+        return Record(self.step, {f"{p}{name}": float(value) for p in prefixes for name, value in figures.items()})
+
+    def _checkpoint_due(self, stage: StagePlan) -> bool:
+        every = self.checkpoint.every
+        return self.step == stage.stop or bool(every and self.step % every == 0)
+
+    def _save(self, optimizer: AdamW) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {
+            "model": state.model_tensors(self.module, self.trained),
+            "optimizer": state.optimizer_tensors(getattr(optimizer, "optimizer", optimizer), self.module),
+        }
+        facts = {"records": self.records, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        self.checkpoints.save(self.step, tensors, facts)
+
+    def _count(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            self.records += 1
+            yield record
+
+
+def seed_step(seed: int, *place: str | int) -> None:
+    """Seed Python, numpy and torch for one step or evaluation."""
+    derived = derive_seed(seed, "step", *place)
+    seed_numpy(derived)
+    torch.manual_seed(derived)
+
+
+def _plan_stages(task: Trains, module: nn.Module, stages: list[StageOptions], ranks: int) -> list[StagePlan]:
+    plans, start = [], 0
+    for options in stages:
+        size, samples = options.batch_size * ranks, task.size(options.name)
+        per_epoch = samples // size
+        if not per_epoch:
+            raise TrialbookError(f"batch_size ({size} over all processes) is larger than the {samples} training samples")
+        steps = options.steps if options.steps is not None else max(1, round((options.epochs or 0) * per_epoch))
+        trained = tuple(optim.trainable_names(module, options.train))
+        plans.append(StagePlan(options, start, start + steps, per_epoch, trained))
+        start += steps
+    return plans
+
+
+def _resume_events(found: Checkpoint) -> list[Event]:
+    events = [Event(found.step, "checkpoint-broken", text) for text in found.broken]
+    events.append(Event(found.step, "resumed", f"went on from the checkpoint at step {found.step}"))
+    for fact, now in (("threads", torch.get_num_threads()), ("torch", torch.__version__)):
+        if (then := found.state.get(fact)) != now:
+            message = f"{fact} was {then} and is {now}: from here on results may differ in the last bits"
+            events.append(Event(found.step, "resume-inexact", message))
+    return events
+
+
+class _Clock:
+    """Samples per second of training; what happens inside ``paused`` does not count."""
+
+    def __init__(self, batch: int, device: torch.device) -> None:
+        self.batch, self.device = batch, device
+        self.steps = 0
+        self.total = 0.0
+        self.since = time.perf_counter()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave this out of the training time."""
+        self.total += time.perf_counter() - self.since
+        yield
+        self.since = time.perf_counter()
+
+    def values(self) -> dict[str, float]:
+        """Seconds of training in this process, samples per second, peak memory in bytes."""
+        return {
+            "train_seconds": self.total,
+            "samples_per_second": self.steps * self.batch / self.total if self.total else 0.0,
+            "peak_memory": float(peak_memory(self.device)),
+        }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory so far in bytes: of the GPU's allocator, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

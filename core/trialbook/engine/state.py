@@ -1,0 +1,62 @@
+"""What a checkpoint of training holds, and how training goes on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from trialbook.errors import TrialbookError
+
+
+def model_tensors(module: nn.Module, trained: Sequence[str]) -> dict[str, Tensor]:
+    """Every parameter that any stage trains, and every buffer: all that is needed beside the frozen parts."""
+    chosen = set(trained)
+    parameters = {name for name, _ in module.named_parameters()}
+    return {name: t for name, t in module.state_dict().items() if name in chosen or name not in parameters}
+
+
+def load_model(module: nn.Module, tensors: Mapping[str, Tensor], trained: Sequence[str]) -> None:
+    """Put the tensors back.
+
+    Raises:
+        TrialbookError: something that is trained is not in the checkpoint, or the checkpoint holds what the module has not.
+    """
+    missing = sorted(set(trained) - set(tensors))
+    unknown = sorted(set(tensors) - set(module.state_dict()))
+    if missing or unknown:
+        raise TrialbookError(f"the checkpoint does not fit: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
+    module.load_state_dict(dict(tensors), strict=False)
+
+
+def optimizer_tensors(optimizer: AdamW, module: nn.Module) -> dict[str, Tensor]:
+    """The optimiser's moments under ``<moment>/<parameter>``."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    return {
+        f"{key}/{names[id(parameter)]}": torch.as_tensor(value)
+        for parameter, moments in optimizer.state.items()
+        for key, value in moments.items()
+    }
+
+
+def load_optimizer(optimizer: AdamW, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put the moments back, on each parameter's device.
+
+    Raises:
+        TrialbookError: the moments name a parameter that the module has not.
+    """
+    named = dict(module.named_parameters())
+    for full, value in tensors.items():
+        key, name = full.split("/", 1)
+        if name not in named:
+            raise TrialbookError(f"the checkpoint's optimiser knows '{name}', which this run has not")
+        parameter = named[name]
+        optimizer.state[parameter][key] = value.to(parameter.device)
+
+
+def first_non_finite(values: Mapping[str, float]) -> str | None:
+    """Name of the first value that is NaN or infinite."""
+    return next((name for name, value in values.items() if value != value or value in (float("inf"), -float("inf"))), None)

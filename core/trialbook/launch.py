@@ -1,0 +1,241 @@
+"""The local launcher: runs of a plan one after the other in this process, each resumable by itself.
+
+torch and everything that needs it are imported when the first run starts.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trialbook.environment import environment
+from trialbook.errors import Problem, ProblemsError, TrialbookError
+from trialbook.hookspec import hookimpl
+from trialbook.host import PluginHost
+from trialbook.plan import Plan, RunSpec
+from trialbook.progress import Watcher
+from trialbook.recorder import Recorder, RunBusy
+from trialbook.records import Record
+from trialbook.rundir import RunDirectory
+from trialbook.schema import SchemaBook
+from trialbook.settings import Settings
+from trialbook.source import provenance
+
+if TYPE_CHECKING:
+    from trialbook.build import RunBuilder, Workshop
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a plan ended: ``kept`` (it was finished before), ``finished``, ``failed`` or ``busy``."""
+
+    spec: RunSpec
+    state: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """A part of a variant and its parameters."""
+
+    name: str
+    use: str
+    parameters: int
+    frozen: bool
+
+
+class LocalLauncher:
+    """Runs a plan here.
+
+    Args:
+        settings: where runs lie, device, precision.
+        host: plugins; observers among them are told of every run.
+        book: schemas of components.
+        watcher: shows progress.
+    """
+
+    def __init__(self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher) -> None:
+        self.settings, self.host, self.book, self.watcher = settings, host, book, watcher
+        self._workshop: Workshop | None = None
+
+    @hookimpl(trylast=True)
+    def mlrun_launch(self, plan: Plan) -> list[Outcome]:
+        """Run what is not finished yet, in the plan's order."""
+        done = {spec for spec in plan.runs if self.is_finished(spec)}
+        self.watcher.plan_started(plan, len(done))
+        try:
+            return [self._kept(spec) if spec in done else self.run(spec, plan) for spec in plan.runs]
+        finally:
+            self.watcher.close()
+
+    def is_finished(self, spec: RunSpec) -> bool:
+        """Whether this very run (configuration, seed, sources) is recorded as finished."""
+        return RunDirectory(self.settings.runs / spec.relative_path).status() == "finished"
+
+    def survey(self, plan: Plan) -> dict[str, list[PartSize]]:
+        """Build each variant once, without training, so that mistakes in any of them come out before the first run.
+
+        Returns:
+            variant label to its parts.
+        Raises:
+            ProblemsError: all problems of all variants.
+        """
+        sizes: dict[str, list[PartSize]] = {}
+        problems: dict[Problem, None] = {}
+        for spec in plan.variants():
+            try:
+                sizes[spec.arm] = self._sizes(spec)
+            except ProblemsError as error:
+                problems.update(dict.fromkeys(error.problems))
+            except TrialbookError as error:
+                problems[Problem(str(plan.experiment.file), 0, f"arm.{spec.arm}", str(error))] = None
+        if problems:
+            raise ProblemsError(problems)
+        return sizes
+
+    def run(self, spec: RunSpec, plan: Plan) -> Outcome:
+        """Do one run, from its start or from where it was killed; an error of it does not touch the others."""
+        directory = self.settings.runs / spec.relative_path
+        try:
+            with Recorder(directory, self.settings.registry) as recorder:
+                return self._record(spec, plan, recorder, directory)
+        except RunBusy as error:
+            self.watcher.run_ended(spec, "busy", str(error))
+            return Outcome(spec, "busy", str(error))
+
+    def _record(self, spec: RunSpec, plan: Plan, recorder: Recorder, directory: Path) -> Outcome:
+        components = {part: provenance(self.host.find(*named)) for part, named in _components(spec).items()}
+        recorder.start(spec, environment(self.settings), components)
+        self.host.notify("mlrun_run_started", run=spec.name, path=str(directory), config=dict(spec.config))
+        try:
+            self._work(spec, plan, recorder, directory)
+        except Exception as error:
+            message = str(error) if isinstance(error, TrialbookError) else f"{type(error).__name__}: {error}"
+            recorder.fail(message if isinstance(error, TrialbookError) else traceback.format_exc())
+            self.host.notify("mlrun_run_failed", run=spec.name, error=message)
+            self.watcher.run_ended(spec, "failed", message)
+            return Outcome(spec, "failed", message)
+        self.watcher.run_ended(spec, "finished")
+        return Outcome(spec, "finished")
+
+    def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder, directory: Path) -> None:
+        from trialbook.build import RunBuilder
+        from trialbook.engine.execute import Start, execute, make_accelerator
+
+        precision = spec.config.get("train", {}).get("precision", "auto")
+        accelerator = make_accelerator(self._device(), self.settings.precision if precision == "auto" else precision)
+        workshop = self._open_workshop()
+        workshop.device = accelerator.device
+        builder = RunBuilder(spec, workshop, self._inputs(spec, plan))
+        task = builder.task()
+        recorder.describe(_description(builder))
+
+        def begin(start: Start) -> None:
+            recorder.rewind(start.records)
+            for event in start.events:
+                recorder.add(event)
+                self.watcher.item(spec, event)
+            self.watcher.run_started(spec, _steps(spec), start.events[-1].step if start.events else 0)
+
+        items = execute(
+            task, dict(spec.config), seed=spec.seed, accelerator=accelerator,
+            checkpoints=directory / "checkpoints", recorded=recorder.recorded, begin=begin,
+        )  # fmt: skip
+        for item in items:
+            recorder.add(item)
+            self.watcher.item(spec, item)
+            if isinstance(item, Record):
+                self.host.notify("mlrun_run_recorded", run=spec.name, record=item)
+        results: dict[str, Any] = {"parameters": _parameters(builder)}
+        recorder.finish(results)
+        self.host.notify("mlrun_run_finished", run=spec.name, results=results)
+
+    def _inputs(self, spec: RunSpec, plan: Plan) -> dict[str, Path]:
+        """Directories of the runs that this run needs, with the same seed."""
+        found = {}
+        for arm in spec.needs:
+            source = next(run for run in plan.runs if run.arm == arm and run.seed == spec.seed)
+            if not self.is_finished(source):
+                raise TrialbookError(f"this run needs '{source.name}', which is not finished")
+            found[arm] = self.settings.runs / source.relative_path
+        return found
+
+    def _sizes(self, spec: RunSpec) -> list[PartSize]:
+        from trialbook.build import RunBuilder
+
+        builder = RunBuilder(spec, self._open_workshop())
+        if spec.needs:  # its inputs are not there yet: only the task's own options can be checked
+            builder.make("task", None, builder=builder)
+        else:
+            builder.task()
+        uses = {part: use for part, (_, use) in _components(spec).items()}
+        return [PartSize(p.name, uses.get(p.name, ""), p.parameters, p.frozen) for p in builder.parts]
+
+    def _open_workshop(self) -> Workshop:
+        if self._workshop is None:
+            import torch
+
+            from trialbook.build import Workshop
+            from trialbook.features import FeatureStore
+
+            if self.settings.threads:
+                torch.set_num_threads(self.settings.threads)
+            store = FeatureStore(self.settings.runs / ".features")
+            self._workshop = Workshop(self.book, store, self.settings.data_root)
+        return self._workshop
+
+    def _device(self) -> str:
+        import torch
+
+        if self.settings.device != "auto":
+            return self.settings.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def _kept(self, spec: RunSpec) -> Outcome:
+        self.watcher.run_ended(spec, "kept")
+        return Outcome(spec, "kept")
+
+
+def _components(spec: RunSpec) -> dict[str, tuple[str, str]]:
+    """Part name to (kind, component) of a run."""
+    found = {}
+    for part in spec.sources:
+        kind, _, name = part.partition(".")
+        tables = spec.config[kind]
+        if isinstance(tables, list):
+            table = next(t for t in tables if name in (t.get("name"), t["use"]))
+        else:
+            table = tables if "use" in tables else tables[name]
+        found[part] = (kind, table["use"])
+    return found
+
+
+def _steps(spec: RunSpec) -> int:
+    """Optimiser steps of a run, where they are given as such."""
+    from trialbook.options import stages_of
+
+    if not spec.config.get("train") and not spec.config.get("stage"):
+        return 0
+    return sum(stage.steps or 0 for stage in stages_of(dict(spec.config)))
+
+
+def _parameters(builder: RunBuilder) -> dict[str, int]:
+    return {part.name: part.parameters for part in builder.parts if part.parameters}
+
+
+def _description(builder: RunBuilder) -> dict[str, Any]:
+    """What ``data.json`` says: the data's fingerprint and splits, overlaps, parameters by part."""
+    described: dict[str, Any] = {
+        "parameters": _parameters(builder),
+        "frozen": [part.name for part in builder.parts if part.frozen],
+        "overlaps": [f"{o.count} rows of '{o.modality}' stand in '{o.first}' and '{o.second}'" for o in builder.overlaps],
+    }
+    if builder.dataset is not None:
+        splits = builder.dataset.splits()
+        described["dataset"] = {
+            "fingerprint": builder.dataset.fingerprint,
+            "splits": {name: len(split) for name, split in splits.items()},
+        }
+    return described

@@ -1,0 +1,69 @@
+"""Rows of one modality in one split, whichever way they reach the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trialbook.contracts import Features
+from trialbook.data import Split
+from trialbook.errors import TrialbookError
+
+
+class Rows(NamedTuple):
+    """What a modality hands to its encoder or projector: features of a frozen encoder, or prepared rows."""
+
+    stored: Features | None
+    prepared: Any
+
+
+@dataclass
+class Source:
+    """Rows of one modality in one split, stored or to be prepared.
+
+    Rows are listed by group, so that one of a group's rows is drawn without a search.
+    """
+
+    split: Split
+    modality: str
+    encoder: nn.Module
+    stored: tuple[NDArray[Any], NDArray[Any] | None] | None
+    prepared: Any
+
+    def __post_init__(self) -> None:
+        self.groups = self.split.groups(self.modality)
+        self.by_group = np.argsort(self.groups, kind="stable")
+        self.counts = np.bincount(self.groups, minlength=len(self.split))
+        self.starts = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
+        if (empty := int((self.counts == 0).sum())) > 0:
+            raise TrialbookError(f"{empty} samples of split '{self.split.name}' have no '{self.modality}'")
+
+    def draw(self, samples: NDArray[np.int64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+        """One row of each sample [B]; ``uniform`` [G] in [0, 1) decides which."""
+        offset = (uniform[samples] * self.counts[samples]).astype(np.int64)
+        chosen: NDArray[np.int64] = self.by_group[self.starts[samples] + offset]
+        return chosen
+
+    def read(self, rows: NDArray[np.int64]) -> Rows:
+        """The rows [B], ready for the forward pass."""
+        if self.stored is not None:
+            tokens, mask = self.stored
+            return Rows(Features(torch.from_numpy(tokens[rows]), None if mask is None else torch.from_numpy(mask[rows])), None)
+        if self.prepared is not None:
+            return Rows(None, _index(self.prepared, torch.from_numpy(rows)))
+        return Rows(None, self.encoder.prepare(self.split.read(self.modality, rows)))  # type: ignore[operator]
+
+
+def _index(prepared: Any, rows: Tensor) -> Any:
+    """Rows of prepared tensors, however they are nested."""
+    if isinstance(prepared, Tensor):
+        return prepared[rows]
+    if isinstance(prepared, Mapping):
+        return {key: _index(value, rows) for key, value in prepared.items()}
+    return type(prepared)(*(_index(value, rows) for value in prepared))

@@ -1,0 +1,195 @@
+"""Two or more modalities into one space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trialbook.contracts import Builder, Step, device_of, to_device
+from trialbook.errors import TrialbookError
+from trialbook.seeding import epoch_uniform
+from trialbook_plugins.tasks._rows import Rows, Source
+
+_PREPARED_AT_ONCE = ("text", "vector")
+"""Kinds whose prepared rows are small: they are tokenised once and kept in memory."""
+
+
+class Align(nn.Module):
+    """Bring the modalities of a data set into one space, where matching rows lie close.
+
+    Each modality goes through its encoder (frozen or trained) and its projector to tokens [B, M, dim]; their mean [B, dim] is
+    the embedding. A modality without a projector is used as its encoder gives it and must have the width ``dim``. Outputs of
+    frozen encoders are computed once and stored. In training every sample (group) gives one row of each modality, drawn
+    anew in each epoch; in evaluation all rows are embedded.
+
+    Args:
+        dim: width of the common space.
+
+    Raises:
+        TrialbookError: fewer than two modalities have an encoder, or a width does not fit.
+
+    Source: Radford et al. 2021 (CLIP), section 2.3, for the two-tower form.
+    """
+
+    takes = {"dataset": "one", "encoder": "modality", "projector": "modality", "loss": "many", "metric": "many"}
+    provides = ("embeddings", "groups")
+    produces = ("loss", "loss/{loss}")
+
+    def __init__(self, builder: Builder, /, *, dim: int = 128) -> None:
+        super().__init__()
+        if dim < 1:
+            raise TrialbookError(f"dim ({dim}) must be at least 1")
+        self._builder = builder
+        self.dim = dim
+
+    def setup(self) -> None:
+        """Read the data, make encoders, projectors, losses and metrics, and store what frozen encoders give."""
+        builder = self._builder
+        self.dataset = builder.make("dataset")
+        self.modalities = builder.names("encoder")
+        if len(self.modalities) < 2:
+            raise TrialbookError("task 'align' needs an [encoder.…] for at least two modalities")
+        self.encoders = {name: self._encoder(name) for name in self.modalities}
+        self.frozen = {name: bool(builder.option("encoder", name, "frozen", False)) for name in self.modalities}
+        self.projectors = {name: self._projector(name) for name in self.modalities}
+        self.losses_by_name = {name: builder.make("loss", name, dim=self.dim) for name in builder.names("loss")}
+        self.weights = {name: float(builder.option("loss", name, "weight", 1.0)) for name in self.losses_by_name}
+        self.metrics = {name: builder.make("metric", name) for name in builder.names("metric")}
+        self._sources: dict[str, dict[str, Source]] = {}
+        self._uniform: dict[tuple[int, str], NDArray[np.float64]] = {}
+        self.parts = nn.ModuleDict({
+            "encoder": nn.ModuleDict({name: e for name, e in self.encoders.items() if not self.frozen[name]}),
+            "projector": nn.ModuleDict({name: p for name, p in self.projectors.items() if p is not None}),
+            "loss": nn.ModuleDict(self.losses_by_name),
+        })  # fmt: skip
+
+    def _encoder(self, name: str) -> nn.Module:
+        encoder: nn.Module = self._builder.make("encoder", name, modality=self.dataset.describe(name))
+        return encoder
+
+    def _projector(self, name: str) -> nn.Module | None:
+        width = int(self.encoders[name].dim)  # type: ignore[arg-type]
+        if name in self._builder.names("projector"):
+            projector: nn.Module = self._builder.make("projector", name, dim_in=width, dim_out=self.dim)
+            return projector
+        if width != self.dim:
+            raise TrialbookError(
+                f"modality '{name}' has no [projector.{name}], and its encoder's width ({width}) is not dim ({self.dim})"
+            )
+        return None
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def module(self) -> nn.Module:
+        """All parts that take part in the forward pass; stored frozen encoders do not."""
+        return self.parts
+
+    def size(self, stage: str) -> int:
+        """Number of groups in the train split."""
+        return len(self.dataset.splits()["train"])
+
+    def batch(self, samples: NDArray[np.int64], epoch: int, step: Step) -> dict[str, Rows]:
+        """One row of each modality of the samples [B]."""
+        rows = {}
+        for name, source in self._split("train").items():
+            key = (epoch, name)
+            if key not in self._uniform:
+                self._uniform = {k: v for k, v in self._uniform.items() if k[0] == epoch}
+                self._uniform[key] = epoch_uniform(step.seed, epoch, name, len(source.split))
+            rows[name] = source.read(source.draw(samples, self._uniform[key]))
+        return rows
+
+    def losses(self, batch: Mapping[str, Rows]) -> dict[str, Tensor]:
+        """Weighted sum under ``loss``; each loss and what it reports under ``loss/<name>``."""
+        embeddings = {name: self.embed(name, rows) for name, rows in batch.items()}
+        values: dict[str, Tensor] = {}
+        total: Tensor | float = 0.0
+        for name, loss in self.losses_by_name.items():
+            value = loss(embeddings=embeddings)
+            total = total + self.weights[name] * value
+            values[f"loss/{name}"] = value
+            if hasattr(loss, "report"):
+                values.update({f"{key}/{name}": torch.as_tensor(v).detach() for key, v in loss.report().items()})
+        return {"loss": torch.as_tensor(total), **values}
+
+    def after_step(self) -> None:
+        """Let losses clamp their scales."""
+        for loss in self.losses_by_name.values():
+            if hasattr(loss, "after_step"):
+                loss.after_step()
+
+    def embed(self, name: str, rows: Rows) -> Tensor:
+        """Rows of a modality to embeddings [B, dim], not normalised."""
+        features = rows.stored if rows.stored is not None else self.encoders[name](rows.prepared)
+        tokens, mask = features
+        projector = self.projectors[name]
+        if projector is not None:
+            tokens = projector(tokens.to(device_of(projector)), mask)
+            mask = mask if projector.keeps_tokens else None
+        if mask is None:
+            return tokens.mean(dim=1)
+        weight = mask.unsqueeze(-1).to(tokens.dtype)  # [B, N, 1]
+        return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+
+    # --- evaluation ---------------------------------------------------------------------------------------------
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Loss and metrics of a split; empty where there is no such split."""
+        if split not in self.dataset.splits():
+            return {}
+        sources = self._split(split)
+        figures = self._evaluate_losses(sources)
+        embeddings = {name: self._embed_all(name, source) for name, source in sources.items()}
+        groups = {name: torch.from_numpy(source.groups) for name, source in sources.items()}
+        offered = {"embeddings": embeddings, "groups": groups}
+        for name, metric in self.metrics.items():
+            found = metric.compute(**{need: offered[need] for need in metric.needs})
+            figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
+        return figures
+
+    def _embed_all(self, name: str, source: Source) -> Tensor:
+        """Embeddings [R, dim] of all rows, in float32."""
+        size = self._builder.eval_batch_size
+        chunks = [
+            self.embed(name, self._moved(source.read(np.arange(at, min(at + size, len(source.groups))))))
+            for at in range(0, len(source.groups), size)
+        ]
+        return torch.cat(chunks).float()
+
+    def _evaluate_losses(self, sources: Mapping[str, Source]) -> dict[str, float]:
+        """Mean over whole batches of the training size (a contrastive loss depends on it), first row of each group."""
+        groups = len(next(iter(sources.values())).split)
+        size = min(self._builder.batch_size, groups)
+        sums: dict[str, float] = {}
+        starts = range(0, groups - size + 1, size)
+        for at in starts:
+            samples = np.arange(at, at + size)
+            first = np.zeros(groups)
+            batch = {name: self._moved(source.read(source.draw(samples, first))) for name, source in sources.items()}
+            for name, value in self.losses(batch).items():
+                if name.split("/")[0] == "loss":
+                    sums[name] = sums.get(name, 0.0) + float(value)
+        return {name: value / len(starts) for name, value in sums.items()}
+
+    def _moved(self, rows: Rows) -> Rows:
+        moved: Rows = to_device(rows, device_of(self.parts))
+        return moved
+
+    def _split(self, split: str) -> dict[str, Source]:
+        """Sources of all modalities in a split, made on first use."""
+        if split not in self._sources:
+            self._sources[split] = {name: self._source(split, name) for name in self.modalities}
+        return self._sources[split]
+
+    def _source(self, split: str, name: str) -> Source:
+        part, encoder = self.dataset.splits()[split], self.encoders[name]
+        stored = prepared = None
+        if self.frozen[name]:
+            stored = self._builder.features(name, encoder, self.dataset, split, name)
+        elif self.dataset.describe(name).kind in _PREPARED_AT_ONCE:
+            prepared = encoder.prepare(part.read(name, np.arange(len(part.groups(name)))))  # type: ignore[operator]
+        return Source(part, name, encoder, stored, prepared)

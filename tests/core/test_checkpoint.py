@@ -1,0 +1,68 @@
+"""Checkpoints are complete or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from trialbook.checkpoint import CheckpointStore
+
+
+def _save(store: CheckpointStore, step: int) -> Path:
+    tensors = {"model": {"w": torch.full((3,), float(step))}, "optimizer": {"exp_avg/w": torch.zeros(3)}}
+    return store.save(step, tensors, {"records": step * 2})
+
+
+def test_the_newest_checkpoint_is_read_back_bit_for_bit(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints", keep=2)
+    assert store.latest() is None
+    for step in (10, 20):
+        _save(store, step)
+    found = store.latest()
+    assert found is not None
+    assert found.step == 20
+    assert found.state["records"] == 40
+    assert torch.equal(found.tensors["model"]["w"], torch.full((3,), 20.0))
+    assert found.tensors["optimizer"].keys() == {"exp_avg/w"}
+    assert found.broken == ()
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    for step in (1, 2, 3, 4):
+        _save(store, step)
+    assert [path.name for path in store.paths()] == ["step-00000004", "step-00000003"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path: Path, name: str, damage: str) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    _save(store, 1)
+    victim = _save(store, 2) / name
+    body = bytearray(victim.read_bytes())
+    if damage == "delete":
+        victim.unlink()
+    else:
+        body[-3] ^= 1
+        victim.write_bytes(bytes(body if damage == "flip" else body[: len(body) // 2]))
+    found = store.latest()
+    assert found is not None
+    assert found.step == 1
+    assert len(found.broken) == 1
+    assert "step-00000002" in found.broken[0]
+
+
+def test_a_checkpoint_that_was_being_written_does_not_count(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    _save(store, 1)
+    (tmp_path / ".writing-00000002").mkdir()
+    (tmp_path / ".writing-00000002" / "model.safetensors").write_bytes(b"half")
+    found = store.latest()
+    assert found is not None
+    assert found.step == 1
+    assert found.broken == ()
+    _save(store, 2)
+    assert not (tmp_path / ".writing-00000002").exists()

@@ -1,0 +1,183 @@
+"""The loop is exactly resumable, and accumulation, stages and clipping do what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trialbook.checkpoint import CheckpointStore
+from trialbook.contracts import Step
+from trialbook.engine.execute import make_accelerator
+from trialbook.engine.loop import Training
+from trialbook.errors import TrialbookError
+from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
+from trialbook.records import Event, Record
+
+DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+TARGET = DATA @ torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
+
+
+class Regression:
+    """A small trainable task with dropout, a trained part and one that may be frozen."""
+
+    def __init__(self, dropout: float = 0.3, poison: int | None = None) -> None:
+        torch.manual_seed(0)
+        body = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(dropout))
+        self.parts = nn.ModuleDict({"encoder": nn.ModuleDict({"x": body}), "projector": nn.ModuleDict({"x": nn.Linear(8, 2)})})
+        self.poison = poison
+        self.seen: list[list[int]] = []
+
+    def module(self) -> nn.Module:
+        return self.parts
+
+    def size(self, stage: str) -> int:
+        return len(DATA)
+
+    def batch(self, samples: NDArray[np.int64], epoch: int, step: Step) -> Any:
+        self.seen.append(samples.tolist())
+        rows = torch.from_numpy(samples)
+        scale = float("nan") if step.index == self.poison else 1.0
+        return {"x": DATA[rows] * scale, "y": TARGET[rows]}
+
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        out = self.parts["projector"]["x"](self.parts["encoder"]["x"](batch["x"]))  # type: ignore[index]
+        loss = (out - batch["y"]).square().mean()
+        return {"loss": loss, "loss/mse": loss}
+
+    def evaluate(self, split: str) -> Mapping[str, float]:
+        return {"loss": float(self.losses({"x": DATA, "y": TARGET})["loss"])} if split in ("val", "test") else {}
+
+    def after_step(self) -> None:
+        return None
+
+
+def _training(task: Regression, directory: Path, stages: list[StageOptions] | None = None, every: int = 7) -> Training:
+    return Training(
+        task, stages or [StageOptions(name="train", steps=25, batch_size=8, lr=0.01, log_every=3)],
+        seed=3, accelerator=make_accelerator("cpu", "no"), checkpoints=CheckpointStore(directory, keep=2),
+        evaluate=EvaluateOptions(every=5), checkpoint=CheckpointOptions(every=every),
+    )  # fmt: skip
+
+
+def _run(training: Training, stop_after: int | None = None) -> list[Record]:
+    """Run, or stop dead after so many records, as a kill would."""
+    records = []
+    for item in training.run():
+        if isinstance(item, Record):
+            records.append(item)
+            if len(records) == stop_after:
+                break
+    return records
+
+
+@pytest.mark.parametrize("stages", [
+    None,
+    [StageOptions(name="warm", train=["projector.*"], steps=10, batch_size=8, lr=0.01),
+     StageOptions(name="all", steps=15, batch_size=10, accumulate=5, lr=0.003)],
+])  # fmt: skip
+def test_a_run_killed_after_any_record_goes_on_bit_for_bit(tmp_path: Path, stages: list[StageOptions] | None) -> None:
+    whole_task = Regression()
+    whole = _run(_training(whole_task, tmp_path / "whole", stages))
+    for kill in range(1, len(whole)):
+        task = Regression()
+        before = _run(_training(task, tmp_path / str(kill), stages), stop_after=kill)
+        task = Regression()
+        training = _training(task, tmp_path / str(kill), stages)
+        training.restore()
+        after = before[: training.records] + _run(training)
+        assert after == whole
+        for name, tensor in whole_task.parts.state_dict().items():
+            assert torch.equal(tensor, task.parts.state_dict()[name])
+
+
+def test_evaluating_more_often_does_not_change_the_training(tmp_path: Path) -> None:
+    weights = []
+    for every in (0, 2):
+        task = Regression()
+        training = _training(task, tmp_path / str(every))
+        training.evaluate = EvaluateOptions(every=every)
+        _run(training)
+        weights.append(task.parts["projector"]["x"].weight)  # type: ignore[index]
+    assert torch.equal(*weights)
+
+
+def test_every_sample_is_seen_once_an_epoch_and_another_seed_sees_them_in_another_order(tmp_path: Path) -> None:
+    task = Regression()
+    stage = [StageOptions(name="train", epochs=2.0, batch_size=10, lr=0.01)]
+    _run(_training(task, tmp_path, stage))
+    first, second = (sorted(i for batch in task.seen[k : k + 5] for i in batch) for k in (0, 5))
+    assert first == second == list(range(50))
+    assert task.seen[:5] != task.seen[5:]
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    weights = []
+    for accumulate in (1, 4):
+        task = Regression(dropout=0.0)
+        stage = [StageOptions(name="train", steps=5, batch_size=20, accumulate=accumulate, lr=0.01)]
+        _run(_training(task, tmp_path / str(accumulate), stage))
+        weights.append(task.parts["projector"]["x"].weight)  # type: ignore[index]
+    assert torch.allclose(*weights, atol=1e-6)  # float32 sums in another order
+
+
+def test_a_stage_moves_only_the_parts_that_it_trains(tmp_path: Path) -> None:
+    task = Regression()
+    before = {name: tensor.clone() for name, tensor in task.parts.state_dict().items()}
+    _run(_training(task, tmp_path, [StageOptions(name="warm", train=["projector.*"], steps=4, batch_size=8)]))
+    moved = {name for name, tensor in task.parts.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"projector.x.weight", "projector.x.bias"}
+
+
+def test_a_checkpoint_holds_all_that_any_stage_trains_and_nothing_frozen(tmp_path: Path) -> None:
+    task = Regression()
+    task.parts["encoder"].requires_grad_(False)
+    _run(_training(task, tmp_path))
+    found = CheckpointStore(tmp_path).latest()
+    assert found is not None
+    assert set(found.tensors["model"]) == {"projector.x.weight", "projector.x.bias"}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path: Path) -> None:
+    training = _training(Regression(poison=5), tmp_path)
+    with pytest.raises(TrialbookError, match="'loss' is nan at step 6"):
+        _run(training)
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrialbookError, match=r"batch_size \(64 .*larger than the 50"):
+        _training(Regression(), tmp_path, [StageOptions(name="train", steps=1, batch_size=64)])
+
+
+def test_evaluation_stands_at_both_ends_and_at_its_cadence(tmp_path: Path) -> None:
+    records = _run(_training(Regression(), tmp_path))
+    curves = [record.step for record in records if "val/loss" in record.values]
+    answers = [record.step for record in records if set(record.values) == {"loss"}]
+    assert curves == [0, 5, 10, 15, 20, 25]
+    assert answers == [0, 25]
+
+
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
+    training = _training(Regression(), tmp_path)
+    training.evaluate = EvaluateOptions(final="held-out")
+    with pytest.raises(TrialbookError, match="no split 'held-out'"):
+        _run(training)
+
+
+def test_a_resume_says_so_and_says_what_may_make_it_inexact(tmp_path: Path) -> None:
+    _run(_training(Regression(), tmp_path), stop_after=12)
+    training = _training(Regression(), tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        events = training.restore()
+    finally:
+        torch.set_num_threads(threads)
+    assert [event.kind for event in events] == ["resumed", "resume-inexact"]
+    assert isinstance(events[0], Event)
