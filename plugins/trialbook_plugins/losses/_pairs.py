@@ -1,0 +1,41 @@
+"""What the contrastive losses share: normalised embeddings of the whole batch, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trialbook.engine.distributed import gather_with_grad
+from trialbook.errors import TrialbookError
+
+
+def mean_over_pairs(embeddings: Mapping[str, Tensor], pair_loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Mean of ``pair_loss(x, y)`` over all pairs of modalities, on L2-normalised rows [world * B, D] of all ranks.
+
+    Computed in float32 (float64 stays) whatever the precision around it: logits of a scale up to 100 do not fit bf16.
+
+    Args:
+        embeddings: modality name to rows [B, D]; row i belongs together in all of them.
+        pair_loss: scalar loss of two such matrices.
+    Raises:
+        TrialbookError: there are fewer than two modalities, or their shapes differ.
+    """
+    if len(embeddings) < 2:
+        raise TrialbookError(
+            f"a contrastive loss needs at least two modalities, not {len(embeddings)}: {', '.join(embeddings)}"
+        )
+    shapes = {name: tuple(x.shape) for name, x in embeddings.items()}
+    if len(set(shapes.values())) > 1:
+        raise TrialbookError(f"embeddings of a batch must have one shape, not {shapes}")
+    device = next(iter(embeddings.values())).device
+    with torch.autocast(device.type, enabled=False):
+        rows = [gather_with_grad(F.normalize(_at_least_float32(x), dim=-1)) for x in embeddings.values()]
+        return torch.stack([pair_loss(x, y) for x, y in combinations(rows, 2)]).mean()
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trialbook.errors import TrialbookError
+from trialbook_plugins.losses.info_nce import InfoNCE
+
+
+def reference(x: np.ndarray, y: np.ndarray, scale: float) -> float:
+    """CLIP's loss from its definition, row by row in float64."""
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    y = y / np.linalg.norm(y, axis=1, keepdims=True)
+    total = 0.0
+    for a, b in ((x, y), (y, x)):
+        for i in range(len(a)):
+            logits = [scale * float(a[i] @ other) for other in b]
+            highest = max(logits)
+            total += highest + math.log(sum(math.exp(z - highest) for z in logits)) - logits[i]
+    return total / (2 * len(x))
+
+
+def random_pair(seed: int, batch: int, dim: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: 3 * torch.randn(batch, dim, generator=generator) for name in ("image", "text")}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 20), st.integers(1, 40), st.floats(0.01, 1))
+def test_it_agrees_with_the_definition(seed: int, batch: int, dim: int, temperature: float):
+    """Float64 within 1e-9; float32 within 1e-6 of the scale, as its logits have six to seven digits."""
+    embeddings = random_pair(seed, batch, dim)
+    exact = InfoNCE(temperature=temperature).double()
+    expected = reference(*(x.double().numpy() for x in embeddings.values()), exact.report()["logit_scale"].item())
+    got = exact(embeddings={name: x.double() for name, x in embeddings.items()})
+    assert got.item() == pytest.approx(expected, abs=1e-9)
+    got = InfoNCE(temperature=temperature)(embeddings=embeddings)
+    assert got.item() == pytest.approx(expected, abs=1e-6 / temperature)
+
+
+def test_the_loss_ignores_the_length_of_the_embeddings():
+    embeddings = random_pair(0, 8, 16)
+    longer = {name: 7 * x for name, x in embeddings.items()}
+    torch.testing.assert_close(InfoNCE()(embeddings=embeddings), InfoNCE()(embeddings=longer))
+
+
+@pytest.mark.parametrize("batch", [2, 64])
+def test_equal_embeddings_give_the_logarithm_of_the_batch_size(batch: int):
+    same = torch.randn(1, 32).expand(batch, 32)
+    loss = InfoNCE(temperature=0.01)(embeddings={"image": same, "text": same})
+    assert loss.item() == pytest.approx(math.log(batch), abs=1e-5)  # logits are 100 with float32's digits
+    if batch == 64:
+        assert round(loss.item(), 5) == 4.15888
+
+
+def test_a_batch_of_one_gives_zero():
+    assert InfoNCE()(embeddings=random_pair(0, 1, 8)).item() == 0
+
+
+def test_random_embeddings_give_chance_plus_half_the_squared_scale_over_the_dimension():
+    torch.manual_seed(0)
+    batch, dim, scale = 512, 256, 4.0
+    loss = InfoNCE(temperature=1 / scale)(embeddings=random_pair(1, batch, dim))
+    assert loss.item() == pytest.approx(math.log(batch) + scale**2 / (2 * dim), abs=0.015)  # 1 sd is about 0.008
+
+
+def test_three_modalities_give_the_mean_over_their_pairs():
+    x, y, z = (torch.randn(6, 9) for _ in range(3))
+    loss = InfoNCE()
+    pairs = [loss(embeddings={"a": a, "b": b}) for a, b in ((x, y), (x, z), (y, z))]
+    torch.testing.assert_close(loss(embeddings={"image": x, "text": y, "audio": z}), sum(pairs) / 3)
+
+
+def test_the_scale_starts_at_clips_and_is_clamped_after_a_step():
+    loss = InfoNCE()
+    assert loss.log_scale.item() == pytest.approx(math.log(1 / 0.07))
+    assert loss.report()["logit_scale"].item() == pytest.approx(1 / 0.07)
+    for before, after in ((9.0, math.log(100)), (-1.0, 0.0), (2.0, 2.0)):
+        torch.nn.init.constant_(loss.log_scale, before)
+        loss.after_step()
+        assert loss.log_scale.item() == pytest.approx(after)
+
+
+def test_a_fixed_scale_has_nothing_to_learn_and_is_saved():
+    loss = InfoNCE(temperature=0.002, learn_scale=False)
+    loss.after_step()
+    assert list(loss.parameters()) == []
+    assert loss.state_dict()["log_scale"].exp().item() == pytest.approx(500, rel=1e-5)
+
+
+def test_mixed_precision_does_not_reach_the_logits():
+    embeddings = random_pair(3, 16, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = InfoNCE()(embeddings=embeddings)
+    torch.testing.assert_close(inside, InfoNCE()(embeddings=embeddings), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"temperature": 0.001}, {"temperature": 2.0}])
+def test_a_temperature_out_of_range_is_refused(options: dict[str, float]):
+    with pytest.raises(ValueError, match="temperature"):
+        InfoNCE(**options)
+
+
+def test_one_modality_or_uneven_rows_are_refused():
+    with pytest.raises(TrialbookError, match="two modalities"):
+        InfoNCE()(embeddings={"image": torch.randn(2, 3)})
+    with pytest.raises(TrialbookError, match="one shape"):
+        InfoNCE()(embeddings={"image": torch.randn(2, 3), "text": torch.randn(3, 3)})
