@@ -123,7 +123,7 @@ class RunBuilder:
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Stored tokens [R, N, D] and mask [R, N] of a frozen encoder for all rows of a split."""
-        path, table = self._table("encoder", name)
+        _, table = self._table("encoder", name)
         schema = self.workshop.book.get("encoder", table["use"])
         identity: Callable[[], Mapping[str, str]] = getattr(encoder, "identity", dict)
         made_of = {

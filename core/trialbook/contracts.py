@@ -44,6 +44,11 @@ class Encoder(Protocol):
     Attributes:
         accepts: class attribute: the modality kinds that it reads, e.g. ``("image",)``.
         dim: width D of its tokens.
+        max_length: optional: tokens of a row at most, where ``forward`` gives fewer if all rows of a batch are shorter.
+
+    Optional method: ``identity() -> Mapping[str, str]``, what its tokens depend on beside weights, options and source
+    (files of a
+    checkpoint: preprocessing, configuration); it is part of the address of stored features.
     """
 
     accepts: ClassVar[tuple[str, ...]]
@@ -80,7 +85,8 @@ class Loss(Protocol):
 
     ``forward`` takes what it needs by keyword and returns a scalar tensor.
 
-    Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss, and ``after_step()``, called after
+    Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss, and
+    ``after_step()``, called after
     every optimiser step (to clamp a scale).
     """
 
@@ -93,7 +99,8 @@ class Metric(Protocol):
 
     Attributes:
         needs: class attribute: names of what the task must hand to ``compute``, by keyword.
-        produces: class attribute: templates of the names that ``compute`` returns, e.g. ``"{pair}@{k}"``; ``{pair}`` stands for
+        produces: class attribute: templates of the names that ``compute`` returns, e.g. ``"{pair}@{k}"``; ``{pair}``
+            stands for
             both directions of every pair of modalities, ``{modality}`` for each modality, any other for each value of
             that constructor parameter. In records they stand behind the metric's own name: ``retrieval/i2t@1``.
     """
@@ -134,12 +141,15 @@ class Task(Protocol):
     """How components are put together and what is optimised or measured. Wired: ``builder: Builder``.
 
     Attributes:
-        takes: class attribute: component kind -> ``"one"``, ``"optional"``, ``"named"`` or ``"many"``; for kinds that are named after a
+        takes: class attribute: component kind -> ``"one"``, ``"optional"``, ``"named"`` or ``"many"``; for kinds that
+            are named after a
             modality of the dataset ``"modality"``. Other kinds in the file are refused.
         provides: class attribute: names of what it can hand to losses and metrics.
-        produces: class attribute: templates of the names it records itself (see ``Metric.produces``; ``{loss}`` for each loss).
+        produces: class attribute: templates of the names it records itself (see ``Metric.produces``; ``{loss}`` for
+            each loss).
 
-    A task also implements ``Trains``, ``Measures`` or both. The constructor checks and stores; ``setup`` makes the parts.
+    A task also implements ``Trains``, ``Measures`` or both. The constructor checks and stores; ``setup`` makes the
+    parts.
     """
 
     takes: ClassVar[Mapping[str, str]]

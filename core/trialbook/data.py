@@ -30,7 +30,8 @@ class Modality:
 
     Args:
         kind: ``"image"``, ``"text"``, ``"vector"``, ``"series"`` or a kind that a plugin defines.
-        shape: of one row: image ``(3, H, W)`` (``(3, 0, 0)`` where sizes differ), vector ``(D,)``, series ``(T, C)``, text ``()``.
+        shape: of one row: image ``(3, H, W)`` (``(3, 0, 0)`` where sizes differ), vector ``(D,)``, series ``(T, C)``,
+            text ``()``.
         corpus: text only: gives all texts of the train split, for tokenizers that are trained on the data.
     """
 
@@ -115,14 +116,16 @@ def assign_splits(keys: Sequence[str], fractions: Mapping[str, float], seed: int
     for name, share in fractions.items():
         edge += share
         stop = round(edge * len(order))
-        place.update({key: name for key in order[start:stop]})
+        place.update(dict.fromkeys(order[start:stop], name))
         start = stop
     dealt = {
         name: np.array([i for i, key in enumerate(keys) if place[key] == name], dtype=np.int64) for name in fractions
     }
     for name, share in fractions.items():
         if share > 0 and not len(dealt[name]):
-            raise TrialbookError(f"split '{name}' would be empty: {len(order)} groups are too few for {dict(fractions)}")
+            raise TrialbookError(
+                f"split '{name}' would be empty: {len(order)} groups are too few for {dict(fractions)}"
+            )
     return dealt
 
 
@@ -155,8 +158,5 @@ def pair_names(modalities: Sequence[str]) -> dict[tuple[str, str], str]:
     initials = [name[0] for name in modalities]
     short = initials if len(set(initials)) == len(initials) else list(modalities)
     return {
-        (a, b): f"{short[i]}2{short[j]}"
-        for i, a in enumerate(modalities)
-        for j, b in enumerate(modalities)
-        if i != j
+        (a, b): f"{short[i]}2{short[j]}" for i, a in enumerate(modalities) for j, b in enumerate(modalities) if i != j
     }

@@ -1,6 +1,7 @@
 """Frozen parts run once: their outputs lie in memory-mapped safetensors under an address of all that made them.
 
-The address covers weights, configuration, preprocessing, layer, dtype, source and the data's fingerprint; a change to any of
+The address covers weights, configuration, preprocessing, layer, dtype, source and the data's fingerprint; a change to
+any of
 them is another address, so a stale feature cannot be read.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +64,8 @@ class FeatureStore:
     def get(self, made_of: Mapping[str, Any], rows: int, encode: Callable[[NDArray[np.int64]], Features]) -> Stored:
         """The features of ``made_of``; encoded first if they are not there yet.
 
-        A process that is killed while it encodes is continued by the next one; two that want the same features at once take turns.
+        A process that is killed while it encodes is continued by the next one; two that want the same features at once
+        take turns.
 
         Args:
             made_of: everything that the features depend on.
@@ -147,7 +148,9 @@ def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
     for name, array in arrays.items():
         target = maps[name]
         if target.shape[1:] != array.shape[1:]:
-            raise TrialbookError(f"a frozen encoder must give one shape for all rows, not {target.shape[1:]} and {array.shape[1:]}")
+            raise TrialbookError(
+                f"a frozen encoder must give one shape for all rows, not {target.shape[1:]} and {array.shape[1:]}"
+            )
         target[start : start + len(array)] = array
         if isinstance(target, np.memmap):
             target.flush()
@@ -161,7 +164,7 @@ def _open(path: Path, mode: str) -> Stored:
 def _replace_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def take(stored: Stored, rows: NDArray[np.int64]) -> Features:

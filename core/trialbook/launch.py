@@ -155,8 +155,7 @@ class LocalLauncher:
     def _inputs(self, spec: RunSpec, plan: Plan) -> dict[str, Path]:
         """Directories of the runs that this run needs, with the same seed."""
         found = {}
-        for arm in spec.needs:
-            source = next(run for run in plan.runs if run.arm == arm and run.seed == spec.seed)
+        for arm, source in plan.inputs_of(spec).items():
             if not self.is_finished(source):
                 raise TrialbookError(f"this run needs '{source.name}', which is not finished")
             found[arm] = self.settings.runs / source.relative_path
@@ -230,7 +229,9 @@ def _description(builder: RunBuilder) -> dict[str, Any]:
     described: dict[str, Any] = {
         "parameters": _parameters(builder),
         "frozen": [part.name for part in builder.parts if part.frozen],
-        "overlaps": [f"{o.count} rows of '{o.modality}' stand in '{o.first}' and '{o.second}'" for o in builder.overlaps],
+        "overlaps": [
+            f"{o.count} rows of '{o.modality}' stand in '{o.first}' and '{o.second}'" for o in builder.overlaps
+        ],
     }
     if builder.dataset is not None:
         splits = builder.dataset.splits()

@@ -84,7 +84,8 @@ class EvaluateOptions:
     Args:
         every: optimiser steps between evaluations on ``split``; 0 evaluates at the end only.
         split: split of the curves; its figures are recorded as ``<split>/<metric>``.
-        final: split of the answer, evaluated before the first step and after the last; recorded under the metric's bare name.
+        final: split of the answer, evaluated before the first step and after the last; recorded under the metric's
+            bare name.
         at_start: also evaluate before the first step.
         batch_size: rows encoded at once.
     """

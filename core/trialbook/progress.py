@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from trialbook.plan import Plan, RunSpec
@@ -11,6 +11,8 @@ from trialbook.records import Event, Record, Timing
 
 _PLAIN_SECONDS = 10.0
 """Seconds between the plain lines of a run."""
+_STEPS_TO_TELL = 5
+"""Steps after which a rate says something: the first few are slow."""
 
 
 class Watcher(Protocol):
@@ -32,11 +34,16 @@ class Watcher(Protocol):
         """The plan is over."""
 
 
-def describe(values: dict[str, float]) -> str:
-    """The few figures that fit a line: ``loss 1.234  val/retrieval/i2t@1 0.45``."""
-    shown = [name for name in values if "/" not in name or name.startswith("val/")] or list(values)
-    skipped = ("train_seconds", "peak_memory", "grad_norm")
-    return "  ".join(f"{name} {values[name]:.4g}" for name in shown if name not in skipped)
+def describe(values: Mapping[str, float], names: Sequence[str]) -> str:
+    """The figures ``names`` that are there, for one line: ``loss 1.234  retrieval/i2t@1 0.45``."""
+    return "  ".join(f"{name} {values[name]:.4g}" for name in names if name in values)
+
+
+def telling(plan: Plan) -> tuple[list[str], list[str]]:
+    """Names of the figures that a line shows while a run goes on (loss and curves), and when it has ended."""
+    headline = list(plan.experiment.headline[:2])
+    split = plan.runs[0].config.get("evaluate", {}).get("split", "val") if plan.runs else "val"
+    return ["loss", *(f"{split}/{name}" for name in headline or ["loss"])], ["loss", *headline]
 
 
 def clock(seconds: float) -> str:
@@ -68,7 +75,7 @@ class _Pace:
 
     def left(self) -> tuple[float, float] | None:
         """Seconds left of this run and of the plan, once that can be told."""
-        if not self.rate or not self.total:
+        if self.step - self.first < _STEPS_TO_TELL or not self.total:
             return None
         run = (self.total - self.step) / self.rate
         whole = self.total / self.rate
@@ -85,10 +92,13 @@ class PlainWatcher:
         self.pace = _Pace()
         self.last = 0.0
         self.figures: dict[str, float] = {}
+        self.names: list[str] = []
+        self.final_names: list[str] = []
 
     def plan_started(self, plan: Plan, done: int) -> None:
         """Say how much there is to do."""
         self.pace.runs_left = len(plan.runs) - done
+        self.names, self.final_names = telling(plan)
         kept = f", {done} finished already" if done else ""
         self.echo(f"{plan.experiment.name}: {len(plan.runs)} runs{kept}")
 
@@ -97,7 +107,9 @@ class PlainWatcher:
         self.pace.start_run(total, at)
         self.last = time.monotonic()
         self.figures = {}
-        self.echo(f"{spec.name}: " + (f"goes on at step {at}" if at else "starts") + (f" of {total}" if total else ""))
+        self.echo(
+            f"{spec.name}: " + (f"goes on at step {at}" if at else "starts") + (f", {total} steps" if total else "")
+        )
 
     def item(self, spec: RunSpec, item: Record | Timing | Event) -> None:
         """A line every few seconds, and one for every event."""
@@ -110,13 +122,15 @@ class PlainWatcher:
             self.last = time.monotonic()
             left = self.pace.left()
             rest = f"  {clock(left[0])} left, plan {clock(left[1])}" if left else ""
-            self.echo(f"{spec.name}: step {self.pace.step}/{self.pace.total}  {describe(self.figures)}{rest}")
+            self.echo(
+                f"{spec.name}: step {self.pace.step}/{self.pace.total}  {describe(self.figures, self.names)}{rest}"
+            )
 
     def run_ended(self, spec: RunSpec, outcome: str, message: str = "") -> None:
         """How it ended, and its last figures."""
         if outcome != "kept":
-            figures = {n: v for n, v in self.figures.items() if not n.startswith("val/")}
-            self.echo(f"{spec.name}: {outcome} in {clock(time.monotonic() - self.pace.since)}  {message or describe(figures)}")
+            took = clock(time.monotonic() - self.pace.since)
+            self.echo(f"{spec.name}: {outcome} in {took}  {message or describe(self.figures, self.final_names)}")
             self.pace.end_run()
 
     def close(self) -> None:
@@ -137,10 +151,13 @@ class BarWatcher:
         )  # fmt: skip
         self.pace = _Pace()
         self.figures: dict[str, float] = {}
+        self.names: list[str] = []
+        self.final_names: list[str] = []
 
     def plan_started(self, plan: Plan, done: int) -> None:
         """Show both bars."""
         self.pace.runs_left = len(plan.runs) - done
+        self.names, self.final_names = telling(plan)
         self.plan = self.progress.add_task(plan.experiment.name, total=len(plan.runs), completed=done, note="")
         self.run = self.progress.add_task("", total=None, note="")
         self.progress.start()
@@ -171,9 +188,11 @@ class BarWatcher:
         """Leave a line above the bars."""
         if outcome != "kept":
             colour = "green" if outcome == "finished" else "red"
-            figures = {n: v for n, v in self.figures.items() if not n.startswith("val/")}
             took = clock(time.monotonic() - self.pace.since)
-            self.console.print(f"[{colour}]{outcome}[/] {spec.name} in {took}  {message or describe(figures)}", highlight=False)
+            self.console.print(
+                f"[{colour}]{outcome}[/] {spec.name} in {took}  {message or describe(self.figures, self.final_names)}",
+                highlight=False,
+            )
             self.pace.end_run()
             self.progress.advance(self.plan)
 

@@ -23,7 +23,8 @@ class Settings:
         root: directory of ``runner.toml``, or the working directory where there is none.
         runs: directory of run directories and ``registry.db``; ``TRIALBOOK_RUNS`` overrides it.
         data_root: directory that relative data and checkpoint paths start from; ``TRIALBOOK_DATA`` overrides it.
-        cache: directory of the schema cache; ``TRIALBOOK_CACHE`` overrides it. Stored features lie in ``runs/.features``.
+        cache: directory of the schema cache; ``TRIALBOOK_CACHE`` overrides it. Stored features lie in
+            ``runs/.features``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``; a file's ``[train] precision`` goes before it.
         leave_out: names of plugins that are not loaded.
@@ -73,7 +74,7 @@ def load_settings(start: Path | None = None) -> Settings:
         if text := os.environ.get(variable):
             return Path(text).expanduser().absolute()
         text = data.get(key, default)
-        return None if text is None else Path(os.path.abspath(root / Path(text).expanduser()))
+        return None if text is None else (root / Path(text).expanduser()).absolute()
 
     cache_home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     runs, cache = path("TRIALBOOK_RUNS", "runs", "runs"), path("TRIALBOOK_CACHE", "cache", f"{cache_home}/trialbook")

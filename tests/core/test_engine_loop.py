@@ -30,7 +30,9 @@ class Regression:
     def __init__(self, dropout: float = 0.3, poison: int | None = None) -> None:
         torch.manual_seed(0)
         body = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(dropout))
-        self.parts = nn.ModuleDict({"encoder": nn.ModuleDict({"x": body}), "projector": nn.ModuleDict({"x": nn.Linear(8, 2)})})
+        self.parts = nn.ModuleDict(
+            {"encoder": nn.ModuleDict({"x": body}), "projector": nn.ModuleDict({"x": nn.Linear(8, 2)})}
+        )
         self.poison = poison
         self.seen: list[list[int]] = []
 

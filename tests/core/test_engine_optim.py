@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,9 @@ from trialbook.options import StageOptions, TrainOptions, stages_of
 
 def _parts() -> nn.ModuleDict:
     tower = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.LayerNorm(4))
-    return nn.ModuleDict({"encoder": nn.ModuleDict({"image": tower}), "projector": nn.ModuleDict({"image": nn.Linear(4, 2)})})
+    return nn.ModuleDict(
+        {"encoder": nn.ModuleDict({"image": tower}), "projector": nn.ModuleDict({"image": nn.Linear(4, 2)})}
+    )
 
 
 def test_a_cosine_without_warm_up_is_torchs_own() -> None:
@@ -33,7 +37,7 @@ def test_warm_up_rises_to_the_peak_and_the_schedule_goes_on_from_there(schedule:
     rates = [learning_rate(options, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
     assert max(rates) == pytest.approx(2.0)
-    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[9:]))
     assert rates[-1] == pytest.approx(2.0) if schedule == "constant" else rates[-1] < 0.05
 
 
@@ -58,7 +62,9 @@ def test_a_part_that_does_not_learn_is_in_evaluation_mode_and_one_that_does_is_n
 def test_biases_and_norms_have_no_weight_decay_and_scaled_parts_their_own_rate() -> None:
     parts = _parts()
     names = trainable_names(parts, None)
-    optimizer = make_optimizer(parts, names, TrainOptions(steps=1, lr=1.0, weight_decay=0.1, lr_scale={"encoder.*": 0.5}))
+    optimizer = make_optimizer(
+        parts, names, TrainOptions(steps=1, lr=1.0, weight_decay=0.1, lr_scale={"encoder.*": 0.5})
+    )
     seen = {}
     for group in optimizer.param_groups:
         for parameter in group["params"]:

@@ -66,7 +66,13 @@ def test_an_interrupted_encoding_goes_on_where_it_stopped(tmp_path: Path) -> Non
 
 def test_any_change_of_what_made_them_is_another_address() -> None:
     base = {"weights": "w", "options": {"layer": -2}, "dtype": "float32", "data": "d", "identity": {"mean": "0.5"}}
-    changes = [{"weights": "v"}, {"options": {"layer": -1}}, {"dtype": "float16"}, {"data": "e"}, {"identity": {"mean": "0.4"}}]
+    changes = [
+        {"weights": "v"},
+        {"options": {"layer": -1}},
+        {"dtype": "float16"},
+        {"data": "e"},
+        {"identity": {"mean": "0.4"}},
+    ]
     addresses = {address(base), *(address({**base, **change}) for change in changes)}
     assert len(addresses) == 1 + len(changes)
 

@@ -25,7 +25,8 @@ def run(
 ) -> None:
     """Check FILE and run all of it that is not done yet.
 
-    Finished runs are kept, interrupted ones go on exactly where they stopped, the rest starts. Then the arms are compared.
+    Finished runs are kept, interrupted ones go on exactly where they stopped, the rest starts. Then the arms are
+    compared.
     """
     from trialbook.cli.app import open_app
     from trialbook.experiment import load_experiment

@@ -127,7 +127,9 @@ class Training:
                     yield from self._count([Record(self.step, floats)])
                     yield Timing(self.step, clock.values())
                 if bad := state.first_non_finite(floats):
-                    raise TrialbookError(f"'{bad}' is {floats[bad]} at step {self.step}; try a lower lr, clipping, or precision 'no'")
+                    raise TrialbookError(
+                        f"'{bad}' is {floats[bad]} at step {self.step}; try a lower lr, clipping, or precision 'no'"
+                    )
             if self._checkpoint_due(stage):
                 with clock.paused():
                     self._save(optimizer)
@@ -234,7 +236,9 @@ def _plan_stages(task: Trains, module: nn.Module, stages: list[StageOptions], ra
         size, samples = options.batch_size * ranks, task.size(options.name)
         per_epoch = samples // size
         if not per_epoch:
-            raise TrialbookError(f"batch_size ({size} over all processes) is larger than the {samples} training samples")
+            raise TrialbookError(
+                f"batch_size ({size} over all processes) is larger than the {samples} training samples"
+            )
         steps = options.steps if options.steps is not None else max(1, round((options.epochs or 0) * per_epoch))
         trained = tuple(optim.trainable_names(module, options.train))
         plans.append(StagePlan(options, start, start + steps, per_epoch, trained))

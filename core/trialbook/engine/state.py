@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +22,15 @@ def load_model(module: nn.Module, tensors: Mapping[str, Tensor], trained: Sequen
     """Put the tensors back.
 
     Raises:
-        TrialbookError: something that is trained is not in the checkpoint, or the checkpoint holds what the module has not.
+        TrialbookError: something that is trained is not in the checkpoint, or the checkpoint holds what the module has
+            not.
     """
     missing = sorted(set(trained) - set(tensors))
     unknown = sorted(set(tensors) - set(module.state_dict()))
     if missing or unknown:
-        raise TrialbookError(f"the checkpoint does not fit: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
+        raise TrialbookError(
+            f"the checkpoint does not fit: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}"
+        )
     module.load_state_dict(dict(tensors), strict=False)
 
 
@@ -59,4 +61,6 @@ def load_optimizer(optimizer: AdamW, module: nn.Module, tensors: Mapping[str, Te
 
 def first_non_finite(values: Mapping[str, float]) -> str | None:
     """Name of the first value that is NaN or infinite."""
-    return next((name for name, value in values.items() if value != value or value in (float("inf"), -float("inf"))), None)
+    return next(
+        (name for name, value in values.items() if value != value or value in (float("inf"), -float("inf"))), None
+    )

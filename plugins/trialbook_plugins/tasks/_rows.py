@@ -54,7 +54,9 @@ class Source:
         """The rows [B], ready for the forward pass."""
         if self.stored is not None:
             tokens, mask = self.stored
-            return Rows(Features(torch.from_numpy(tokens[rows]), None if mask is None else torch.from_numpy(mask[rows])), None)
+            return Rows(
+                Features(torch.from_numpy(tokens[rows]), None if mask is None else torch.from_numpy(mask[rows])), None
+            )
         if self.prepared is not None:
             return Rows(None, _index(self.prepared, torch.from_numpy(rows)))
         return Rows(None, self.encoder.prepare(self.split.read(self.modality, rows)))  # type: ignore[operator]

@@ -21,8 +21,10 @@ _PREPARED_AT_ONCE = ("text", "vector")
 class Align(nn.Module):
     """Bring the modalities of a data set into one space, where matching rows lie close.
 
-    Each modality goes through its encoder (frozen or trained) and its projector to tokens [B, M, dim]; their mean [B, dim] is
-    the embedding. A modality without a projector is used as its encoder gives it and must have the width ``dim``. Outputs of
+    Each modality goes through its encoder (frozen or trained) and its projector to tokens [B, M, dim]; their mean [B,
+    dim] is
+    the embedding. A modality without a projector is used as its encoder gives it and must have the width ``dim``.
+    Outputs of
     frozen encoders are computed once and stored. In training every sample (group) gives one row of each modality, drawn
     anew in each epoch; in evaluation all rows are embedded.
 

@@ -1,0 +1,119 @@
+"""A run that is killed at any moment goes on with the same command, to the same bits."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+EXPERIMENT = """
+name = "kill"
+seeds = [0]
+[task]
+use = "align"
+dim = 16
+[dataset]
+use = "scenes"
+train = 256
+val = 32
+test = 32
+[encoder.image]
+use = "patches"
+frozen = true
+[encoder.text]
+use = "text-transformer"
+width = 16
+depth = 1
+heads = 2
+dropout = 0.1
+[projector.image]
+use = "mlp"
+pool = "attention"
+[projector.text]
+use = "linear"
+[[loss]]
+use = "info-nce"
+[[metric]]
+use = "retrieval"
+[train]
+steps = 240
+batch_size = 32
+accumulate = 2
+lr = 1e-3
+log_every = 3
+[evaluate]
+every = 40
+[checkpoint]
+every = 15
+"""
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "TRIALBOOK_RUNS": str(folder / "runs"), "TRIALBOOK_CACHE": str(folder / "cache")}
+
+
+def _start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "trialbook", "run", "kill.toml"]
+    return subprocess.Popen(
+        command, cwd=folder, env=_environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def _run_directory(folder: Path) -> Path:
+    return next(path for path in (folder / "runs" / "kill").iterdir() if path.is_dir())
+
+
+def _weights(folder: Path) -> dict[str, bytes]:
+    newest = max((_run_directory(folder) / "checkpoints").glob("step-*"))
+    return {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
+
+
+def _kill_until_done(folder: Path, kills: int, seconds: float, seed: int) -> int:
+    """Kill the run at random moments, go on each time; the number of kills that met it alive."""
+    rng, met = random.Random(seed), 0
+    for _ in range(kills):
+        process = _start(folder)
+        try:
+            process.wait(rng.uniform(0.3, 1.0) * seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            met += 1
+    out, _ = (process := _start(folder)).communicate(timeout=300)
+    assert process.returncode == 0, out
+    return met
+
+
+def _compare_kills(tmp_path: Path, kills: int) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+        (folder / "kill.toml").write_text(EXPERIMENT)
+    started = time.monotonic()
+    out, _ = (process := _start(whole)).communicate(timeout=300)
+    assert process.returncode == 0, out
+    seconds = time.monotonic() - started
+    shutil.copytree(whole / "cache", broken / "cache")
+    assert _kill_until_done(broken, kills, seconds, seed=kills) >= kills // 2
+    name = _run_directory(whole).name
+    assert _run_directory(broken).name == name
+    records = [(folder / "runs" / "kill" / name / "metrics.jsonl").read_bytes() for folder in (whole, broken)]
+    assert records[0] == records[1]
+    assert records[0].count(b"\n") == len(set(records[0].splitlines()))
+    assert _weights(whole) == _weights(broken)
+
+
+def test_a_run_killed_a_few_times_gives_the_same_records_and_weights(tmp_path: Path) -> None:
+    _compare_kills(tmp_path, kills=3)
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_gives_the_same_records_and_weights(tmp_path: Path) -> None:
+    _compare_kills(tmp_path, kills=20)

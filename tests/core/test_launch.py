@@ -1,0 +1,143 @@
+"""`mlrun run`: finished runs are kept, a failing one does not touch the others, mistakes come out before the first run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPERIMENT = """# Is the MLP better?
+name = "small"
+seeds = [0, 1]
+baseline = "linear"
+[task]
+use = "align"
+dim = 8
+[dataset]
+use = "paired-latents"
+train = 256
+val = 64
+test = 64
+[encoder.image]
+use = "identity"
+[encoder.text]
+use = "identity"
+[projector.image]
+use = "linear"
+[projector.text]
+use = "linear"
+[[loss]]
+use = "info-nce"
+[[metric]]
+use = "retrieval"
+[train]
+steps = 20
+batch_size = 32
+[results]
+loss = "loss"
+at1 = "retrieval/i2t@1"
+[arm.linear]
+[arm.mlp.projector.image]
+use = "mlp"
+hidden = 16
+"""
+
+
+def mlrun(folder: Path, *arguments: str, status: int = 0) -> str:
+    """What ``mlrun`` prints in ``folder``, both streams."""
+    environment = {**os.environ, "TRIALBOOK_RUNS": str(folder / "runs"), "TRIALBOOK_CACHE": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "trialbook", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the experiment was run once."""
+    folder = tmp_path_factory.mktemp("launch")
+    (folder / "small.toml").write_text(EXPERIMENT)
+    out = mlrun(folder, "run", "small.toml")
+    assert "mlp" in out
+    return folder
+
+
+def _directories(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "runs" / "small").iterdir() if path.is_dir())
+
+
+def test_a_run_leaves_all_that_is_needed_to_believe_it(finished: Path) -> None:
+    directories = _directories(finished)
+    assert len(directories) == 4
+    for path in directories:
+        results = json.loads((path / "results.json").read_text())
+        assert {"loss_start", "loss_end", "at1_start", "at1_end"} <= set(results)
+        assert results["loss_end"] < results["loss_start"]
+        data = json.loads((path / "data.json").read_text())
+        assert data["dataset"]["splits"] == {"train": 256, "val": 64, "test": 64}
+        assert len(data["dataset"]["fingerprint"]) == 64
+        assert data["overlaps"] == []
+        components = json.loads((path / "components.json").read_text())
+        assert components["projector.image"]["version"]
+        assert len(components["projector.image"]["source"]) == 64
+        assert (path / "config.toml").exists()
+        assert (path / "report.md").exists()
+        assert "versions" in json.loads((path / "env.json").read_text())
+
+
+def test_the_same_command_again_keeps_every_finished_run(finished: Path) -> None:
+    before = {path: (path / "metrics.jsonl").stat().st_mtime_ns for path in _directories(finished)}
+    out = mlrun(finished, "run", "small.toml")
+    assert "4 finished already" in out
+    assert {path: (path / "metrics.jsonl").stat().st_mtime_ns for path in _directories(finished)} == before
+
+
+def test_another_option_is_another_run_and_the_old_ones_stay(finished: Path) -> None:
+    mlrun(finished, "run", "small.toml", "--set", "train.lr=0.01", "--arm", "linear")
+    assert len(_directories(finished)) == 6
+
+
+def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(EXPERIMENT)
+    out = mlrun(tmp_path, "run", "small.toml", "--dry-run")
+    assert "4 runs" in out
+    assert "20 steps" in out
+    assert "projector.image (mlp)" in out
+    assert not (tmp_path / "runs" / "small").exists()
+
+
+def test_a_value_that_a_constructor_refuses_is_named_with_file_and_line_before_any_run(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace('use = "mlp"\nhidden = 16', 'use = "mlp"\nhidden = 16\nlayers = 0')
+    (tmp_path / "small.toml").write_text(text)
+    line = text.splitlines().index("layers = 0") + 1
+    out = mlrun(tmp_path, "run", "small.toml", status=2)
+    assert f"small.toml:{line}: [projector.image]" in out
+    assert "layers (0) must be at least 1" in out
+    assert "Traceback" not in out
+    assert not (tmp_path / "runs" / "small").exists()
+
+
+def test_a_failing_run_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace(
+        "[arm.mlp.projector.image]",
+        "[arm.broken.train]\nlr = 1e30\nclip = 0.0\nlog_every = 1\n[arm.mlp.projector.image]",
+    )
+    (tmp_path / "small.toml").write_text(text)
+    out = mlrun(tmp_path, "run", "small.toml", status=1)
+    assert "broken-s0" in out
+    listed = json.loads(mlrun(tmp_path, "ls", "--json"))
+    states = {(run["arm"], run["status"]) for run in listed}
+    assert states == {("linear", "finished"), ("mlp", "finished"), ("broken", "failed")}
+
+
+def test_an_interrupted_run_shows_as_killed_and_the_registry_can_be_thrown_away(finished: Path) -> None:
+    before = mlrun(finished, "compare", "small.toml")
+    for file in (finished / "runs").glob("registry.db*"):
+        file.unlink()
+    mlrun(finished, "registry", "sync")
+    assert mlrun(finished, "compare", "small.toml") == before
