@@ -47,8 +47,7 @@ class Encoder(Protocol):
         max_length: optional: tokens of a row at most, where ``forward`` gives fewer if all rows of a batch are shorter.
 
     Optional method: ``identity() -> Mapping[str, str]``, what its tokens depend on beside weights, options and source
-    (files of a
-    checkpoint: preprocessing, configuration); it is part of the address of stored features.
+    (a checkpoint's preprocessing and configuration); it is part of the address of stored features.
     """
 
     accepts: ClassVar[tuple[str, ...]]
@@ -82,12 +81,12 @@ class Loss(Protocol):
     Attributes:
         needs: class attribute: names of what the task must hand to ``forward``, by keyword.
         parts: optional class attribute: nested component tables, positional-only parameter name -> kind.
+        produces: optional class attribute: names of what ``report`` returns, so that a gate may stand on it.
 
     ``forward`` takes what it needs by keyword and returns a scalar tensor.
 
-    Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss, and
-    ``after_step()``, called after
-    every optimiser step (to clamp a scale).
+    Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss as ``<name>/<loss>``, and
+    ``after_step()``, called after every optimiser step (to clamp a scale).
     """
 
     needs: ClassVar[tuple[str, ...]]

@@ -137,7 +137,7 @@ class LocalLauncher:
             for event in start.events:
                 recorder.add(event)
                 self.watcher.item(spec, event)
-            self.watcher.run_started(spec, _steps(spec), start.events[-1].step if start.events else 0)
+            self.watcher.run_started(spec, start.total, start.step)
 
         items = execute(
             task, dict(spec.config), seed=spec.seed, accelerator=accelerator,
@@ -209,15 +209,6 @@ def _components(spec: RunSpec) -> dict[str, tuple[str, str]]:
             table = tables if "use" in tables else tables[name]
         found[part] = (kind, table["use"])
     return found
-
-
-def _steps(spec: RunSpec) -> int:
-    """Optimiser steps of a run, where they are given as such."""
-    from trialbook.options import stages_of
-
-    if not spec.config.get("train") and not spec.config.get("stage"):
-        return 0
-    return sum(stage.steps or 0 for stage in stages_of(dict(spec.config)))
 
 
 def _parameters(builder: RunBuilder) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trialbook import __version__
-from trialbook.errors import TrialbookError
+from trialbook.errors import ProblemsError, TrialbookError
 
 if TYPE_CHECKING:
     from trialbook.host import PluginHost
@@ -98,5 +98,5 @@ def main() -> None:
     try:
         cli(prog_name="mlrun")
     except TrialbookError as error:
-        click.echo(f"mlrun: {error}" if "\n" not in str(error) else str(error), err=True)
+        click.echo(str(error) if isinstance(error, ProblemsError) else f"mlrun: {error}", err=True)
         sys.exit(2)

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from trialbook.launch import LocalLauncher, Outcome
-    from trialbook.plan import Plan
+    from trialbook.plan import Plan, RunSpec
 
 
 @click.command()
@@ -55,12 +55,10 @@ def _watcher():  # type: ignore[no-untyped-def]  # a Watcher; the class is impor
 
 def _plan_text(plan: Plan, launcher: LocalLauncher) -> str:
     """Runs, steps, and parameters by part of each variant."""
-    from trialbook.launch import _steps
-
     lines = [f"{plan.experiment.name}: {len(plan.runs)} runs"]
     for spec in plan.runs:
         state = "finished" if launcher.is_finished(spec) else "to do"
-        lines.append(f"  {spec.name}  {_steps(spec)} steps  {state}")
+        lines.append(f"  {spec.name}  {_length(spec)}  {state}")
     for label, parts in launcher.survey(plan).items():
         lines.append(f"\n{label}")
         width = max((len(f"{p.name} ({p.use})") for p in parts), default=0)
@@ -70,6 +68,16 @@ def _plan_text(plan: Plan, launcher: LocalLauncher) -> str:
         trained = sum(p.parameters for p in parts if not p.frozen)
         lines.append(f"  {'trained':<{width}}  {trained:>12,} parameters")
     return "\n".join(lines)
+
+
+def _length(spec: RunSpec) -> str:
+    """How long a run is, as its file says it: ``100 steps + 2 epochs``."""
+    from trialbook.options import stages_of
+
+    if not spec.config.get("train") and not spec.config.get("stage"):
+        return "no training"
+    stages = stages_of(dict(spec.config))
+    return " + ".join(f"{s.steps} steps" if s.steps is not None else f"{s.epochs:g} epochs" for s in stages)
 
 
 def _finish(plan: Plan, registry: Path, outcomes: list[Outcome]) -> None:

@@ -21,9 +21,18 @@ from trialbook.records import Event, Record, Timing
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run goes on: the number of records that stand, and what there is to say about it."""
+    """Where a run goes on.
+
+    Args:
+        records: number of records that stand.
+        step: optimiser steps done.
+        total: optimiser steps of the whole run; 0 where nothing is trained.
+        events: what there is to say about it.
+    """
 
     records: int
+    step: int = 0
+    total: int = 0
     events: tuple[Event, ...] = ()
 
 
@@ -67,7 +76,7 @@ def execute(
             evaluate=EvaluateOptions(**config.get("evaluate", {})), checkpoint=cadence,
         )  # fmt: skip
         events = training.restore()
-        begin(Start(training.records, tuple(events)))
+        begin(Start(training.records, training.step, training.total, tuple(events)))
         yield from training.run()
         trained = training.records
     elif not isinstance(task, Measures):

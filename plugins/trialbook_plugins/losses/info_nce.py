@@ -32,6 +32,7 @@ class InfoNCE(nn.Module):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("embeddings",)
+    produces: ClassVar[tuple[str, ...]] = ("logit_scale",)
 
     def __init__(self, *, temperature: float = 0.07, learn_scale: bool = True) -> None:
         super().__init__()

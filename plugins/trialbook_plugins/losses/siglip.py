@@ -32,6 +32,7 @@ class SigLIP(nn.Module):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("embeddings",)
+    produces: ClassVar[tuple[str, ...]] = ("logit_scale", "logit_bias")
 
     def __init__(self, *, init_scale: float = 10.0, init_bias: float = -10.0) -> None:
         super().__init__()

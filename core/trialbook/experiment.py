@@ -1,0 +1,210 @@
+"""An experiment file, read: its tables with their positions, before arms and grid are multiplied out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trialbook.errors import Position, Problem, ProblemsError, TrialbookError
+from trialbook.merge import decide, decide_key, overlay, select, subtree, without
+from trialbook.outline import CONFIGURATION, is_text_or_texts, tidy
+from trialbook.problems import Problems
+from trialbook.toml import Document, parse_key, parse_toml, parse_value
+from trialbook.words import closest
+
+#: KEY=VALUE, where quoted parts of the key may hold anything.
+_ASSIGNMENT = re.compile(r"((?:[^=\"']|\"[^\"]*\"|'[^']*')+)=(.*)", re.DOTALL)
+#: Name of the only arm of a file that has none.
+SOLE_ARM = "main"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a file says under a profile and ``--set``.
+
+    Args:
+        file: the experiment file.
+        name: what its runs are filed under.
+        question: what it is to answer: the key, or the file's opening comment without its ``mlrun`` command lines.
+        document: all tables, those of the files that it extends included, profile and ``--set`` applied.
+        profile: the profile that was applied, if any.
+        problems: mistakes found so far; ``make_plan`` raises them with all others.
+        lost: tables and keys that are there but misspelt or misplaced.
+        alternatives: the same file under each of its other profiles, to be checked with it.
+    """
+
+    file: Path
+    name: str
+    question: str
+    document: Document
+    profile: str | None = None
+    problems: tuple[Problem, ...] = ()
+    lost: frozenset[str] = frozenset()
+    alternatives: tuple[Experiment, ...] = field(default=(), repr=False)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One run of every arm for each."""
+        return tuple(self.document.data.get("seeds", (0,)))
+
+    @property
+    def baseline(self) -> str | None:
+        """The arm that the others are compared with."""
+        return self.document.data.get("baseline")
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Metrics that a comparison shows first."""
+        return tuple(self.document.data.get("headline", ()))
+
+    @property
+    def results(self) -> dict[str, str]:
+        """Names in ``results.json`` and the metrics that they stand for."""
+        return dict(self.document.data.get("results", {}))
+
+    @property
+    def base(self) -> Document:
+        """The tables that every arm starts from."""
+        return select(self.document, dict.fromkeys(CONFIGURATION))
+
+    @property
+    def arms(self) -> dict[str, Document]:
+        """What each arm changes in the base."""
+        names = self.document.data.get("arm") or {SOLE_ARM: {}}
+        return {name: without(subtree(self.document, "arm", name), ("needs",)) for name in names}
+
+    def needs(self, arm: str) -> tuple[str, ...]:
+        """Arms whose runs of the same seed are inputs of this arm's."""
+        return tuple(self.document.data.get("arm", {}).get(arm, {}).get("needs", ()))
+
+    @property
+    def grid(self) -> dict[str, list[Any]]:
+        """Dotted key to the values that it goes through."""
+        return dict(self.document.data.get("grid", {}))
+
+    @property
+    def gates(self) -> list[dict[str, Any]]:
+        """The ``[[gate]]`` tables as written."""
+        return list(self.document.data.get("gate", []))
+
+    def place(self, *path: str | int) -> Position | None:
+        """Where something at the top of the file was written."""
+        return self.document.positions.get(path)
+
+    def describe(self) -> dict[str, Any]:
+        """What of it is no part of any run's configuration, as JSON-able data."""
+        return {
+            "name": self.name, "question": self.question, "file": str(self.file), "profile": self.profile,
+            "seeds": list(self.seeds), "baseline": self.baseline, "headline": list(self.headline),
+            "results": self.results, "gates": self.gates,
+        }  # fmt: skip
+
+
+def load_experiment(file: Path, *, profile: str | None = None, sets: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file.
+
+    A profile, then ``--set``, is laid over the file; a key that they name holds in every arm and at every point of the
+    grid, whatever these say of it. To change one arm alone, name it: ``[profile.full.arm.wide.projector.image]``,
+    ``--set arm.wide.projector.image.width=64``.
+
+    Args:
+        file: the TOML file.
+        profile: name of one of its ``[profile.NAME]`` tables.
+        sets: ``KEY=VALUE`` each: a dotted key (elements of arrays by number: ``loss.0.weight``) and a TOML value; bare
+            words are texts.
+    Returns:
+        The experiment; mistakes in its tables are in its ``problems`` and not raised yet.
+    Raises:
+        ProblemsError: the file, or one that it extends, is not TOML or cannot be read, or files extend one another.
+        TrialbookError: the file does not exist.
+    """
+    file = Path(file)
+    problems = Problems(file)
+    document = tidy(_read(file, (), problems), problems)
+    profiles = document.data.get("profile", {})
+    alternatives = (
+        () if profile or sets else tuple(_under(file, document, name, (), Problems(file)) for name in profiles)
+    )
+    return _under(file, document, profile, sets, problems, alternatives)
+
+
+def _under(
+    file: Path,
+    document: Document,
+    profile: str | None,
+    sets: Sequence[str],
+    problems: Problems,
+    alternatives: tuple[Experiment, ...] = (),
+) -> Experiment:
+    """The experiment of a document under a profile and ``--set``."""
+    profiles = document.data.get("profile", {})
+    if profile in profiles:
+        document = decide(document, subtree(document, "profile", str(profile)))
+    elif profile is not None:
+        message = f"there is no profile '{profile}'" + ("" if profiles else "; the file has none")
+        problems.extend([Problem("--profile", 0, "", message, closest(profile, profiles))])
+    for text in sets:
+        document = _set(document, text, problems)
+    document = tidy(document, problems)
+    return Experiment(
+        file=file, name=document.data.get("name", file.stem),
+        question=document.data.get("question", _question(document.comment)),
+        document=document, profile=profile, problems=tuple(problems), lost=frozenset(problems.lost),
+        alternatives=alternatives,
+    )  # fmt: skip
+
+
+def _read(file: Path, chain: tuple[Path, ...], problems: Problems) -> Document:
+    """The file laid over those that it extends."""
+    try:
+        own = parse_toml(file.read_text(encoding="utf-8"), file)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (
+            "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error)).lower()
+        )
+        raise TrialbookError(f"{file} cannot be read: {reason}") from error
+    parents = own.data.get("extends", [])
+    place = own.positions.get(("extends",))
+    if complaint := is_text_or_texts(parents):
+        problems.add(place, "", f"'extends' {complaint}")
+        parents = []
+    chain = (*chain, file.resolve())
+    below = Document()
+    for name in [parents] if isinstance(parents, str) else parents:
+        parent = Path(os.path.normpath(file.parent / name))
+        if not parent.is_file():
+            raise ProblemsError([_at(place, f"'extends' names {parent}, which is no file")])
+        if parent.resolve() in chain:
+            loop = [*chain[chain.index(parent.resolve()) :], parent]
+            raise ProblemsError([_at(place, f"files extend one another: {' -> '.join(path.name for path in loop)}")])
+        below = overlay(below, _read(parent, chain, problems))
+    for key in ("name", "question", "extends"):  # a file has its own
+        below = without(below, (key,))
+    merged = overlay(below, own)
+    return Document(merged.data, merged.positions, own.comment)
+
+
+def _at(place: Position | None, message: str) -> Problem:
+    return Problem(str(place.file) if place else "", place.line if place else 0, "", message)
+
+
+def _set(document: Document, text: str, problems: Problems) -> Document:
+    """Apply one ``--set``."""
+    here = Position(None, 0)
+    found = _ASSIGNMENT.fullmatch(text)
+    try:
+        if found is None:
+            raise ValueError(f"{text!r} has no '=': write KEY=VALUE")
+        return decide_key(document, parse_key(found[1].strip()), parse_value(found[2].strip()), here)
+    except (ValueError, TrialbookError) as error:
+        problems.add(here, "", str(error))
+        return document
+
+
+def _question(comment: str) -> str:
+    """The opening comment without the lines that show how to run the file."""
+    return "\n".join(line for line in comment.split("\n") if not line.startswith("mlrun ")).strip()

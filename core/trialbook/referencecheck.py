@@ -1,0 +1,87 @@
+"""What a file says of its own arms and figures: baseline, gates, headline, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trialbook.componentcheck import Judge, named_key
+from trialbook.errors import TrialbookError
+from trialbook.experiment import Experiment
+from trialbook.options import GateOptions
+from trialbook.problems import Problems
+from trialbook.tablereport import TableReport
+from trialbook.toml import KeyPath
+from trialbook.words import closest
+
+#: Figures listed where nothing near was found.
+_LISTED = 8
+
+
+class ReferenceCheck:
+    """Checks the references of one experiment.
+
+    Args:
+        experiment: the file.
+        judge: judges single tables.
+        problems: takes the problems.
+        figures: label of every configuration -> its arm, and the figures that it records (None if not known).
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        judge: Judge,
+        problems: Problems,
+        figures: Mapping[str, tuple[str, list[str] | None]],
+    ) -> None:
+        self.experiment, self.judge, self.problems = experiment, judge, problems
+        self.report = TableReport(experiment, experiment.document, problems)
+        self.figures = figures
+        self.arms = list(dict.fromkeys([*experiment.arms, *figures]))
+
+    def check(self) -> None:
+        """Check all references."""
+        if self.experiment.baseline is not None:
+            self.arm((), ("baseline",), self.experiment.baseline)
+        for index, metric in enumerate(self.experiment.headline):
+            self.figure((), ("headline", index), metric)
+        for name, metric in self.experiment.results.items():
+            self.figure(("results",), (name,), metric)
+        for index, gate in enumerate(self.experiment.gates):
+            self.gate(("gate", index), gate)
+
+    def gate(self, path: KeyPath, gate: Mapping[str, object]) -> None:
+        """One gate: its keys, its metric, its arm."""
+        found = self.judge.problems(gate, self.judge.book.core("gate"))
+        for problem in found:
+            self.report.add_suggested(path, problem.path, problem.message, problem.suggestion)
+        arm, metric = gate.get("arm"), gate.get("metric")
+        if isinstance(arm, str):
+            self.arm(path, ("arm",), arm)
+        if isinstance(metric, str):
+            self.figure(path, ("metric",), metric, arm if isinstance(arm, str) and arm in self.arms else None)
+        if not found:
+            try:
+                GateOptions(**gate)  # type: ignore[arg-type]  # the schema has checked the types
+            except TrialbookError as error:
+                key = named_key(str(error), gate)
+                self.report.add(path, (key,) if key else (), str(error))
+
+    def arm(self, table: KeyPath, key: KeyPath, name: str) -> None:
+        """A name that must be an arm's."""
+        if name not in self.arms and "arm" not in self.problems.lost:
+            hint = closest(name, self.arms)
+            there = "" if hint else f"; there are {', '.join(self.experiment.arms)}"
+            self.report.add_suggested(table, key, f"there is no arm '{name}'{there}", hint)
+
+    def figure(self, table: KeyPath, key: KeyPath, name: str, arm: str | None = None) -> None:
+        """A name that must be a recorded figure's, in ``arm`` or in any."""
+        chosen = [names for label, (own, names) in self.figures.items() if arm in (None, label, own)]
+        if not chosen or any(names is None for names in chosen):
+            return  # another mistake hides what is recorded
+        known = list(dict.fromkeys(one for names in chosen if names is not None for one in names))
+        if name not in known:
+            where = f" in arm '{arm}'" if arm else ""
+            hint = closest(name, known)
+            there = "" if hint else f"; there are {', '.join(known[:_LISTED])}{' …' if len(known) > _LISTED else ''}"
+            self.report.add_suggested(table, key, f"nothing records '{name}'{where}{there}", hint)

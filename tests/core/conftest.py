@@ -1,0 +1,193 @@
+"""A book of small components that import nothing, for tests of experiment files."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from trialbook.hookspec import KINDS, Component, hookimpl
+from trialbook.host import PluginHost
+from trialbook.schema import SchemaBook
+
+PARTS = '''
+class Join:
+    """Joins modalities."""
+    takes = {"dataset": "one", "encoder": "modality", "projector": "modality", "loss": "many", "metric": "many"}
+    provides = ("embeddings", "groups")
+    produces = ("loss", "loss/{loss}")
+    def __init__(self, builder, /, *, dim: int = 8): ...
+
+class Measure:
+    """Trains nothing."""
+    takes = {"dataset": "one", "metric": "many", "llm": "optional"}
+    provides = ("rows",)
+    produces = ("{modality}/rank",)
+    def __init__(self, builder, /): ...
+
+class Shapes:
+    """Pictures with captions."""
+    modalities = {"image": "image", "text": "text"}
+    def __init__(self, *, train: int = 100, seed: int = 0, root: str | None = None): ...
+
+class Table:
+    """Columns of a table."""
+    modalities = "columns"
+    def __init__(self, *, columns: dict[str, str]): ...
+
+class Pixels:
+    """Reads pictures."""
+    accepts = ("image",)
+    def __init__(self, modality, /, *, patch: int = 4): ...
+
+class Words:
+    """Reads texts and pictures of texts."""
+    accepts = ("text", "scan")
+    def __init__(self, modality, /, *, width: int = 16): ...
+
+class Flat:
+    """One linear map."""
+    def __init__(self, dim_in, dim_out, /, *, bias: bool = True, pool: str = "mean"): ...
+
+class Deep:
+    """Several."""
+    def __init__(self, dim_in, dim_out, /, *, depth: int, dropout: float = 0.0, norm: bool | None = None): ...
+
+class Pull:
+    """Draws pairs together."""
+    needs = ("embeddings",)
+    produces = ("margin",)
+    def __init__(self, *, margin: float = 0.1): ...
+
+class Around:
+    """A loss around a loss."""
+    needs = ("embeddings",)
+    parts = {"of": "loss"}
+    def __init__(self, dim, of, /, *, sizes: list[int]): ...
+
+class Found:
+    """Hits among the first k."""
+    needs = ("embeddings", "groups")
+    produces = ("{pair}@{k}",)
+    def __init__(self, *, k: list[int] = [1, 5]): ...
+
+class Boxed:
+    """Overlap of boxes."""
+    needs = ("embeddings", "boxes")
+    produces = ("iou",)
+    def __init__(self): ...
+
+class Rank:
+    """Rank of rows."""
+    needs = ("rows",)
+    produces = ("effective",)
+    def __init__(self): ...
+'''
+OFFER = {
+    "task": {"join": "Join", "measure": "Measure"},
+    "dataset": {"shapes": "Shapes", "table": "Table"},
+    "encoder": {"pixels": "Pixels", "words": "Words"},
+    "projector": {"flat": "Flat", "deep": "Deep"},
+    "loss": {"pull": "Pull", "around": "Around"},
+    "metric": {"found": "Found", "boxed": "Boxed", "rank": "Rank"},
+}
+
+
+def toy_plugin(offer: dict[str, dict[str, str]], module: str) -> object:
+    """A plugin that offers these components of ``module``."""
+
+    def hook(kind: str) -> Callable[[], Iterable[Component]]:
+        def listing() -> Iterable[Component]:
+            return [Component(name, f"{module}:{cls}", cls) for name, cls in offer[kind].items()]
+
+        listing.__name__ = KINDS[kind]
+        return hookimpl(listing)
+
+    plugin = types.SimpleNamespace()
+    for kind in offer:
+        setattr(plugin, KINDS[kind], hook(kind))
+    return plugin
+
+
+@pytest.fixture(scope="session")
+def toy_host(tmp_path_factory: pytest.TempPathFactory) -> Iterable[PluginHost]:
+    """Plugin ``toys``; ``left`` and ``right`` both offer a projector ``twin``; ``broken`` an encoder that cannot be loaded."""
+    folder = tmp_path_factory.mktemp("toys")
+    (folder / "toy_parts.py").write_text(PARTS)
+    (folder / "toy_broken.py").write_text("import package_that_nobody_has\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield PluginHost.from_modules({
+            "toys": toy_plugin(OFFER, "toy_parts"),
+            "broken": toy_plugin({"encoder": {"missing": "Missing"}}, "toy_broken"),
+            "left": toy_plugin({"projector": {"twin": "Flat"}}, "toy_parts"),
+            "right": toy_plugin({"projector": {"twin": "Deep"}}, "toy_parts"),
+        })  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def toys(toy_host: PluginHost, tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
+    """Schemas of the toy components."""
+    return SchemaBook(toy_host, tmp_path_factory.mktemp("schemas"))
+
+
+TOY_FILE = """\
+# Is deep better than flat?
+# mlrun run toy.toml        a moment
+seeds = [0, 1]
+baseline = "flat"
+
+[task]
+use = "join"
+
+[dataset]
+use = "shapes"
+
+[encoder.image]
+use = "pixels"
+frozen = true
+
+[encoder.text]
+use = "words"
+
+[projector.image]
+use = "flat"
+pool = "max"
+
+[[loss]]
+use = "pull"
+
+[[metric]]
+use = "found"
+
+[train]
+steps = 20
+lr = 1e-3
+
+[arm.flat]
+[arm.deep.projector.image]
+use = "deep"
+depth = 2
+
+[[gate]]
+metric = "found/i2t@1"
+at_least = 0.5
+"""
+
+
+@pytest.fixture
+def toy_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the toy experiment with replacements ``(old, new)`` and text appended."""
+
+    def write(*changes: tuple[str, str], append: str = "", name: str = "toy.toml") -> Path:
+        text = TOY_FILE
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new, 1)
+        file = tmp_path / name
+        file.write_text(text + append)
+        return file
+
+    return write
