@@ -1,0 +1,68 @@
+"""A builder of ready-made parts, for tests of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from trialbook.errors import TrialbookError
+
+
+class PartsBuilder:
+    """Hands a task the parts that it was given; implements ``trialbook.contracts.Builder``.
+
+    Args:
+        parts: kind to the part, or to parts by name: ``{"dataset": data, "encoder": {"image": encoder}}``.
+        options: ``(kind, name, key)`` to the value of a reserved key, e.g. ``{("encoder", "image", "frozen"): True}``.
+        seed: of the run.
+        inputs: directories of runs that this one needs, by arm.
+        batch_size: samples of a training step, and rows encoded at once in evaluation.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        *,
+        options: Mapping[tuple[str, str | None, str], Any] | None = None,
+        seed: int = 0,
+        inputs: Mapping[str, Path] | None = None,
+        batch_size: int = 64,
+    ) -> None:
+        self._parts, self._options = parts, options or {}
+        self.seed = seed
+        self.batch_size = self.eval_batch_size = batch_size
+        self.data_root: Path | None = None
+        self.inputs: Mapping[str, Path] = inputs or {}
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Names of the parts of ``kind``."""
+        parts = self._parts.get(kind, {})
+        return tuple(parts) if isinstance(parts, Mapping) else (kind,)
+
+    def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
+        """The part, ready-made: ``wired`` is not used."""
+        parts = self._parts.get(kind)
+        if isinstance(parts, Mapping):
+            parts = parts.get(name)
+        if parts is None:
+            raise TrialbookError(f"the experiment has no [{kind}{f'.{name}' if name else ''}]")
+        return parts
+
+    def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
+        """A reserved key of a table."""
+        return self._options.get((kind, name, key), default)
+
+    def features(
+        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Outputs of the encoder for all rows of a split, computed anew."""
+        part = dataset.splits()[split]
+        with torch.no_grad():
+            tokens, mask = encoder(encoder.prepare(part.read(modality, np.arange(len(part.groups(modality))))))  # type: ignore[operator]
+        return tokens.numpy(), None if mask is None else mask.numpy()

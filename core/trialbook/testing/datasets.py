@@ -1,0 +1,93 @@
+"""Checks of datasets."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from trialbook.data import Modality, Split, find_overlaps
+from trialbook.testing.common import Subject, ensure, same
+
+
+def check_dataset(subject: Subject) -> None:
+    """Splits that keep the protocol, read the same in any order, share nothing, and have one fingerprint."""
+    name = subject.name
+    dataset, twin = subject.make(), subject.make(seed=1)
+    kinds = _declared(subject)
+    splits = dict(dataset.splits())
+    ensure(next(iter(splits), None) == "train", f"the first split of {name} must be 'train', not {list(splits)}")
+    for label, split in splits.items():
+        ensure(isinstance(split, Split), f"split '{label}' of {name} lacks a part of trialbook.data.Split")
+        ensure(split.name == label, f"split '{label}' of {name} calls itself '{split.name}'")
+        ensure(len(split) > 0, f"split '{label}' of {name} is empty; leave it out of splits()")
+        for modality, kind in kinds.items():
+            described = dataset.describe(modality)
+            if kind is not None:
+                ensure(
+                    described.kind == kind,
+                    f"{name} declares '{modality}' as {kind} but describes it as {described.kind}",
+                )
+            _check_split(f"'{label}' of {name}", split, modality, described)
+            rows = np.arange(min(4, len(split.groups(modality))))
+            other = twin.splits()[label]
+            ensure(
+                same(split.read(modality, rows), other.read(modality, rows)), f"two instances of {name} read other rows"
+            )
+    overlaps = find_overlaps(splits, kinds) if not subject.all_options.get("allow_overlap") else []
+    ensure(not overlaps, f"splits of {name} share content: {overlaps[:1]}")
+    fingerprint = dataset.fingerprint
+    ensure(
+        re.fullmatch("[0-9a-f]{64}", fingerprint), f"the fingerprint of {name} must be 64 hex digits: {fingerprint!r}"
+    )
+    ensure(fingerprint == twin.fingerprint, f"two instances of {name} with the same options have other fingerprints")
+
+
+def _declared(subject: Subject) -> dict[str, str | None]:
+    """Modality name to declared kind, or to None where the options name the modalities."""
+    declared = getattr(subject.cls, "modalities", None)
+    if isinstance(declared, str):
+        named = subject.options.get(declared)
+        ensure(named, f"give the option '{declared}', whose keys are the modalities of {subject.name}")
+        return dict.fromkeys(named or ())
+    ensure(declared, f"{subject.name}.modalities must map modality names to kinds, or name the option that does")
+    return dict(declared or {})
+
+
+def _check_split(label: str, split: Split, modality: str, described: Modality) -> None:
+    groups = split.groups(modality)
+    ensure(groups.dtype == np.int64 and groups.ndim == 1, f"groups of split {label} must be int64 [R]")
+    ensure(len(groups) and groups.min() >= 0 and groups.max() < len(split), f"a group of split {label} is out of range")
+    missing = np.setdiff1d(np.arange(len(split)), groups)
+    ensure(not len(missing), f"{len(missing)} groups of split {label} have no row of '{modality}'")
+    content = split.content(modality)
+    ensure(
+        len(content) == len(groups), f"split {label} has {len(groups)} rows of '{modality}' but {len(content)} hashes"
+    )
+    order = np.random.default_rng(0).permutation(len(groups))[:8]
+    together = split.read(modality, order)
+    ensure(len(together) == len(order), f"split {label} reads {len(together)} rows of '{modality}' for {len(order)}")
+    for place, row in enumerate(order):
+        alone = split.read(modality, np.array([row]))
+        ensure(
+            same(together[place], alone[0]), f"row {row} of '{modality}' of split {label} depends on the batch it is in"
+        )
+        _check_row(label, together[place], modality, described)
+    try:
+        split.labels("no such annotation")
+    except KeyError:
+        return
+    raise AssertionError(f"split {label} must raise KeyError for an annotation that it does not have")
+
+
+def _check_row(label: str, row: Any, modality: str, described: Modality) -> None:
+    if described.kind == "text":
+        ensure(isinstance(row, str), f"split {label} must read '{modality}' as str, not {type(row).__name__}")
+    elif described.kind in ("image", "vector", "series"):
+        dtype = np.uint8 if described.kind == "image" else np.float32
+        ensure(row.dtype == dtype, f"split {label} must read '{modality}' as {np.dtype(dtype)}, not {row.dtype}")
+        fits = row.ndim == len(described.shape) and all(
+            want in (0, have) for want, have in zip(described.shape, row.shape, strict=False)
+        )
+        ensure(fits, f"split {label} reads '{modality}' as {row.shape}, described as {described.shape}")

@@ -1,0 +1,362 @@
+"""The conformance suite passes what keeps its contract and says what is wrong with the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trialbook.contracts import Features
+from trialbook.data import Modality, content_hash
+from trialbook.records import Record
+from trialbook.testing import PartsBuilder, check_component
+
+
+class Project(nn.Module):
+    """A linear map.
+
+    Args:
+        bias: add a bias.
+
+    Source: none.
+    """
+
+    keeps_tokens = True
+
+    def __init__(self, dim_in: int, dim_out: int, /, *, bias: bool = True) -> None:
+        super().__init__()
+        self.map = nn.Linear(dim_in, dim_out, bias)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.map(tokens)
+
+
+class Encode(nn.Module):
+    """Words to vectors, padded to the longest.
+
+    Args:
+        width: of the vectors.
+
+    Source: none.
+    """
+
+    accepts: ClassVar[tuple[str, ...]] = ("text",)
+
+    def __init__(self, modality: Modality, /, *, width: int = 4) -> None:
+        super().__init__()
+        self.dim = width
+        self.table = nn.Embedding(32, width)
+
+    def prepare(self, raw: Any) -> tuple[Tensor, Tensor]:
+        words = [[len(word) for word in text.split()] for text in raw]
+        longest = max(map(len, words))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in words])
+        return ids, ids > 0
+
+    def forward(self, prepared: tuple[Tensor, Tensor]) -> Features:
+        return Features(self.table(prepared[0]), prepared[1])
+
+
+class Pull(nn.Module):
+    """Squared distance of matching rows.
+
+    Args:
+        weight: a factor.
+
+    Source: none.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("embeddings",)
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, *, embeddings: Mapping[str, Tensor]) -> Tensor:
+        a, b = embeddings.values()
+        return self.scale * (a - b).square().mean()
+
+
+class Spread:
+    """Standard deviation.
+
+    Args:
+        power: of it.
+
+    Source: none.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("embeddings",)
+    produces: ClassVar[tuple[str, ...]] = ("{modality}^{power}",)
+
+    def __init__(self, *, power: list[int] = [1]) -> None:  # noqa: B006
+        self.power = power
+
+    def compute(self, *, embeddings: Mapping[str, Tensor]) -> dict[str, float]:
+        return {f"{name}^{p}": float(x.std()) ** p for name, x in embeddings.items() for p in self.power}
+
+
+class Half:
+    """Numbers of one split."""
+
+    def __init__(self, name: str, rows: Any) -> None:
+        self.name, self.rows = name, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def groups(self, modality: str) -> Any:
+        return np.arange(len(self.rows))
+
+    def read(self, modality: str, rows: Any) -> Any:
+        return self.rows[rows]
+
+    def content(self, modality: str) -> list[str]:
+        return [content_hash(row) for row in self.rows]
+
+    def labels(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+class Numbers:
+    """Numbers.
+
+    Args:
+        count: how many.
+    """
+
+    modalities: ClassVar[dict[str, str]] = {"x": "vector"}
+    part = Half
+
+    def __init__(self, *, count: int = 6) -> None:
+        rows = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+        self.rows = {"train": rows[: count // 2], "val": rows[count // 2 :]}
+
+    def describe(self, modality: str) -> Modality:
+        return Modality("vector", (2,))
+
+    def splits(self) -> dict[str, Half]:
+        return {name: self.part(name, rows) for name, rows in self.rows.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        return content_hash(*self.rows.values())
+
+
+class Count:
+    """Counts.
+
+    Args:
+        to: how far.
+    """
+
+    takes: ClassVar[dict[str, str]] = {"dataset": "one"}
+    provides: ClassVar[tuple[str, ...]] = ()
+    produces: ClassVar[tuple[str, ...]] = ("count",)
+
+    def __init__(self, builder: Any, /, *, to: int = 4) -> None:
+        self.to, self.start = to, 0
+
+    def setup(self) -> None: ...
+
+    def measured(self, done: int) -> None:
+        self.start = done
+
+    def measurements(self) -> Any:
+        for i in range(self.start, self.to):
+            yield Record(0, {f"count{i}": float(i)})
+
+
+class Learn:
+    """Learns.
+
+    Args:
+        size: samples.
+    """
+
+    takes: ClassVar[dict[str, str]] = {"projector": "named"}
+    provides: ClassVar[tuple[str, ...]] = ()
+    produces: ClassVar[tuple[str, ...]] = ("loss",)
+
+    def __init__(self, builder: Any, /, *, size: int = 5) -> None:
+        self.samples = size
+
+    def setup(self) -> None:
+        torch.manual_seed(0)
+        self.parts = nn.ModuleDict({"projector": nn.Linear(1, 1)})
+
+    def module(self) -> nn.Module:
+        return self.parts
+
+    def size(self, stage: str) -> int:
+        return self.samples
+
+    def batch(self, samples: Any, epoch: int, step: Any) -> Tensor:
+        return torch.as_tensor(samples, dtype=torch.float32)[:, None]
+
+    def losses(self, batch: Tensor) -> dict[str, Tensor]:
+        return {"loss": self.parts["projector"](batch).square().mean()}
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        return {"loss": float(self.losses(torch.ones(2, 1))["loss"])} if split == "train" else {}
+
+    def after_step(self) -> None: ...
+
+
+GOOD: list[tuple[type, str, dict[str, Any]]] = [
+    (Project, "projector", {}),
+    (Encode, "encoder", {}),
+    (Pull, "loss", {}),
+    (Spread, "metric", {"options": {"power": [1, 2]}}),
+    (Numbers, "dataset", {}),
+    (Count, "task", {"wired": {"builder": PartsBuilder({})}}),
+    (Learn, "task", {"wired": {"builder": PartsBuilder({})}}),
+]
+
+
+@pytest.mark.parametrize(("cls", "kind", "more"), GOOD)
+def test_what_keeps_its_contract_passes(cls: type, kind: str, more: dict[str, Any]) -> None:
+    check_component(cls, kind, **more)
+
+
+def test_a_target_is_loaded() -> None:
+    check_component("trialbook_plugins.projectors.linear:Linear", "projector")
+
+
+def variant(base: type, **changes: Any) -> type:
+    """The class with other methods or attributes, under its own documentation."""
+    return type(base.__name__, (base,), {"__doc__": base.__doc__, **changes})
+
+
+def without(base: type, text: str) -> type:
+    return variant(base, __doc__=base.__doc__.replace(text, ""))
+
+
+def batch_norm(self: Any, prepared: Any) -> Features:
+    tokens, mask = Encode.forward(self, prepared)
+    return Features(tokens - tokens.mean(dim=(0, 1)), mask)
+
+
+def unused(base: type, name: str = "spare") -> Callable[..., None]:
+    def init(self: Any, dim_in: int, dim_out: int, /, *, bias: bool = True) -> None:
+        base.__init__(self, dim_in, dim_out, bias=bias)
+        setattr(self, name, nn.Parameter(torch.ones(1)))
+
+    return init
+
+
+def hidden_state(self: Any, dim_in: int, dim_out: int, /, *, bias: bool = True) -> None:
+    Project.__init__(self, dim_in, dim_out, bias=bias)
+    self.offset = torch.randn(dim_out)
+
+
+def noisy(self: Any, **inputs: Any) -> Tensor:
+    return Pull.forward(self, **inputs) + torch.rand(())
+
+
+def in_order(self: Half, modality: str, rows: Any) -> Any:
+    return self.rows[np.sort(rows)] + np.float32(len(rows))
+
+
+def mixing(self: Any, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    return self.map(tokens + tokens.mean(dim=1, keepdim=True))
+
+
+def clash(self: Any) -> dict[str, Half]:
+    return {"train": Half("train", self.rows["train"]), "val": Half("val", self.rows["train"])}
+
+
+def rounding(self: Any, *, embeddings: Any) -> dict[str, float]:
+    for rows in embeddings.values():
+        rows.round_()
+    return {"image^1": 1.0, "text^1": 1.0}
+
+
+class Undecided:
+    """Neither trains nor measures."""
+
+    takes: ClassVar[dict[str, str]] = {}
+    provides = produces = ()
+
+    def __init__(self, builder: Any, /) -> None: ...
+
+
+BAD: list[tuple[type, str, str]] = [
+    (variant(Project, __doc__=None), "projector", "has no docstring"),
+    (without(Project, "Source: none."), "projector", "where it comes from"),
+    (without(Project, "bias: add a bias."), "projector", "'bias' of Project is not described"),
+    (variant(Project, keeps_tokens="yes"), "projector", "must be true or false"),
+    (variant(Project, forward=lambda s, t, m=None: s.map(t).mean(1)), "projector", r"must give \[B, M, D_out\]"),
+    (variant(Project, forward=lambda s, t, m=None: s.map(t)[:, :2]), "projector", "says keeps_tokens"),
+    (variant(Project, forward=mixing), "projector", "masked tokens change the output"),
+    (variant(Project, forward=lambda s, t, m=None: s.map(t - t.mean(0))), "projector", "another output alone"),
+    (variant(Project, forward=lambda s, t, m=None: s.map(t) + torch.rand(1)), "projector", "else the second time"),
+    (variant(Project, __init__=unused(Project)), "projector", "'spare' of Project gets no gradient"),
+    (
+        variant(Project, __init__=hidden_state, forward=lambda s, t, m=None: s.map(t) + s.offset),
+        "projector",
+        "state_dict does not hold all",
+    ),
+    (variant(Encode, accepts="text"), "encoder", "must be a tuple of names"),
+    (variant(Encode, forward=lambda s, p: s.table(p[0])), "encoder", "must return Features"),
+    (variant(Encode, forward=lambda s, p: Features(s.table(p[0]), p[0])), "encoder", "must be bool"),
+    (variant(Encode, forward=batch_norm), "encoder", "row 0 other tokens alone"),
+    (variant(Pull, needs=("embeddings", "groups")), "loss", r"names \['groups'\], not taken"),
+    (variant(Pull, needs=()), "loss", r"takes \['embeddings'\], not in `needs`"),
+    (variant(Pull, forward=noisy), "loss", "kwargs|by keyword"),
+    (variant(Pull, forward=lambda s, *, embeddings: s.scale.detach() * 2), "loss", "'scale' of Pull gets no gradient"),
+    (variant(Pull, forward=lambda s, *, embeddings: s.scale * 2), "loss", "no gradient to any of its inputs"),
+    (variant(Pull, forward=lambda s, *, embeddings: s.scale * torch.inf), "loss", "gives inf"),
+    (variant(Pull, forward=lambda s, *, embeddings: s.scale * torch.rand(())), "loss", "else the second time"),
+    (variant(Spread, produces=("{modality}",)), "metric", "declares"),
+    (variant(Spread, compute=rounding), "metric", "changes its inputs"),
+    (
+        variant(Spread, compute=lambda s, *, embeddings: dict.fromkeys(["image^1", "text^1"], torch.ones(1))),
+        "metric",
+        "finite number",
+    ),
+    (variant(Numbers, part=variant(Half, read=in_order)), "dataset", "depends on the batch"),
+    (variant(Numbers, part=variant(Half, groups=lambda s, m: np.arange(len(s.rows)) + 1)), "dataset", "out of range"),
+    (variant(Numbers, part=variant(Half, groups=lambda s, m: np.zeros(3, dtype=int))), "dataset", "have no row of"),
+    (variant(Numbers, part=variant(Half, labels=lambda s, name: None)), "dataset", "KeyError"),
+    (variant(Numbers, modalities={"x": "image"}), "dataset", "declares 'x' as image"),
+    (variant(Numbers, splits=clash), "dataset", "share content"),
+    (variant(Numbers, fingerprint=property(lambda s: f"{id(s):064x}")), "dataset", "other fingerprints"),
+    (variant(Count, takes={"datset": "one"}), "task", "names the kind 'datset'"),
+    (variant(Count, takes={"dataset": "all"}), "task", "must be one of"),
+    (variant(Count, measurements=property(lambda s: None), setup=None), "task", "has no `setup`"),
+    (Undecided, "task", "must have all of module, .* or all of measurements, measured"),
+    (variant(Count, measured=lambda s, done: None), "task", "as if it had never stopped"),
+    (variant(Learn, batch=lambda s, n, e, p: torch.rand(2, 1)), "task", "function of its arguments"),
+    (variant(Learn, losses=lambda s, b: {"total": b.mean()}), "task", "must give 'loss'"),
+    (variant(Learn, losses=lambda s, b: {"loss": b.mean()}), "task", "depends on no parameter"),
+    (variant(Learn, evaluate=lambda s, split: {"loss": 1.0}), "task", "split that is not there"),
+]
+
+
+@pytest.mark.parametrize(("cls", "kind", "message"), BAD, ids=[f"{kind}-{message[:24]}" for _, kind, message in BAD])
+def test_what_breaks_its_contract_is_told_so(cls: type, kind: str, message: str) -> None:
+    wired = {"builder": PartsBuilder({})} if kind == "task" else None
+    with pytest.raises(AssertionError, match=message):
+        check_component(cls, kind, wired=wired)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(AssertionError, match="there is no kind 'projectr'"):
+        check_component(Project, "projectr")
+
+
+def test_options_that_do_not_fit_are_named() -> None:
+    with pytest.raises(AssertionError, match="'bias' must be true or false, not the integer 3"):
+        check_component(Project, "projector", options={"bias": 3})
+
+
+def test_what_cannot_be_made_up_must_be_given() -> None:
+    boxed = variant(Pull, needs=("boxes",), forward=lambda s, *, boxes: s.scale * boxes.mean())
+    with pytest.raises(AssertionError, match="give `inputs` for what Pull needs: boxes"):
+        check_component(boxed, "loss")
+    check_component(boxed, "loss", inputs={"boxes": torch.rand(2, 4)})

@@ -1,0 +1,1 @@
+"""A plugin for trialbook, as a stranger would write it."""
