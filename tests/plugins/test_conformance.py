@@ -1,0 +1,64 @@
+"""Every first-party component is run through the conformance suite, here or in the tests of its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trialbook.hookspec import KINDS
+from trialbook.host import PluginHost
+from trialbook.testing import PartsBuilder, check_component
+from trialbook_plugins import plugin
+from trialbook_plugins.datasets.paired_latents import PairedLatents
+from trialbook_plugins.encoders.identity import Identity
+from trialbook_plugins.losses.info_nce import InfoNCE
+from trialbook_plugins.metrics.retrieval import Retrieval
+from trialbook_plugins.projectors.linear import Linear
+
+_PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    ("projector", "linear", {}, {}),
+    ("projector", "linear", {"pool": "attention", "heads": 4}, {}),
+    ("projector", "mlp", {"layers": 3, "hidden": 12}, {}),
+    ("projector", "mlp", {"pool": "mean", "norm": True}, {}),
+    ("projector", "mlp", {"pool": "attention", "heads": 4}, {}),
+    ("projector", "mlp", {"pool": "class"}, {}),
+    ("projector", "perceiver", {"latents": 3, "depth": 2, "heads": 2, "head_dim": 4}, {}),
+    ("projector", "perceiver", {"latents": 3, "depth": 1, "heads": 2, "head_dim": 4, "query_norm": False, "width": 8}, {}),
+    ("loss", "info-nce", {}, {}),
+    ("loss", "siglip", {}, {}),
+    ("loss", "matryoshka", {"dims": [4, 16]}, {"of": InfoNCE()}),
+    ("metric", "retrieval", {"k": [1, 3]}, {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "options", "wired"), _PLAIN)
+def test_it_conforms(kind: str, name: str, options: dict[str, Any], wired: dict[str, Any]) -> None:
+    found = PluginHost.from_modules({"trialbook": plugin}).find(kind, name)
+    check_component(found.target, kind, options=options, wired=wired)
+
+
+def test_the_align_task_conforms() -> None:
+    data = PairedLatents(train=64, val=16, test=16)
+    parts: dict[str, Any] = {
+        "dataset": data,
+        "encoder": {m: Identity(data.describe(m)) for m in ("image", "text")},
+        "projector": {"image": Linear(64, 8), "text": Linear(48, 8)},
+        "loss": {"info-nce": InfoNCE()},
+        "metric": {"retrieval": Retrieval()},
+    }
+    builder = PartsBuilder(parts)
+    check_component("trialbook_plugins.tasks.align:Align", "task", options={"dim": 8}, wired={"builder": builder})
+
+
+def test_no_component_is_left_out() -> None:
+    """Each component's class or name stands in a test module beside a call of ``check_component``."""
+    folder = Path(__file__).parent
+    texts = [text for file in folder.glob("test_*.py") if "check_component(" in (text := file.read_text())]
+    offered = PluginHost.from_modules({"trialbook": plugin}).components()
+    assert {one.kind for one in offered} <= set(KINDS)
+    for one in offered:
+        named = re.compile(rf'\b{one.target.partition(":")[2]}\b|"{re.escape(one.name)}"')
+        assert any(named.search(text) for text in texts), f"{one.kind} '{one.name}' is never checked"
