@@ -1,0 +1,1 @@
+"""One script a subject; see README.md."""

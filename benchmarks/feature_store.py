@@ -1,0 +1,59 @@
+"""A second arm on stored features against encoding again, with a frozen encoder of ViT-S/16's size."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks._measure import in_turn, ratio, save
+from trialbook.contracts import Features
+from trialbook.data import Modality
+from trialbook.features import FeatureStore, weights_hash
+from trialbook_plugins.encoders.vit import ViT
+
+ROWS = 128
+IMAGES = np.random.default_rng(0).integers(0, 256, (ROWS, 3, 224, 224), dtype=np.uint8)
+
+
+def main() -> None:
+    """In turn, 3 rounds: one pass over 128 pictures of 224 x 224 pixels, by encoding and from the store."""
+    torch.manual_seed(0)
+    encoder = ViT(Modality("image", (3, 224, 224)), patch=16, width=384, depth=12, heads=6).eval()
+
+    def encode(rows: np.ndarray) -> Features:
+        with torch.no_grad():
+            return encoder(encoder.prepare(IMAGES[rows]))
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = FeatureStore(Path(folder))
+        made_of = {"weights": weights_hash(encoder), "data": "random"}
+        store.get(made_of, ROWS, encode)
+
+        def again() -> float:
+            started = time.perf_counter()
+            for start in range(0, ROWS, 64):
+                encode(np.arange(start, min(start + 64, ROWS)))
+            return time.perf_counter() - started
+
+        def stored() -> float:
+            started = time.perf_counter()
+            features = store.get({"weights": weights_hash(encoder), "data": "random"}, ROWS, encode)
+            for start in range(0, ROWS, 64):
+                torch.from_numpy(features.tokens[np.arange(start, min(start + 64, ROWS))])
+            return time.perf_counter() - started
+
+        taken = in_turn({"again": again, "stored": stored}, rounds=3)
+    save("feature_store", "A second arm on stored features", [
+        {"what": "encoding again / reading the store, hash of weights included", "value": ratio(taken, "again", "stored"), "unit": "x", "bound": ">= 10"},
+        {"what": "encoding 128 pictures, median", "value": statistics.median(taken["again"]), "unit": "s", "bound": ""},
+        {"what": "reading their features, median", "value": statistics.median(taken["stored"]), "unit": "s", "bound": ""},
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

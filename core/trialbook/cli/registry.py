@@ -1,0 +1,229 @@
+"""Commands that read the registry and keep it: ls, show, diff, compare, sql, rm, registry sync and registry check."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trialbook.errors import TrialbookError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trialbook.formats import Table
+
+_FORMATS = ("table", "markdown", "csv", "json", "latex")  # as in trialbook.formats, which is imported late
+
+
+def _runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")(command)
+
+
+def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")(command)
+    return click.option("--format", "style", type=click.Choice(_FORMATS), default="table", show_default=True)(command)
+
+
+def _registry_file(runs: Path | None) -> Path:
+    from trialbook.settings import load_settings
+
+    return load_settings().with_runs(runs).registry
+
+
+def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of runs and experiments, for the shell."""
+    from trialbook.registry.query import open_index
+
+    try:
+        with open_index(_registry_file(ctx.params.get("runs"))) as index:
+            names = [*index.experiments(), *(run.name for run in index.runs())]
+    except TrialbookError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _print(table: Table, style: str) -> None:
+    from trialbook.formats import render
+
+    click.echo(render(table, style, terminal=sys.stdout.isatty()))
+
+
+@click.command()
+@click.option("--experiment", help="Only runs of this experiment.")
+@click.option("--status", type=click.Choice(("running", "finished", "failed", "killed", "gone")), help="Only these.")
+@_format_options
+@_runs_option
+def ls(experiment: str | None, status: str | None, style: str, as_json: bool, runs: Path | None) -> None:
+    """List runs, the oldest first.
+
+    Whether a run is alive is seen from its lock: one that was killed is listed as killed at once.
+    """
+    from trialbook.inspect_runs import list_table
+    from trialbook.registry.query import open_index
+
+    with open_index(_registry_file(runs)) as index:
+        found = [run for run in index.runs(experiment=experiment) if status in (None, run.status)]
+    _print(list_table(found), "json" if as_json else style)
+
+
+@click.command()
+@click.argument("run", shell_complete=_complete_run)
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@_runs_option
+def show(run: str, as_json: bool, runs: Path | None) -> None:
+    """Show RUN: configuration, status, figures, components, provenance, data.
+
+    RUN is a name or the beginning of one, an id, or a path.
+    """
+    from trialbook.inspect_runs import run_facts_of, show_text
+    from trialbook.registry.query import open_index
+    from trialbook.rundir import to_json
+
+    with open_index(_registry_file(runs)) as index:
+        facts = run_facts_of(index, index.one(run))
+    click.echo(to_json(facts) if as_json else show_text(facts, terminal=sys.stdout.isatty()))
+
+
+@click.command()
+@click.argument("first", metavar="A", shell_complete=_complete_run)
+@click.argument("second", metavar="B", shell_complete=_complete_run)
+@_format_options
+@_runs_option
+def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) -> None:
+    """Show in what runs A and B differ: resolved keys, components, versions, commits, data, figures."""
+    from trialbook.inspect_runs import diff_table
+    from trialbook.registry.query import open_index
+
+    with open_index(_registry_file(runs)) as index:
+        table = diff_table(index, index.one(first), index.one(second))
+    if not table.rows and not as_json and style == "table":
+        click.echo("The two do not differ.")
+        return
+    _print(table, "json" if as_json else style)
+
+
+@click.command()
+@click.argument("names", metavar="[EXPERIMENT|FILE|RUN]...", nargs=-1, shell_complete=_complete_run)
+@click.option("--metric", "metrics", multiple=True, help="Show this metric; may be repeated.")
+@click.option("--by", default="arm", show_default=True, metavar="KEY", help="Group by this key, e.g. train.lr.")
+@click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only runs that meet this (also != < <= > >=).")
+@click.option(
+    "--at", default="last", show_default=True, metavar="last|best:METRIC|step:N", help="Where figures are taken."
+)
+@click.option("--baseline", metavar="ARM", help="Compare with this arm instead of the experiment's baseline.")
+@_format_options
+@_runs_option
+def compare(
+    names: tuple[str, ...], metrics: tuple[str, ...], by: str, where: tuple[str, ...], at: str, baseline: str | None,
+    style: str, as_json: bool, runs: Path | None,
+) -> None:  # fmt: skip
+    """Answer an experiment's question: arms over seeds, against the baseline.
+
+    Without a name the experiment with the newest run is compared. The table says which value it shows, the paired difference
+    to the baseline and whether the seeds decide; below it stand gates, missing runs and what else differed.
+    """
+    from trialbook.compare import compare as make_comparison
+    from trialbook.registry.query import open_index
+    from trialbook.report import print_report
+
+    with open_index(_registry_file(runs)) as index:
+        comparison = make_comparison(index, names, metrics=metrics, by=by, where=where, at=at, baseline=baseline)
+    print_report(comparison, "json" if as_json else style)
+
+
+@click.command()
+@click.argument("query")
+@_format_options
+@_runs_option
+def sql(query: str, style: str, as_json: bool, runs: Path | None) -> None:
+    """Ask the registry a read-only question: mlrun sql "select * from run_overview".
+
+    Views for this: run_overview, final_metrics, metric_points, run_config, run_components; see docs/registry.md.
+    """
+    import sqlite3
+
+    from trialbook.formats import Column, Table
+    from trialbook.registry.query import open_index
+
+    with open_index(_registry_file(runs)) as index:
+        try:
+            cursor = index.connection.execute(query)
+            rows = cursor.fetchall()
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise TrialbookError(f"SQL: {error}") from error
+    columns = [Column(name, right=_all_numbers(rows, i)) for i, (name, *_) in enumerate(cursor.description or ())]
+    _print(Table(columns, rows), "json" if as_json else style)
+
+
+@click.command()
+@click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=_complete_run)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_runs_option
+def rm(names: tuple[str, ...], yes: bool, runs: Path | None) -> None:
+    """Delete runs: their directories, with all that is in them, and their rows."""
+    from trialbook.inspect_runs import remove_runs
+    from trialbook.registry.query import open_index
+
+    file = _registry_file(runs)
+    with open_index(file) as index:
+        found = list({run.id: run for run in map(index.one, names)}.values())
+    for run in found:
+        if run.directory.status() == "running":
+            raise TrialbookError(f"{run.name} is running; end it first")
+    for run in found:
+        click.echo(f"{run.status:>8}  {run.directory.path}")
+    if not yes:
+        click.confirm(f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'} for good?", abort=True)
+    remove_runs(file, found)
+
+
+@click.group()
+def registry() -> None:
+    """Rebuild or check the index over the run directories."""
+
+
+@registry.command("sync")
+@click.option("--anew", is_flag=True, help="Read every directory again, whatever the registry says of it.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@_runs_option
+def registry_sync(anew: bool, as_json: bool, runs: Path | None) -> None:
+    """Bring the registry in line with the run directories, those copied from elsewhere included."""
+    from trialbook.registry.sync import sync
+    from trialbook.rundir import to_json
+
+    report = sync(_registry_file(runs), anew=anew)
+    if as_json:
+        click.echo(to_json(vars(report)))
+    else:
+        click.echo(
+            f"{len(report.added)} added, {len(report.updated)} updated, {len(report.removed)} removed, "
+            f"{report.unchanged} unchanged"
+        )
+        for problem in report.problems:
+            click.echo(f"not read: {problem}", err=True)
+    sys.exit(1 if report.problems else 0)
+
+
+@registry.command("check")
+@click.option("--json", "as_json", is_flag=True, help="The differences as JSON.")
+@_runs_option
+def registry_check(as_json: bool, runs: Path | None) -> None:
+    """Compare every run directory with the registry; the status is 1 where they say different things."""
+    from trialbook.registry.sync import check
+    from trialbook.rundir import to_json
+
+    found = check(_registry_file(runs))
+    if as_json:
+        click.echo(to_json([vars(difference) for difference in found]))
+    else:
+        for difference in found:
+            click.echo(f"{difference.run}: {difference.message}")
+        click.echo("mlrun registry sync mends this" if found else "registry and run directories agree")
+    sys.exit(1 if found else 0)
+
+
+def _all_numbers(rows: list[tuple[Any, ...]], index: int) -> bool:
+    return bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)

@@ -1,0 +1,198 @@
+"""Answering an experiment's question from the registry: arms over seeds, against the baseline, with what speaks against it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trialbook import stats
+from trialbook.differences import Difference, Sheets, find_differences
+from trialbook.figures import At, choose_metrics, higher_is_better, read_costs, read_values
+from trialbook.groups import Groups, make_groups
+from trialbook.registry.query import Registry, open_index
+from trialbook.selection import Condition, Facts, select_runs
+from trialbook.stats import Estimate
+
+#: Below this many seeds a table says that it is thin.
+ENOUGH_SEEDS = 3
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one arm.
+
+    Args:
+        metric, arm: what.
+        higher_is_better: how it is read.
+        estimate: mean and 95% t interval over seeds; None where no run has a value.
+        values: the single values, by run.
+        baseline: the arm that it is compared with; None for a baseline itself.
+        difference: mean paired difference to the baseline and its 95% t interval.
+        p: of the paired t-test; p_holm: corrected for all comparisons of the table.
+        verdict: ``baseline``, ``better``, ``worse``, ``undecided``, or None where there is nothing to compare.
+        seeds_to_decide: how many would, if mean and spread stayed as they are; for undecided rows.
+    """
+
+    metric: str
+    arm: str
+    higher_is_better: bool
+    estimate: Estimate | None
+    values: Mapping[str, float]
+    baseline: str | None = None
+    difference: Estimate | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    verdict: str | None = None
+    seeds_to_decide: int | None = None
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Whether an arm passes a gate; ``passed`` is None where it has no value."""
+
+    metric: str
+    arm: str
+    bound: str
+    mean: float | None
+    passed: bool | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a comparison says, as data."""
+
+    experiments: tuple[str, ...]
+    question: str
+    at: str
+    by: str
+    arms: tuple[str, ...]
+    rows: tuple[Row, ...]
+    gates: tuple[GateResult, ...]
+    costs: Mapping[str, Mapping[str, float]]
+    missing: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON-able data."""
+        return asdict(self)
+
+
+def compare(
+    registry: Registry, names: Sequence[str] = (), *, metrics: Sequence[str] = (), by: str = "arm",
+    where: Sequence[str] = (), at: str = "last", baseline: str | None = None,
+) -> Comparison:  # fmt: skip
+    """Compare arms, reading summaries alone (and single points for ``at`` other than last).
+
+    Args:
+        registry: opened for reading.
+        names: experiments, files or runs; none means the experiment with the newest run.
+        metrics: names of metrics; the experiment's headline, or all final figures, if none are given.
+        by: the key whose values make the groups.
+        where: conditions on runs, ``KEY=VALUE``.
+        at: ``last``, ``best:METRIC`` or ``step:N``.
+        baseline: the group to compare with, instead of the experiment's.
+    Raises:
+        TrialbookError: a name, key or metric means nothing here.
+    """
+    place, facts = At.parse(at), Facts(registry)
+    runs = select_runs(registry, names, [Condition.parse(text) for text in where], facts)
+    experiments = tuple(dict.fromkeys(run.experiment for run in runs))
+    whole = len(runs) == sum(map(registry.count, experiments))
+    groups = make_groups(runs, by, baseline, facts, registry, whole=whole)
+    chosen = choose_metrics(registry, groups, metrics, place)
+    gates = groups.plan.get("gates") or []
+    values = read_values(registry, groups, list(dict.fromkeys([*chosen, *(g["metric"] for g in gates)])), place)
+    rows = _judge([_row(m, arm, groups, values.get(m, {}), gates) for m in chosen for arm in groups.labels])
+    sheets = Sheets(registry, facts)
+    different = find_differences(groups.used, groups.baselines, sheets, groups.named)
+    return Comparison(
+        experiments=experiments, question=groups.plan.get("question") or "",
+        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(_gates(gates, groups, values)),
+        costs=read_costs(registry, groups), missing=tuple(groups.missing), differences=tuple(different),
+        notes=tuple(_notes(groups, rows)),
+    )  # fmt: skip
+
+
+def _row(
+    metric: str, arm: str, groups: Groups, values: Mapping[str, Mapping[str, float]], gates: Sequence[Mapping[str, Any]]
+) -> Row:
+    higher, own = higher_is_better(metric, gates), values.get(arm, {})
+    estimate = stats.t_interval(list(own.values())) if own else None
+    base = groups.baselines.get(arm)
+    if base is None:
+        verdict = "baseline" if arm in groups.baselines.values() else None
+        return Row(metric, arm, higher, estimate, own, verdict=verdict)
+    shared = values.get(base, {})
+    pairs = [own[unit] - shared[unit] for unit in own if unit in shared]
+    return Row(
+        metric, arm, higher, estimate, own, baseline=base,
+        difference=stats.t_interval(pairs) if pairs else None, p=stats.paired_p(pairs),
+    )  # fmt: skip
+
+
+def _judge(rows: list[Row]) -> tuple[Row, ...]:
+    """Holm's correction over all comparisons of the table, and what follows from it."""
+    corrected = stats.holm([row.p for row in rows])
+    comparisons = sum(p is not None for p in corrected)
+    by_place = {(row.metric, row.arm): row for row in rows}
+    judged = []
+    for row, p in zip(rows, corrected, strict=True):
+        if row.baseline is None:
+            judged.append(row)
+            continue
+        verdict, needed = "undecided", None
+        if p is not None and p < ALPHA and row.difference is not None:
+            verdict = "better" if (row.difference.mean > 0) == row.higher_is_better else "worse"
+        else:
+            base = by_place[row.metric, row.baseline].values
+            pairs = [row.values[unit] - base[unit] for unit in row.values if unit in base]
+            needed = stats.seeds_to_decide(pairs, max(1, comparisons), ALPHA)
+        judged.append(replace(row, p_holm=p, verdict=verdict, seeds_to_decide=needed))
+    return tuple(judged)
+
+
+def _gates(
+    gates: Sequence[Mapping[str, Any]], groups: Groups, values: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> list[GateResult]:
+    found = []
+    for gate in gates:
+        low, high, arm = gate.get("at_least"), gate.get("at_most"), gate.get("arm")
+        bound = " and ".join(f"{sign} {edge:g}" for sign, edge in (("≥", low), ("≤", high)) if edge is not None)
+        for label in groups.labels:
+            if arm is not None and arm not in (label, groups.used[label][0].base_arm):
+                continue
+            own = list(values.get(gate["metric"], {}).get(label, {}).values())
+            if not own:
+                found.append(GateResult(gate["metric"], label, bound, None, None))
+                continue
+            mean = stats.mean(own)
+            passed = (low is None or mean >= low) and (high is None or mean <= high)
+            found.append(GateResult(gate["metric"], label, bound, mean, passed))
+    return found
+
+
+def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
+    notes = list(groups.notes)
+    thin = [label for label in groups.labels if len(groups.used[label]) < ENOUGH_SEEDS]
+    if thin:
+        notes.append(f"fewer than {ENOUGH_SEEDS} seeds: {', '.join(thin)}; intervals over so few say little")
+    for row in rows:
+        if bad := [unit for unit, value in row.values.items() if not math.isfinite(value)]:
+            notes.append(f"{row.metric} of {row.arm} is not finite: {', '.join(bad)}")
+        gap = row.difference
+        if gap is not None and gap.n > 1 and row.p is None and math.isfinite(gap.mean):
+            notes.append(f"{row.metric} of {row.arm} differs by the same for every seed: the seeds decide nothing")
+    return notes
+
+
+def print_comparison(experiment: str, registry: Path) -> None:
+    """Print the comparison of an experiment as a table, as ``mlrun compare`` does."""
+    from trialbook.report import print_report
+
+    with open_index(registry) as index:
+        print_report(compare(index, [experiment]))

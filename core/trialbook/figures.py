@@ -1,0 +1,142 @@
+"""The figures of a comparison: which metrics, at which step, in which direction, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trialbook import stats
+from trialbook.errors import TrialbookError
+from trialbook.groups import Groups
+from trialbook.registry.query import Registry, Run
+
+#: Last parts of metric names of which less is better; a gate's bound goes before them.
+LOWER_IS_BETTER = frozenset((
+    "loss", "time", "seconds", "error", "mse", "rmse", "mae", "nll", "perplexity", "wer", "cer", "fid", "lpips",
+    "hallucination",
+))  # fmt: skip
+#: Values of training that are no answer.
+_COURSE = ("loss", "lr", "grad_norm")
+
+
+@dataclass(frozen=True)
+class At:
+    """Where along a run a figure is taken.
+
+    Args:
+        kind: ``last``, ``best`` or ``step``.
+        metric: for ``best``: the metric whose best step is taken.
+        step: for ``step``.
+    """
+
+    kind: str
+    metric: str = ""
+    step: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> At:
+        """Read ``last``, ``best:METRIC`` or ``step:N``.
+
+        Raises:
+            TrialbookError: it is none of these.
+        """
+        kind, _, rest = text.partition(":")
+        if kind == "last" and not rest:
+            return cls("last")
+        if kind == "best" and rest:
+            return cls("best", metric=rest)
+        if kind == "step" and rest.isdigit():
+            return cls("step", step=int(rest))
+        raise TrialbookError(f"--at takes last, best:METRIC or step:N, not '{text}'")
+
+
+def higher_is_better(metric: str, gates: Sequence[Mapping[str, Any]]) -> bool:
+    """How a metric is read: as a gate on it says, else by the last part of its name."""
+    for gate in gates:
+        if gate["metric"] == metric and (gate.get("at_least") is None) != (gate.get("at_most") is None):
+            return gate.get("at_most") is None
+    parts = metric.split("/")
+    return not (parts[-1].partition("@")[0] in LOWER_IS_BETTER or parts[0] == "loss")
+
+
+def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at: At) -> list[str]:
+    """The metrics of the table: those asked for, else the experiment's headline, else all final figures.
+
+    Raises:
+        TrialbookError: a metric was recorded by none of the runs.
+    """
+    runs = [run for group in groups.used.values() for run in group]
+    recorded = registry.metric_names(runs)
+    for name in [*wanted, *([at.metric] if at.metric else [])]:
+        if name not in recorded:
+            from trialbook.words import closest
+
+            hint = closest(name, recorded)
+            raise TrialbookError(f"no run recorded '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
+    if wanted:
+        return list(dict.fromkeys(wanted))
+    config = registry.document(runs[-1].config)
+    split = f"{config.get('evaluate', {}).get('split', 'val')}/"
+    if at.metric.startswith(split):
+        return [at.metric, *(name for name in recorded if name.startswith(split) and name != at.metric)]
+    if headline := [name for name in groups.plan.get("headline") or () if name in recorded]:
+        return headline
+    bare = [name for name in recorded if not name.startswith(split)]
+    own = [str(table.get("name") or table["use"].rpartition(":")[2]) for table in config.get("metric") or ()]
+    final = [name for name in bare if name.partition("/")[0] in own]
+    other = [name for name in bare if not (name.partition("/")[0] in _COURSE or name.startswith("loss."))]
+    found = final or other or bare or recorded
+    if not found:
+        raise TrialbookError("these runs recorded no metric")
+    return found
+
+
+def read_values(
+    registry: Registry, groups: Groups, metrics: Sequence[str], at: At
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Metric to group to unit to value; what was not recorded there is left out, NaN is NaN."""
+    runs = {run.id: (label, groups.units[run.id]) for label, group in groups.used.items() for run in group}
+    flat = [run for group in groups.used.values() for run in group]
+    if at.kind == "last":
+        rows = registry.summaries(flat, metrics, "last")
+    else:
+        rows = registry.values_at(_steps(registry, groups, flat, at), metrics)
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for run, metric, value in rows:
+        label, unit = runs[run]
+        found.setdefault(metric, {}).setdefault(label, {})[unit] = float("nan") if value is None else value
+    return found
+
+
+def _steps(registry: Registry, groups: Groups, runs: Sequence[Run], at: At) -> dict[int, int]:
+    if at.kind == "step":
+        return {run.id: at.step for run in runs}
+    column = "max_step" if higher_is_better(at.metric, groups.plan.get("gates") or []) else "min_step"
+    return {run: step for run, _, step in registry.summaries(runs, [at.metric], column) if step is not None}
+
+
+def read_costs(registry: Registry, groups: Groups) -> dict[str, dict[str, float]]:
+    """Group to the means of what its runs cost: seconds, recorded timings, parameters trained and in all."""
+    flat = [run for group in groups.used.values() for run in group]
+    timings: dict[int, dict[str, float]] = {}
+    for run, name, value in registry.summaries(flat, registry.metric_names(flat, "timing"), "last", "timing"):
+        if value is not None:
+            timings.setdefault(run, {})[name] = value
+    costs = {}
+    for label, group in groups.used.items():
+        single = [_cost(registry, run, timings.get(run.id, {})) for run in group]
+        names = dict.fromkeys(name for cost in single for name in cost)
+        costs[label] = {name: stats.mean([cost[name] for cost in single if name in cost]) for name in names}
+    return costs
+
+
+def _cost(registry: Registry, run: Run, timings: Mapping[str, float]) -> dict[str, float]:
+    data = registry.document(run.data)
+    cost = {} if run.seconds is None else {"seconds": run.seconds}
+    cost |= timings
+    if parameters := data.get("parameters"):
+        frozen = set(data.get("frozen") or ())
+        cost["trained_parameters"] = sum(count for part, count in parameters.items() if part not in frozen)
+        cost["parameters"] = sum(parameters.values())
+    return cost

@@ -1,0 +1,205 @@
+"""Reading the registry: runs, their summaries, the documents that they share. Plain sqlite3, nothing heavy is imported."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trialbook.errors import TrialbookError
+from trialbook.registry.facts import is_unchanged, run_key
+from trialbook.registry.store import is_current, read_registry
+from trialbook.rundir import RunDirectory, find_runs, list_folders
+
+_COLUMNS = (
+    "id, path, experiment, name, arm, base_arm, point, seed, hash, outcome, error, started, ended, seconds, "
+    "plan, config, environment, components, data"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the registry. ``plan`` … ``data`` are numbers of documents; see ``Registry.document``."""
+
+    root: Path
+    id: int
+    path: str
+    experiment: str
+    name: str
+    arm: str
+    base_arm: str
+    point_text: str
+    seed: int
+    hash: str
+    outcome: str | None
+    error: str | None
+    started: float | None
+    ended: float | None
+    seconds: float | None
+    plan: int
+    config: int
+    environment: int
+    components: int
+    data: int
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Where it lies."""
+        return RunDirectory(self.root / self.path)
+
+    @cached_property
+    def status(self) -> str:
+        """``finished`` and ``failed`` as recorded; for an open run what its directory shows now."""
+        return self.outcome or self.directory.status()
+
+    @property
+    def point(self) -> dict[str, Any]:
+        """Dotted key to value of the run's place in the grid."""
+        found: dict[str, Any] = json.loads(self.point_text)
+        return found
+
+
+@contextmanager
+def open_index(registry: Path) -> Iterator[Registry]:
+    """The registry for reading: built where it is missing, and told of runs that are new to it or were killed.
+
+    Raises:
+        TrialbookError: nothing was ever recorded here, or the registry is damaged.
+    """
+    if not registry.is_file() and next(find_runs(registry.parent), None) is None:
+        raise TrialbookError(f"no run is recorded in {registry.parent}; 'mlrun run FILE' makes some")
+    if not is_current(registry):
+        from trialbook.registry.sync import sync  # late, as below: the usual case needs no writing
+
+        sync(registry)
+    connection = read_registry(registry)
+    try:
+        if behind := _behind(connection, registry.parent):
+            from trialbook.registry.sync import take_in
+
+            take_in(registry, behind)
+        yield Registry(connection, registry.parent)
+    finally:
+        connection.close()
+
+
+def _behind(connection: sqlite3.Connection, root: Path) -> list[Path]:
+    """Directories that the registry does not know, and those of killed runs of which it has not everything."""
+    known = {path for (path,) in connection.execute("SELECT path FROM run")}
+    unknown = [run for path in list_folders(root) if path not in known and (run := RunDirectory(root / path)).is_run()]
+    rows = connection.execute("SELECT path, stamp, metrics_size, timing_size FROM run WHERE outcome IS NULL")
+    killed = [run for path, *seen in rows if not is_unchanged(run := RunDirectory(root / path), *seen)]
+    return [run.path for run in (*unknown, *killed) if run.status() not in ("running", "gone")]
+
+
+class Registry:
+    """Questions to the registry.
+
+    Args:
+        connection: opened for reading.
+        root: folder that relative paths of runs start from.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, root: Path) -> None:
+        self.connection, self.root = connection, root
+        self._documents: dict[int, Any] = {}
+
+    def runs(self, *, experiment: str | None = None) -> list[Run]:
+        """All runs, or those of an experiment, oldest first."""
+        where, values = ("WHERE experiment = ?", (experiment,)) if experiment is not None else ("", ())
+        rows = self.connection.execute(f"SELECT {_COLUMNS} FROM run {where} ORDER BY started, id", values)
+        return [Run(self.root, *row) for row in rows]
+
+    def count(self, experiment: str) -> int:
+        """Number of runs of an experiment."""
+        row = self.connection.execute("SELECT count(*) FROM run WHERE experiment = ?", (experiment,)).fetchone()
+        return int(row[0])
+
+    def experiments(self) -> list[str]:
+        """Names of all experiments, the one with the newest run last."""
+        rows = self.connection.execute("SELECT experiment FROM run GROUP BY experiment ORDER BY max(started), max(id)")
+        return [name for (name,) in rows]
+
+    def find(self, text: str) -> list[Run]:
+        """Runs that ``text`` may mean: a path, a name, an id, or the beginning of a name; the first of these that fits."""
+        keys = (run_key(self.root, Path(text)), text.rstrip("/"))
+        runs = self.runs()
+        tests: tuple[Callable[[Run], bool], ...] = (
+            lambda run: run.path in keys,
+            lambda run: text in (run.name, f"{run.experiment}/{run.name}"),
+            lambda run: run.hash == text,
+            lambda run: run.name.startswith(text) or f"{run.experiment}/{run.name}".startswith(text),
+            lambda run: len(text) >= 3 and run.hash.startswith(text),
+        )
+        return next((found for test in tests if (found := [run for run in runs if test(run)])), [])
+
+    def one(self, text: str) -> Run:
+        """The one run that ``text`` means.
+
+        Raises:
+            TrialbookError: none or several fit.
+        """
+        found = self.find(text)
+        if not found:
+            from trialbook.words import closest
+
+            hint = closest(text, [run.name for run in self.runs()])
+            raise TrialbookError(
+                f"no run '{text}'; " + (f"did you mean '{hint}'?" if hint else "'mlrun ls' lists them")
+            )
+        if len(found) > 1:
+            names = ", ".join(f"{run.experiment}/{run.name}" for run in found[:5]) + (" …" if len(found) > 5 else "")
+            raise TrialbookError(f"'{text}' fits {len(found)} runs: {names}")
+        return found[0]
+
+    def document(self, number: int) -> Any:
+        """A document that runs share: configuration, environment, components, data or plan."""
+        if number not in self._documents:
+            row = self.connection.execute("SELECT body FROM document WHERE id = ?", (number,)).fetchone()
+            self._documents[number] = json.loads(row[0]) if row else {}
+        return self._documents[number]
+
+    def metric_names(self, runs: Iterable[Run], kind: str = "metric") -> list[str]:
+        """Names of what these runs recorded, in the order in which they became known."""
+        rows = self.connection.execute(
+            "SELECT DISTINCT metric.id, metric.name FROM summary JOIN metric ON metric.id = metric "
+            f"WHERE metric.kind = ? AND run IN ({_numbers(runs)}) ORDER BY metric.id", (kind,),
+        )  # fmt: skip
+        return [name for _, name in rows]
+
+    def summaries(self, runs: Sequence[Run], names: Sequence[str], columns: str, kind: str = "metric") -> list[Any]:
+        """Rows (run, metric name, *columns) of the summaries of these metrics of these runs."""
+        ids = self._metric_ids(names, kind)
+        chosen = ", ".join(f"summary.{column.strip()}" for column in columns.split(","))
+        rows = self.connection.execute(
+            f"SELECT run, metric, {chosen} FROM summary WHERE run IN ({_numbers(runs)}) "
+            f"AND metric IN ({', '.join(map(str, ids))})"
+        )
+        return [(run, ids[metric], *values) for run, metric, *values in rows]
+
+    def values_at(self, steps: dict[int, int], names: Sequence[str]) -> list[tuple[int, str, float | None]]:
+        """(run, metric name, value) of these metrics at one step of each run: ``steps`` maps run to step."""
+        ids = self._metric_ids(names, "metric")
+        found = []
+        for run, step in steps.items():
+            rows = self.connection.execute(
+                f"SELECT metric, value FROM point WHERE run = ? AND step = ? AND metric IN ({', '.join(map(str, ids))})",
+                (run, step),
+            )
+            found += [(run, ids[metric], value) for metric, value in rows]
+        return found
+
+    def _metric_ids(self, names: Sequence[str], kind: str) -> dict[int, str]:
+        wanted = set(names)
+        rows = self.connection.execute("SELECT id, name FROM metric WHERE kind = ?", (kind,))
+        return {number: name for number, name in rows if name in wanted}
+
+
+def _numbers(runs: Iterable[Run]) -> str:
+    """Row numbers for an IN clause; they are our own integers, and more than SQLite takes as parameters."""
+    return ", ".join(str(run.id) for run in runs)

@@ -1,0 +1,160 @@
+"""Rebuilding the registry from run directories, and checking that the two agree."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trialbook.errors import TrialbookError
+from trialbook.registry.facts import begins_with, facts_stamp, file_size, is_unchanged, run_key
+from trialbook.registry.follow import POINT_FILES, RunFollower
+from trialbook.registry.store import open_registry, transaction
+from trialbook.rundir import RunDirectory, find_runs, read_lines
+
+_STATE = "SELECT path, stamp, metrics_size, metrics_check, timing_size, timing_check FROM run"
+#: What a directory with files that are not ours, or not whole, can raise.
+_SPOILT = (TrialbookError, OSError, KeyError, TypeError, ValueError)
+
+
+@dataclass
+class SyncReport:
+    """What ``sync`` did, as runs by their path."""
+
+    added: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A run of which directory and registry say different things."""
+
+    run: str
+    message: str
+
+
+def sync(registry: Path, *, anew: bool = False) -> SyncReport:
+    """Bring the registry in line with all run directories beside it: those that were copied here, those that are gone.
+
+    Args:
+        registry: the SQLite file.
+        anew: read every directory again, whatever the registry says of it.
+    Raises:
+        TrialbookError: the registry is damaged.
+    """
+    report = SyncReport()
+    root = registry.parent
+    connection = open_registry(registry)
+    try:
+        known = {row[0]: row[1:] for row in connection.execute(_STATE)}
+        directories = _all_runs(root, known)
+        if anew:
+            delete_runs(connection, known)
+        for path in directories:
+            run = RunDirectory(path)
+            key = run_key(root, path)
+            state = known.pop(key, None)
+            if not anew and state is not None and _agrees(run, state):
+                report.unchanged += 1
+                continue
+            try:
+                RunFollower(connection, root, run).refresh()
+                (report.added if state is None else report.updated).append(key)
+            except _SPOILT as error:
+                report.problems.append(f"{key}: {error}")
+        delete_runs(connection, known)
+        report.removed.extend(sorted(known))
+    finally:
+        connection.close()
+    return report
+
+
+def check(registry: Path) -> list[Difference]:
+    """Every run of which directory and registry do not say the same; the points' files are compared by checksum.
+
+    A run under way is left out: the registry follows it a moment later.
+    """
+    root = registry.parent
+    connection = open_registry(registry)
+    try:
+        known = {row[0]: row[1:] for row in connection.execute(_STATE)}
+        counts = dict(connection.execute("SELECT run.path, count(*) FROM point JOIN run ON run.id = run GROUP BY run"))
+    finally:
+        connection.close()
+    found = []
+    for path in _all_runs(root, known):
+        run, key = RunDirectory(path), run_key(root, path)
+        state = known.pop(key, None)
+        if run.status() != "running":
+            found += [Difference(key, message) for message in _compare(run, state, counts.get(key, 0))]
+    return found + [Difference(key, "is in the registry, its directory is gone") for key in sorted(known)]
+
+
+def take_in(registry: Path, directories: Iterable[Path]) -> None:
+    """Bring runs in line, as far as that can be done now.
+
+    A registry that cannot be written is still worth reading, and a spoilt directory must not hide the others: both are left
+    for ``sync``, which reports them.
+    """
+    try:
+        connection = open_registry(registry)
+    except sqlite3.OperationalError:
+        return
+    try:
+        for path in directories:
+            with suppress(*_SPOILT, sqlite3.Error):
+                RunFollower(connection, registry.parent, RunDirectory(path)).refresh()
+    finally:
+        connection.close()
+
+
+def delete_runs(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
+    """Delete runs from the registry, with their points and with documents that no other run shares."""
+    keys = list(keys)
+    if not keys:
+        return
+    with transaction(connection):
+        connection.executemany("DELETE FROM run WHERE path = ?", [(key,) for key in keys])
+        columns = ("plan", "config", "environment", "components", "data")
+        used = " UNION ".join(f"SELECT {column} FROM run WHERE {column} IS NOT NULL" for column in columns)
+        connection.execute(f"DELETE FROM document WHERE id NOT IN ({used})")
+
+
+def _all_runs(root: Path, known: Iterable[str]) -> list[Path]:
+    """Runs in the registry's folder, and those elsewhere that it knows."""
+    elsewhere = [Path(key) for key in known if Path(key).is_absolute() and RunDirectory(Path(key)).is_run()]
+    return [*find_runs(root), *elsewhere]
+
+
+def _agrees(run: RunDirectory, state: tuple[str | int, ...]) -> bool:
+    """Whether a run's files are what the registry read, to the last byte."""
+    return is_unchanged(run, state[0], state[1], state[3]) and not _compare(run, state, None)
+
+
+def _compare(run: RunDirectory, state: tuple[str | int, ...] | None, points: int | None) -> list[str]:
+    """How a run's files differ from what the registry read; ``points`` is how many it has, None leaves them uncounted."""
+    if state is None:
+        return ["is not in the registry"]
+    found = [] if state[0] == facts_stamp(run) else ["its JSON files changed after the registry read them"]
+    for index, name in enumerate(POINT_FILES):
+        size, value = int(state[1 + 2 * index]), int(state[2 + 2 * index])
+        if not begins_with(run.lines(name), size, value):
+            found.append(f"{name}.jsonl is not what the registry read")
+        elif file_size(run.lines(name)) != size:
+            found.append(f"{name}.jsonl has more than the registry")
+    if not found and points is not None and points != _count_points(run):
+        found.append("the registry has another number of points than its files (sync --anew reads them again)")
+    return found
+
+
+def _count_points(run: RunDirectory) -> int:
+    places: set[tuple[str, int, str]] = set()
+    for name in POINT_FILES:
+        for line in read_lines(run.lines(name)):
+            places.update((name, line["step"], metric) for metric in line["values"])
+    return len(places)

@@ -1,0 +1,115 @@
+"""The lock of a run's directory: one process works in it, and everyone can see whether that process lives."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from trialbook.errors import TrialbookError
+
+
+class RunBusy(TrialbookError):
+    """Another process is at work in the run's directory."""
+
+
+class RunLock:
+    """Held from ``acquire`` to ``release`` or until the process ends, however it ends.
+
+    Args:
+        file: the lock file; made where it is not there.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._handle: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock. A short wait covers another command that is just looking whether it is held.
+
+        Raises:
+            RunBusy: another process holds it.
+        """
+        handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        deadline = time.monotonic() + 0.2
+        while not self._taken(handle):
+            if time.monotonic() > deadline:
+                os.close(handle)
+                holder = _read_holder(self._file)
+                who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
+                raise RunBusy(f"{self._file.parent} is in use by {who}; wait for it or end it first")
+            time.sleep(0.01)
+        facts = {"host": os.uname().nodename, "pid": os.getpid(), "started": _process_start(os.getpid())}
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(facts).encode(), 0)
+        self._handle = handle
+
+    def _taken(self, handle: int) -> bool:
+        free = _try_lock(handle, exclusive=True)
+        return not _holder_lives(self._file) if free is None else free
+
+    def release(self) -> None:
+        """Give the lock back; without effect where it is not held."""
+        if self._handle is not None:
+            with suppress(OSError):  # a full disk must not keep a run from ending
+                os.ftruncate(self._handle, 0)
+            os.close(self._handle)
+            self._handle = None
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock; where the file system has no locks, whether the process that wrote it lives."""
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        free = _try_lock(handle, exclusive=False)
+    finally:
+        os.close(handle)
+    return _holder_lives(file) if free is None else not free
+
+
+def _holder_lives(file: Path) -> bool:
+    holder = _read_holder(file)
+    if holder.get("host") != os.uname().nodename:
+        return False
+    start = _process_start(holder["pid"])
+    return start is not None and start == holder["started"]
+
+
+def _try_lock(handle: int, *, exclusive: bool) -> bool | None:
+    """True if the lock was free, False if another holds it, None where there are no locks."""
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _read_holder(file: Path) -> dict[str, Any]:
+    """Host, pid and start time of whoever wrote the lock last; empty where it was given back."""
+    try:
+        facts = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) and {"host", "pid", "started"} <= set(facts) else {}
+
+
+def _process_start(pid: int) -> str | None:
+    """Start time of a process in the system's own units, or None where it is not there; "?" where it cannot be known."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "?"

@@ -1,0 +1,393 @@
+"""Comparisons: figures against scipy, missing cells, what else differed, gates, where a figure is taken."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trialbook.compare import Comparison, Row, compare
+from trialbook.differences import is_named
+from trialbook.errors import TrialbookError
+from trialbook.figures import At, higher_is_better
+from trialbook.plan import RunSpec
+from trialbook.recorder import Recorder
+from trialbook.records import Record, Timing
+from trialbook.registry.query import open_index
+from trialbook.selection import Condition, flatten
+
+ABOUT: dict[str, Any] = {"question": "Which?", "baseline": "mlp", "arms": ["mlp", "per"], "seeds": [0, 1, 2]}
+ENVIRONMENT = {"hardware": {"cpu": "x"}, "git": {"commit": "a" * 40, "dirty": False}}
+
+
+class Store:
+    """Makes runs as a program would, without the registry: it is built when it is read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.count = root, 0
+
+    def add(
+        self, arm: str, seed: int, figures: Mapping[str, float] | list[tuple[int, Mapping[str, float]]], *,
+        config: Mapping[str, Any] | None = None, about: Mapping[str, Any] | None = None, outcome: str = "finished",
+        environment: Mapping[str, Any] = ENVIRONMENT, source: str = "s", data: Mapping[str, Any] | None = None,
+        experiment: str = "exp", point: Mapping[str, Any] | None = None,
+    ) -> RunSpec:  # fmt: skip
+        self.count += 1
+        base = {"projector": {"image": {"use": arm}}, "train": {"lr": 0.1}, "metric": [{"use": "retrieval"}]}
+        label = ",".join([arm, *(f"{key.rpartition('.')[2]}={value}" for key, value in (point or {}).items())])
+        spec = RunSpec(
+            experiment=experiment, arm=label, base_arm=arm, point=point or {}, seed=seed, config=config or base, sources={},
+            id=f"{self.count:08x}", about={**ABOUT, **(about or {})},
+        )  # fmt: skip
+        component = {"target": f"m:{arm}", "version": "1", "commit": None, "source": source, "plugin": "p"}
+        with Recorder(self.root / spec.relative_path, None) as recorder:
+            recorder.start(spec, environment, {"projector.image": component})
+            recorder.describe(data or {"dataset": {"fingerprint": "f"}, "parameters": {"projector.image": 10, "llm": 90},
+                                       "frozen": ["llm"]})  # fmt: skip
+            for step, values in figures if isinstance(figures, list) else [(10, figures)]:
+                recorder.add(Record(step, values))
+                recorder.add(Timing(step, {"samples_per_second": 100.0 * (seed + 1)}))
+            if outcome == "finished":
+                recorder.finish({})
+            elif outcome == "failed":
+                recorder.fail("ValueError: no")
+        return spec
+
+    @contextmanager
+    def open(self) -> Iterator[Any]:
+        with open_index(self.root / "registry.db") as index:
+            yield index
+
+    def compare(self, *names: str, **options: Any) -> Comparison:
+        with self.open() as index:
+            return compare(index, names, **options)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def row(comparison: Comparison, arm: str, metric: str = "retrieval/i2t@1") -> Row:
+    (found,) = [r for r in comparison.rows if (r.arm, r.metric) == (arm, metric)]
+    return found
+
+
+def test_figures_agree_with_scipy(store: Store) -> None:
+    scipy_stats = pytest.importorskip("scipy.stats", reason="scipy is the oracle")
+    draw = random.Random(0)
+    values = {arm: [draw.gauss(mean, 0.02) for _ in range(5)] for arm, mean in (("mlp", 0.5), ("per", 0.6))}
+    for arm in values:
+        for seed in range(5):
+            store.add(arm, seed, {"retrieval/i2t@1": values[arm][seed]})
+    comparison = store.compare()
+    assert [r.arm for r in comparison.rows] == ["mlp", "per"]
+    own, base = row(comparison, "per"), row(comparison, "mlp")
+    interval = scipy_stats.t.interval(0.95, 4, scipy_stats.tmean(values["per"]), scipy_stats.sem(values["per"]))
+    assert own.estimate is not None
+    assert (own.estimate.low, own.estimate.high) == pytest.approx(interval, rel=1e-9)
+    oracle = scipy_stats.ttest_rel(values["per"], values["mlp"])
+    assert own.p == pytest.approx(oracle.pvalue, rel=1e-9)
+    assert own.difference is not None
+    assert (own.difference.low, own.difference.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)), rel=1e-9)
+    assert (base.verdict, base.difference, own.verdict) == ("baseline", None, "better")
+
+
+def test_p_values_are_corrected_over_the_whole_table(store: Store) -> None:
+    draw = random.Random(1)
+    for arm in ("mlp", "per", "other"):
+        for seed in range(4):
+            figures = {f"retrieval/{way}@1": draw.gauss(0.5, 0.1) for way in ("i2t", "t2i")}
+            store.add(arm, seed, figures, about={"arms": ["mlp", "per", "other"], "seeds": [0, 1, 2, 3]})
+    rows = [r for r in store.compare().rows if r.baseline]
+    by_p = sorted(rows, key=lambda r: r.p or 0)
+    running = 0.0
+    for rank, one in enumerate(by_p):
+        assert one.p is not None
+        running = max(running, min(1, one.p * (4 - rank)))
+        assert one.p_holm == pytest.approx(running)
+    assert all((r.verdict == "undecided") == (r.p_holm >= 0.05) for r in rows if r.p_holm is not None)
+
+
+def test_one_seed_has_no_interval_and_decides_nothing(store: Store) -> None:
+    for arm, value in (("mlp", 0.5), ("per", 0.9)):
+        store.add(arm, 0, {"retrieval/i2t@1": value})
+    comparison = store.compare()
+    own = row(comparison, "per")
+    assert own.estimate is not None
+    assert (own.estimate.n, own.estimate.low, own.estimate.high) == (1, None, None)
+    assert own.difference is not None
+    assert (own.difference.low, own.p, own.verdict, own.seeds_to_decide) == (None, None, "undecided", None)
+    assert any("fewer than 3 seeds: mlp, per" in note for note in comparison.notes)
+
+
+def test_seeds_that_change_nothing_decide_nothing(store: Store) -> None:
+    for seed in range(3):
+        store.add("mlp", seed, {"retrieval/i2t@1": 0.5})
+        store.add("per", seed, {"retrieval/i2t@1": 0.6})
+    comparison = store.compare()
+    assert row(comparison, "per").verdict == "undecided"
+    assert any("the seeds decide nothing" in note for note in comparison.notes)
+
+
+def test_only_shared_seeds_are_paired(store: Store) -> None:
+    for seed, value in enumerate((0.1, 0.2, 0.35)):
+        store.add("mlp", seed, {"retrieval/i2t@1": value})
+    for seed, value in ((1, 0.3), (2, 0.4), (7, 0.9)):
+        store.add("per", seed, {"retrieval/i2t@1": value})
+    own = row(store.compare(), "per")
+    assert own.estimate is not None
+    assert own.difference is not None
+    assert (own.estimate.n, own.difference.n, own.difference.mean) == (3, 2, pytest.approx(0.075))
+
+
+def test_missing_cells_and_how_their_runs_ended_are_named(store: Store) -> None:
+    for seed in range(3):
+        store.add("mlp", seed, {"retrieval/i2t@1": 0.5 + seed / 10})
+    store.add("per", 0, {"retrieval/i2t@1": 0.5})
+    store.add("per", 1, {"retrieval/i2t@1": 0.9}, outcome="killed")
+    store.add("per", 3, {"retrieval/i2t@1": 0.9}, outcome="failed")
+    comparison = store.compare()
+    assert sorted(comparison.missing) == [
+        "mlp seed 3: not started", "per seed 1: killed", "per seed 2: not started", "per seed 3: failed",
+    ]  # fmt: skip
+    assert row(comparison, "per").estimate.n == 1  # type: ignore[union-attr]
+
+
+def test_nothing_finished_is_said(store: Store) -> None:
+    store.add("mlp", 0, {"retrieval/i2t@1": 0.5}, outcome="killed")
+    with pytest.raises(TrialbookError, match=r"no run is finished yet .*mlp seed 0: killed"):
+        store.compare()
+
+
+def test_the_newest_finished_run_of_a_cell_counts(store: Store) -> None:
+    store.add("mlp", 0, {"retrieval/i2t@1": 0.1})
+    store.add("mlp", 0, {"retrieval/i2t@1": 0.2})
+    store.add("mlp", 0, {"retrieval/i2t@1": 0.3}, outcome="killed")
+    comparison = store.compare()
+    assert dict(row(comparison, "mlp").values) == {"seed 0": 0.2}
+    assert "older finished runs of the same arm and seed are left out: 1 of mlp" in comparison.notes
+    assert any("a newer run is not finished" in note and "mlp seed 0" in note for note in comparison.notes)
+
+
+def test_what_nobody_named_is_listed_and_what_the_arm_names_is_not(store: Store) -> None:
+    changes = {"changes": {"mlp": [], "per": ["projector.image.use", "projector.image.latents"]}}
+    config = {"projector": {"image": {"use": "per", "latents": 4, "depth": 2}}, "train": {"lr": 0.2}, "metric": []}
+    other = {"hardware": {"cpu": "x"}, "git": {"commit": "b" * 40, "dirty": True}}
+    for seed in range(2):
+        store.add("mlp", seed, {"a": 0.1}, about=changes)
+        store.add(
+            "per", seed, {"a": 0.1}, about=changes, config=config | {"metric": [{"use": "retrieval"}]}, environment=other,
+            data={"dataset": {"fingerprint": "g"}}, source="t",
+        )  # fmt: skip
+    found = {d.key: (d.arms, d.baseline, d.before, d.now) for d in store.compare().differences}
+    assert found == {
+        "train.lr": (("per",), "mlp", (0.1,), (0.2,)),
+        "environment.git.commit": (("per",), "mlp", ("a" * 40,), ("b" * 40,)),
+        "environment.git.dirty": (("per",), "mlp", (False,), (True,)),
+        "data.dataset.fingerprint": (("per",), "mlp", ("f",), ("g",)),
+    }
+
+
+def test_another_source_of_a_part_that_nobody_changed_is_listed(store: Store) -> None:
+    same = {"projector": {"image": {"use": "x"}}}
+    store.add("mlp", 0, {"a": 0.1}, config=same)
+    store.add("per", 0, {"a": 0.1}, config=same, source="edited")
+    keys = [d.key for d in store.compare().differences]
+    assert keys == ["components.projector.image.source", "components.projector.image.target"]
+
+
+def test_runs_of_one_arm_that_were_made_differently_are_listed(store: Store) -> None:
+    store.add("mlp", 0, {"a": 0.1})
+    store.add("mlp", 1, {"a": 0.2}, environment={"hardware": {"cpu": "y"}, "git": {"commit": "a" * 40, "dirty": False}})
+    (difference,) = store.compare().differences
+    assert str(difference) == "environment.hardware.cpu is mixed among the runs of mlp: x and y"
+
+
+def test_naming_a_use_names_the_table_and_naming_the_dataset_its_content() -> None:
+    named = ["projector.image.use", "dataset.size", "loss.0.weight", "train.lr"]
+    for key in ("projector.image.depth", "components.projector.image.source", "data.dataset.fingerprint",
+                "loss.info-nce.weight", "train.lr"):  # fmt: skip
+        assert is_named(key, named), key
+    for key in ("projector.text.depth", "train.lr_scale", "train.steps", "environment.git.commit", "encoder.image.use"):
+        assert not is_named(key, named), key
+
+
+def test_gates_pass_fail_or_have_no_value(store: Store) -> None:
+    gates = [
+        {"metric": "retrieval/i2t@1", "at_least": 0.5}, {"metric": "loss", "at_most": 1.0, "arm": "per"},
+        {"metric": "never", "at_least": 0.0, "arm": "mlp"},
+    ]  # fmt: skip
+    for arm, value, loss in (("mlp", 0.4, 2.0), ("per", 0.6, 1.5)):
+        for seed in range(2):
+            store.add(arm, seed, {"retrieval/i2t@1": value + seed * 0.1, "loss": loss}, about={"gates": gates})
+    assert [(g.metric, g.arm, g.bound, g.passed) for g in store.compare().gates] == [
+        ("retrieval/i2t@1", "mlp", "≥ 0.5", False), ("retrieval/i2t@1", "per", "≥ 0.5", True),
+        ("loss", "per", "≤ 1", False), ("never", "mlp", "≥ 0", None),
+    ]  # fmt: skip
+
+
+def test_lower_is_better_where_name_or_gate_say_so(store: Store) -> None:
+    for seed in range(4):
+        store.add("mlp", seed, {"retrieval/i2t@1": 0.5, "test/loss": 1.0 + seed * 0.01})
+        store.add("per", seed, {"retrieval/i2t@1": 0.5, "test/loss": 0.5 + seed * 0.012})
+    assert row(store.compare(metrics=["test/loss"]), "per", "test/loss").verdict == "better"
+    for name, higher in (
+        ("loss", False),
+        ("val/loss", False),
+        ("loss/info-nce", False),
+        ("time", False),
+        ("r@1", True),
+    ):
+        assert higher_is_better(name, []) is higher
+    assert not higher_is_better("r@1", [{"metric": "r@1", "at_most": 3}])
+    assert higher_is_better("loss", [{"metric": "loss", "at_least": 3}])
+
+
+CURVE = [
+    (0, {"retrieval/i2t@1": 0.1, "val/retrieval/i2t@1": 0.1}), (5, {"loss": 1.0, "lr": 1.0, "val/retrieval/i2t@1": 0.7}),
+    (10, {"retrieval/i2t@1": 0.5, "val/retrieval/i2t@1": 0.6, "loss": 0.5}),
+]  # fmt: skip
+
+
+def test_figures_are_taken_where_asked(store: Store) -> None:
+    store.add("mlp", 0, [*CURVE])
+    name = "val/retrieval/i2t@1"
+    for at, value in (("last", 0.6), (f"best:{name}", 0.7), ("step:0", 0.1)):
+        comparison = store.compare(metrics=[name], at=at)
+        assert comparison.at == at
+        assert dict(row(comparison, "mlp", name).values) == {"seed 0": value}
+    # At the best step of the curve the final figure was not taken: there is no value, and none is made up.
+    assert row(store.compare(metrics=["retrieval/i2t@1"], at=f"best:{name}"), "mlp").estimate is None
+    assert dict(row(store.compare(metrics=["loss"], at="best:loss"), "mlp", "loss").values) == {"seed 0": 0.5}
+
+
+def test_the_table_shows_the_headline_or_all_final_figures(store: Store) -> None:
+    def metrics(**options: Any) -> list[str]:
+        return list(dict.fromkeys(r.metric for r in store.compare(**options).rows))
+
+    curve = [*CURVE, (10, {"retrieval/t2i@1": 0.2})]
+    store.add("mlp", 0, curve)
+    assert metrics() == ["retrieval/i2t@1", "retrieval/t2i@1"]
+    assert metrics(at="best:val/retrieval/i2t@1") == ["val/retrieval/i2t@1"]
+    store.add("mlp", 1, curve, about={"headline": ["retrieval/t2i@1"]})
+    assert metrics() == ["retrieval/t2i@1"]
+    assert metrics(metrics=["loss"]) == ["loss"]
+
+
+def test_a_task_without_metric_tables_shows_what_it_recorded(store: Store) -> None:
+    store.add("mlp", 0, {"cka": 0.3, "loss": 1.0, "lr": 0.1}, config={"task": {"use": "similarity"}})
+    assert [r.metric for r in store.compare().rows] == ["cka"]
+
+
+def test_not_a_number_is_no_figure_to_decide_on(store: Store) -> None:
+    for seed in range(3):
+        store.add("mlp", seed, {"retrieval/i2t@1": 0.5 + seed / 100})
+        store.add("per", seed, {"retrieval/i2t@1": math.nan if seed == 1 else 0.7})
+    comparison = store.compare()
+    own = row(comparison, "per")
+    assert own.estimate is not None
+    assert math.isnan(own.estimate.mean)
+    assert (own.estimate.low, own.p, own.verdict) == (None, None, "undecided")
+    assert "retrieval/i2t@1 of per is not finite: seed 1" in comparison.notes
+
+
+def test_runs_are_grouped_by_any_key_and_chosen_by_conditions(store: Store) -> None:
+    for lr in (1e-2, 1e-3):
+        for arm in ("mlp", "per"):
+            for seed in range(2):
+                store.add(arm, seed, {"retrieval/i2t@1": lr * 10 + seed / 100}, point={"train.lr": lr},
+                          config={"train": {"lr": lr}, "metric": [{"use": "retrieval"}]},
+                          about={"arms": [], "seeds": []})  # fmt: skip
+    comparison = store.compare(by="train.lr", baseline="0.001")
+    assert comparison.arms == ("0.001", "0.01")
+    assert row(comparison, "0.01").difference.n == 4  # type: ignore[union-attr]
+    assert row(comparison, "0.01").difference.mean == pytest.approx(0.09)  # type: ignore[union-attr]
+    assert store.compare(where=["train.lr<5e-3", "arm!=per,lr=0.001"]).arms == ("mlp,lr=0.001",)
+    assert store.compare(where=["seed=1"], by="base_arm").arms == ("mlp", "per")
+    paired = store.compare()
+    assert {r.arm: r.baseline for r in paired.rows if r.baseline} == {
+        "per,lr=0.01": "mlp,lr=0.01", "per,lr=0.001": "mlp,lr=0.001",
+    }  # fmt: skip
+
+
+def test_several_experiments_and_single_runs_are_compared(store: Store, tmp_path: Path) -> None:
+    one = store.add("mlp", 0, {"retrieval/i2t@1": 0.1})
+    store.add("mlp", 1, {"retrieval/i2t@1": 0.1})
+    store.add("mlp", 0, {"retrieval/i2t@1": 0.2}, experiment="other")
+    assert store.compare().experiments == ("other",)
+    assert store.compare("exp", "other").arms == ("exp/mlp", "other/mlp")
+    alone = store.compare(one.name)
+    assert (alone.experiments, alone.missing) == (("exp",), ())
+    file = tmp_path / "file.toml"
+    file.write_text('name = "exp"\n')
+    assert store.compare(str(file)).experiments == ("exp",)
+    file.write_text("seeds = [0]\n")
+    with pytest.raises(TrialbookError, match="no run of 'file' is recorded yet"):
+        store.compare(str(file))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ["retrieval/i2t@2"]}, "no run recorded 'retrieval/i2t@2'; did you mean 'retrieval/i2t@1'"),
+        ({"by": "train.lrr"}, "no run has the key 'train.lrr'; did you mean 'train.lr'"),
+        ({"where": ["train.lr"]}, "is no condition; write KEY=VALUE"),
+        ({"where": ["arm=none"]}, "no run meets the conditions"),
+        ({"at": "best"}, "--at takes last, best:METRIC or step:N"),
+        ({"baseline": "mpl"}, "no group is called 'mpl'; did you mean 'mlp'"),
+    ],
+)
+def test_mistakes_are_answered_with_what_was_meant(store: Store, options: dict[str, Any], message: str) -> None:
+    store.add("mlp", 0, {"retrieval/i2t@1": 0.1})
+    with pytest.raises(TrialbookError) as caught:
+        store.compare(**options)
+    assert message in str(caught.value)
+
+
+def test_costs_are_means_over_runs(store: Store) -> None:
+    for seed in range(2):
+        store.add("mlp", seed, {"retrieval/i2t@1": 0.1})
+    cost = store.compare().costs["mlp"]
+    assert {k: v for k, v in cost.items() if k != "seconds"} == {
+        "samples_per_second": 150.0, "trained_parameters": 10, "parameters": 100,
+    }  # fmt: skip
+    assert cost["seconds"] >= 0
+
+
+def test_a_rebuilt_registry_gives_the_same_comparison(store: Store, tmp_path: Path) -> None:
+    for arm in ("mlp", "perceiver"):
+        for seed in range(3):
+            store.add(arm, seed, {"retrieval/i2t@1": (len(arm) * 7 + seed * 31 % 11) / 50})
+    before = store.compare().as_dict()
+    for file in tmp_path.glob("registry.db*"):
+        file.unlink()
+    assert store.compare().as_dict() == before
+
+
+def test_at_and_conditions_are_read() -> None:
+    assert At.parse("best:a:b") == At("best", metric="a:b")
+    assert At.parse("step:12") == At("step", step=12)
+    assert Condition.parse("a.b <= 1e-3") == Condition("a.b", "<=", 1e-3)
+    assert Condition.parse("arm=mlp,lr=1") == Condition("arm", "=", "mlp,lr=1")
+    assert Condition("x", "=", 1).holds("1")
+    assert not Condition("x", "<", 1).holds("0")
+    assert not Condition("x", "<", 1).holds(None)
+
+
+def test_tables_are_flattened_by_name() -> None:
+    config = {
+        "a": {"b": 1},
+        "loss": [{"use": "x"}, {"use": "y", "name": "z"}],
+        "k": [1, 2],
+        "twice": [{"use": "q"}] * 2,
+    }
+    assert flatten(config) == {
+        "a.b": 1, "loss.x.use": "x", "loss.z.use": "y", "loss.z.name": "z", "k": [1, 2],
+        "twice.0.use": "q", "twice.1.use": "q",
+    }  # fmt: skip

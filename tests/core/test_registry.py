@@ -1,0 +1,358 @@
+"""The registry as an index: made by many at once, rebuilt, checked, read."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trialbook.errors import TrialbookError
+from trialbook.plan import RunSpec
+from trialbook.recorder import Recorder
+from trialbook.records import Record, Timing
+from trialbook.registry.query import open_index
+from trialbook.registry.schema import VERSION, ensure_schema
+from trialbook.registry.store import open_registry, read_registry
+from trialbook.registry.sync import check, sync
+from trialbook.rundir import RunDirectory, read_lines
+
+TABLES = ("run", "metric", "point", "summary", "document")
+NEWCOMER = """
+import sys
+from pathlib import Path
+from trialbook.plan import RunSpec
+from trialbook.recorder import Recorder
+from trialbook.records import Record
+root, seed = Path(sys.argv[1]), int(sys.argv[2])
+spec = RunSpec(experiment="e", arm="a", base_arm="a", point={}, seed=seed, config={}, sources={}, id=f"{seed:08x}")
+sys.stdin.readline()
+with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
+    recorder.start(spec, {}, {})
+    for step in range(200):
+        recorder.add(Record(step, {f"m{i}": seed + step / (i + 1) for i in range(10)}))
+    recorder.finish({})
+"""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from trialbook.plan import RunSpec
+from trialbook.recorder import Recorder
+from trialbook.records import Record
+root = Path(sys.argv[1])
+spec = RunSpec(experiment="e", arm="killed", base_arm="killed", point={}, seed=0, config={}, sources={}, id="f" * 8)
+with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
+    recorder.start(spec, {}, {})
+    for step in range(500):
+        recorder.add(Record(step, {"loss": 1.0 / (step + 1)}))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def record(root: Path, arm: str, seed: int, *, steps: int = 5, finish: bool = True) -> RunDirectory:
+    spec = RunSpec(
+        experiment="e", arm=arm, base_arm=arm, point={}, seed=seed, config={"train": {"lr": 0.1}}, sources={},
+        id=f"{ord(arm[0]):04x}{seed:04x}", about={"baseline": "a", "question": "?"},
+    )  # fmt: skip
+    with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
+        recorder.start(spec, {"hardware": {"cpu": "x"}}, {})
+        for step in range(steps):
+            recorder.add(Record(step, {"loss": 1 / (step + seed + 1), "r@1": step / 10}))
+            recorder.add(Timing(step, {"train_seconds": step * 0.1}))
+        if finish:
+            recorder.finish({})
+    return recorder.run
+
+
+def content(registry: Path) -> dict[str, Any]:
+    """All that the registry says, without row numbers."""
+    database = sqlite3.connect(registry)
+    runs = (
+        "select r.path, r.experiment, r.arm, r.seed, r.hash, r.outcome, r.started, r.seconds, c.body, r.metrics_check "
+        "from run r join document c on c.id = r.config order by 1"
+    )
+    return {
+        "runs": database.execute(runs).fetchall(),
+        "points": database.execute("select * from metric_points order by run, kind, metric, step").fetchall(),
+        "summaries": database.execute("select * from final_metrics order by run, kind, metric").fetchall(),
+    }
+
+
+def test_16_processes_meet_a_registry_that_is_not_there_yet(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", NEWCOMER, str(tmp_path), str(seed)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed in range(16)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, "")
+    database = sqlite3.connect(tmp_path / "registry.db")
+    rows = database.execute("select seed, count(*), sum(value) from metric_points group by seed").fetchall()
+    totals = {seed: sum(seed + step / (i + 1) for step in range(200) for i in range(10)) for seed in range(16)}
+    assert [(seed, count) for seed, count, _ in rows] == [(seed, 2000) for seed in range(16)]
+    assert {seed: total for seed, _, total in rows} == pytest.approx(totals)
+    assert not any(list(read_lines(path)) for path in tmp_path.glob("e/*/events.jsonl"))
+    assert database.execute("select count(*) from _sqlite_migrations").fetchone() == (VERSION,)
+
+
+def _ensure(file: Path, start: Any, outcome: Any) -> None:
+    start.wait()
+    try:
+        open_registry(file).close()
+        outcome.put("")
+    except Exception as error:
+        outcome.put(repr(error))
+
+
+def test_the_schema_is_made_once_by_processes_that_begin_at_the_same_moment(tmp_path: Path) -> None:
+    import sqlite_utils  # noqa: F401 - before forking, so that all begin at the same moment
+
+    context = multiprocessing.get_context("fork")
+    for attempt in range(3):
+        start, outcome = context.Event(), context.Queue()
+        file = tmp_path / f"{attempt}.db"
+        workers = [context.Process(target=_ensure, args=(file, start, outcome)) for _ in range(16)]
+        for worker in workers:
+            worker.start()
+        start.set()
+        assert [outcome.get(timeout=60) for _ in workers] == [""] * 16
+        for worker in workers:
+            worker.join()
+        assert sqlite3.connect(file).execute("pragma journal_mode").fetchone() == ("wal",)
+
+
+def test_a_rebuilt_registry_says_the_same(tmp_path: Path) -> None:
+    for arm in "ab":
+        for seed in range(2):
+            record(tmp_path, arm, seed)
+    before = content(tmp_path / "registry.db")
+    for file in tmp_path.glob("registry.db*"):
+        file.unlink()
+    report = sync(tmp_path / "registry.db")
+    assert len(report.added) == 4
+    assert content(tmp_path / "registry.db") == before
+    assert check(tmp_path / "registry.db") == []
+    again = sync(tmp_path / "registry.db")
+    assert (again.added, again.updated, again.removed, again.unchanged) == ([], [], [], 4)
+
+
+def test_sync_takes_in_copied_directories_and_lets_go_of_deleted_ones(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    gone = record(here, "a", 0)
+    kept = record(here, "a", 1)
+    copied = record(there, "b", 0)
+    shutil.copytree(copied.path, here / "e" / copied.path.name)
+    shutil.rmtree(gone.path)
+    assert [d.message for d in check(here / "registry.db")] == [
+        "is not in the registry", "is in the registry, its directory is gone",
+    ]  # fmt: skip
+    report = sync(here / "registry.db")
+    assert (report.added, report.removed) == ([f"e/{copied.path.name}"], [f"e/{gone.path.name}"])
+    with open_index(here / "registry.db") as index:
+        assert {run.name for run in index.runs()} == {kept.path.name, copied.path.name}
+    assert check(here / "registry.db") == []
+
+
+def test_check_sees_every_way_in_which_the_two_can_differ(tmp_path: Path) -> None:
+    run = record(tmp_path, "a", 0)
+    registry = tmp_path / "registry.db"
+
+    def messages() -> list[str]:
+        return [difference.message for difference in check(registry)]
+
+    metrics = run.lines("metrics").read_bytes()
+    run.lines("metrics").write_bytes(metrics + b'{"step":9,"values":{"loss":1.0}}\n')
+    assert messages() == ["metrics.jsonl has more than the registry"]
+    run.lines("metrics").write_bytes(metrics.replace(b"1.0", b"2.0", 1))
+    assert messages() == ["metrics.jsonl is not what the registry read"]
+    run.lines("metrics").write_bytes(metrics)
+    assert messages() == []
+    run.json("data").write_text('{"changed": 1}')
+    assert messages() == ["its JSON files changed after the registry read them"]
+    sync(registry)
+    database = sqlite3.connect(registry)
+    database.execute("delete from point where step = 2")
+    database.commit()
+    (message,) = messages()
+    assert message.startswith("the registry has another number of points than its files")
+    assert sync(registry, anew=True).updated == [f"e/{run.path.name}"]
+    assert messages() == []
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    run = record(tmp_path, "a", 0)
+    lines = run.lines("metrics").read_text().replace("0.5", "0.75").splitlines(keepends=True)
+    run.lines("metrics").write_text("".join(lines[:3]))
+    assert sync(tmp_path / "registry.db").updated == [f"e/{run.path.name}"]
+    rows = sqlite3.connect(tmp_path / "registry.db").execute("select value from metric_points where metric = 'loss'")
+    assert [value for (value,) in rows] == [1.0, 0.75, 1 / 3]
+
+
+def test_one_spoilt_directory_does_not_keep_the_others_out(tmp_path: Path) -> None:
+    record(tmp_path, "a", 0)
+    spoilt, odd = record(tmp_path, "b", 0), record(tmp_path, "c", 0)
+    spoilt.json("run").write_text("{")
+    odd.lines("metrics").write_text('{"no": "record"}\n')
+    for file in tmp_path.glob("registry.db*"):
+        file.unlink()
+    report = sync(tmp_path / "registry.db")
+    assert len(report.added) == 1
+    assert "run.json is not valid JSON" in report.problems[0]
+    assert "a line that is no record" in report.problems[1]
+
+
+def test_a_killed_run_shows_as_killed_with_all_its_points(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    with open_index(tmp_path / "registry.db") as index:
+        (run,) = index.runs()
+        assert run.status == "killed"
+        assert index.summaries([run], ["loss"], "count, last") == [(run.id, "loss", 500, 1 / 500)]
+
+
+def test_a_missing_registry_is_built_and_an_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrialbookError, match="no run is recorded in"), open_index(tmp_path / "registry.db"):
+        pass
+    record(tmp_path, "a", 0)
+    for file in tmp_path.glob("registry.db*"):
+        file.unlink()
+    with open_index(tmp_path / "registry.db") as index:
+        assert [run.arm for run in index.runs()] == ["a"]
+
+
+def test_a_new_directory_is_noticed_and_a_spoilt_one_hides_no_other(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    record(here, "a", 0)
+    for arm in "bc":
+        run = record(there, arm, 0)
+        shutil.copytree(run.path, here / "e" / run.path.name)
+    RunDirectory(here / "e" / run.path.name).json("run").write_text("{")
+    with open_index(here / "registry.db") as index:
+        assert [run.arm for run in index.runs()] == ["a", "b"]
+
+
+def test_a_registry_that_cannot_be_written_is_still_read(tmp_path: Path) -> None:
+    record(tmp_path, "a", 0)
+    run = record(tmp_path, "b", 0, finish=False)
+    with run.lines("metrics").open("a") as stream:
+        stream.write('{"step":9,"values":{"loss":0.5}}\n')
+    database = sqlite3.connect(tmp_path / "registry.db")
+    database.execute("create trigger t before update on run begin select raise(abort, 'no'); end")
+    database.close()
+    with open_index(tmp_path / "registry.db") as index:
+        assert {run.arm: run.status for run in index.runs()} == {"a": "finished", "b": "killed"}
+
+
+def test_runs_are_found_by_name_beginning_id_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = record(tmp_path, "abc", 0), record(tmp_path, "abd", 0)
+    monkeypatch.chdir(tmp_path)
+    with open_index(tmp_path / "registry.db") as index:
+        for text in (
+            first.path.name,
+            "abc",
+            str(first.path),
+            f"e/{first.path.name}",
+            f"./e/{first.path.name}/",
+            "e/abc",
+        ):
+            assert index.one(text).name == first.path.name
+        index_by_id = index.find(second.path.name.rpartition("-")[2])
+        assert {run.name for run in index_by_id} == {first.path.name, second.path.name}  # both ids are 00610000
+        with pytest.raises(TrialbookError, match="fits 2 runs: e/abc"):
+            index.one("ab")
+        with pytest.raises(TrialbookError, match="did you mean 'abc-s0-00610000'"):
+            index.one("abx-s0-00610000")
+
+
+def test_reading_cannot_write(tmp_path: Path) -> None:
+    record(tmp_path, "a", 0)
+    connection = read_registry(tmp_path / "registry.db")
+    for statement in ("delete from run", "create table x (a)", "pragma user_version = 7"):
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute(statement)
+
+
+def test_what_is_no_registry_of_ours_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "registry.db"
+    file.write_bytes(b"something else" * 1000)
+    for opener in (open_registry, read_registry):
+        with pytest.raises(TrialbookError, match="no SQLite file or is damaged"):
+            opener(file)
+    file.unlink()
+    newer = sqlite3.connect(file)
+    newer.execute(f"pragma user_version = {VERSION + 1}")
+    newer.close()
+    for opener in (open_registry, read_registry):
+        with pytest.raises(TrialbookError, match="newer trialbook"):
+            opener(file)
+
+
+def test_the_schema_is_up_to_date_without_loading_its_library(tmp_path: Path) -> None:
+    open_registry(tmp_path / "registry.db").close()
+    code = (
+        "import sys; from pathlib import Path; from trialbook.registry.store import open_registry; "
+        f"open_registry(Path({str(tmp_path / 'registry.db')!r})); print('sqlite_utils' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    connection.execute("create table point (mine)")
+    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+        ensure_schema(connection)
+    assert [name for (name,) in connection.execute("select name from sqlite_master")] == ["point"]
+
+
+def test_the_views_answer_a_browsers_questions(tmp_path: Path) -> None:
+    run = record(tmp_path, "a", 3)
+    database = sqlite3.connect(tmp_path / "registry.db")
+
+    def ask(question: str) -> list[Any]:
+        return database.execute(question).fetchall()
+
+    assert ask("select experiment, arm, seed, name, outcome from run_overview") == [
+        ("e", "a", 3, run.path.name, "finished")
+    ]
+    assert ask("select last, min_step from final_metrics where metric = 'loss'") == [(1 / 8, 4)]
+    assert ask("select count(*) from metric_points where kind = 'timing'") == [(5,)]
+    assert ask("select key, value from run_config") == [("train.lr", 0.1)]
+    assert ask("select count(*) from run_components") == [(0,)]
+    key = "select sql from sqlite_master where name = 'point'"
+    assert "PRIMARY KEY (run, step, metric)" in ask(key)[0][0]
+    assert "WITHOUT ROWID" in ask(key)[0][0]
+    assert {name for (name,) in ask("select name from sqlite_master where type = 'table'")} >= set(TABLES)
+
+
+def test_what_runs_share_is_kept_once(tmp_path: Path) -> None:
+    for seed in range(3):
+        record(tmp_path, "a", seed)
+    database = sqlite3.connect(tmp_path / "registry.db")
+    assert database.execute("select count(distinct config), count(distinct environment) from run").fetchone() == (1, 1)
+    assert json.loads(database.execute("select body from document join run on config = document.id").fetchone()[0])
+
+
+def test_the_documentation_names_every_view_and_column(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "registry.md").read_text(encoding="utf-8")
+    connection = open_registry(tmp_path / "registry.db")
+    views = [name for (name,) in connection.execute("select name from sqlite_master where type = 'view'")]
+    assert len(views) == 5
+    for view in views:
+        section = page[page.index(f"`{view}`: one row") :]
+        for column in connection.execute(f"select name from pragma_table_info('{view}')"):
+            assert f"`{column[0]}`" in section, (view, column)
