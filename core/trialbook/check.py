@@ -20,10 +20,11 @@ from trialbook.variants import Table, Variant, arm_document, component_tables, n
 
 @dataclass(frozen=True)
 class CheckedVariant:
-    """A configuration and the figures that it will record (None if not known)."""
+    """A configuration, the figures that it will record (None if not known), and those declared better when lower."""
 
     variant: Variant
     figures: list[str] | None
+    lower_is_better: list[str]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Checked:
 
     problems: tuple[Problem, ...]
     variants: tuple[Variant, ...]
+    lower_is_better: tuple[str, ...]
 
 
 def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
@@ -44,7 +46,8 @@ def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
     variants = _Check(experiment, Judge(book), problems).check()
     for alternative in experiment.alternatives:
         _Check(alternative, Judge(book, forgiving=True), problems).check()
-    return Checked(tuple(problems), tuple(one.variant for one in variants))
+    lower = sorted({name for one in variants for name in one.lower_is_better})
+    return Checked(tuple(problems), tuple(one.variant for one in variants), tuple(lower))
 
 
 class _Check:
@@ -126,4 +129,4 @@ class _Check:
         tables.check()
         fit = FitCheck(tables, report)
         fit.check()
-        return CheckedVariant(one, fit.figures())
+        return CheckedVariant(one, fit.figures(), fit.lower_is_better())

@@ -107,7 +107,7 @@ def compare(
     chosen = choose_metrics(registry, groups, metrics, place)
     gates = groups.plan.get("gates") or []
     values = read_values(registry, groups, list(dict.fromkeys([*chosen, *(g["metric"] for g in gates)])), place)
-    rows = _judge([_row(m, arm, groups, values.get(m, {}), gates) for m in chosen for arm in groups.labels])
+    rows = _judge([_row(m, arm, groups, values.get(m, {})) for m in chosen for arm in groups.labels])
     sheets = Sheets(registry, facts)
     different = find_differences(groups.used, groups.baselines, sheets, groups.named)
     return Comparison(
@@ -118,10 +118,8 @@ def compare(
     )  # fmt: skip
 
 
-def _row(
-    metric: str, arm: str, groups: Groups, values: Mapping[str, Mapping[str, float]], gates: Sequence[Mapping[str, Any]]
-) -> Row:
-    higher, own = higher_is_better(metric, gates), values.get(arm, {})
+def _row(metric: str, arm: str, groups: Groups, values: Mapping[str, Mapping[str, float]]) -> Row:
+    higher, own = higher_is_better(metric, groups.plan), values.get(arm, {})
     estimate = stats.t_interval(list(own.values())) if own else None
     base = groups.baselines.get(arm)
     if base is None:

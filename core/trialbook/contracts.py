@@ -102,6 +102,7 @@ class Metric(Protocol):
             stands for
             both directions of every pair of modalities, ``{modality}`` for each modality, any other for each value of
             that constructor parameter. In records they stand behind the metric's own name: ``retrieval/i2t@1``.
+        lower_is_better: optional class attribute: those of ``produces`` that are better when lower.
     """
 
     needs: ClassVar[tuple[str, ...]]

@@ -51,9 +51,16 @@ class At:
         raise TrialbookError(f"--at takes last, best:METRIC or step:N, not '{text}'")
 
 
-def higher_is_better(metric: str, gates: Sequence[Mapping[str, Any]]) -> bool:
-    """How a metric is read: as a gate on it says, else by the last part of its name."""
-    for gate in gates:
+def higher_is_better(metric: str, plan: Mapping[str, Any]) -> bool:
+    """How a metric is read: as its component declares it, as a gate on it says, else by the last part of its name.
+
+    Args:
+        metric: name of the figure.
+        plan: what the experiment says of itself, as recorded with its runs.
+    """
+    if metric in (plan.get("lower_is_better") or ()):
+        return False
+    for gate in plan.get("gates") or ():
         if gate["metric"] == metric and (gate.get("at_least") is None) != (gate.get("at_most") is None):
             return gate.get("at_most") is None
     parts = metric.split("/")
@@ -112,7 +119,7 @@ def read_values(
 def _steps(registry: Registry, groups: Groups, runs: Sequence[Run], at: At) -> dict[int, int]:
     if at.kind == "step":
         return {run.id: at.step for run in runs}
-    column = "max_step" if higher_is_better(at.metric, groups.plan.get("gates") or []) else "min_step"
+    column = "max_step" if higher_is_better(at.metric, groups.plan) else "min_step"
     return {run: step for run, _, step in registry.summaries(runs, [at.metric], column) if step is not None}
 
 

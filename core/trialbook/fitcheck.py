@@ -156,13 +156,27 @@ class FitCheck:
         trained = [*ENGINE_FIGURES, *(f"loss/{table.name}" for table in losses)]
         for table in losses:
             trained += [f"{figure}/{table.name}" for figure in self.expand(self.schemas[table.path], table.path)]
-        split = self.data.get("evaluate", {}).get("split", "val")
-        return list(dict.fromkeys([*evaluated, *trained, *(f"{split}/{name}" for name in evaluated)]))
+        return list(dict.fromkeys([*evaluated, *trained, *(f"{self.split}/{name}" for name in evaluated)]))
 
-    def expand(self, schema: ComponentSchema, path: KeyPath) -> list[str]:
-        """Names that a component's ``produces`` stands for."""
+    def lower_is_better(self) -> list[str]:
+        """Names of the figures that are declared to be better when lower."""
+        tables = [t for t in self.tables if t.kind == "metric" and t.path in self.schemas]
+        names = [
+            f"{t.name}/{name}" for t in tables for name in self.expand(self.schemas[t.path], t.path, "lower_is_better")
+        ]
+        if self.task is not None:
+            names += self.expand(self.task, ("task",), "lower_is_better")
+        return [*names, *(f"{self.split}/{name}" for name in names)]
+
+    @property
+    def split(self) -> str:
+        """The split of the curves."""
+        return str(self.data.get("evaluate", {}).get("split", "val"))
+
+    def expand(self, schema: ComponentSchema, path: KeyPath, attribute: str = "produces") -> list[str]:
+        """Names that a component's ``produces``, or another attribute with such templates, stands for."""
         losses = [table.name for table in self.tables if table.kind == "loss"]
-        templates = schema.attributes.get("produces", [])
+        templates = schema.attributes.get(attribute, [])
         return list(expand_produces(templates, self.options(path), self.modalities(), losses))
 
     def options(self, path: KeyPath) -> dict[str, Any]:

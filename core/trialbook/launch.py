@@ -141,7 +141,7 @@ class LocalLauncher:
 
         items = execute(
             task, dict(spec.config), seed=spec.seed, accelerator=accelerator,
-            checkpoints=directory / "checkpoints", recorded=recorder.recorded, begin=begin,
+            checkpoints=directory / "checkpoints", recorded=lambda: recorder.recorded, begin=begin,
         )  # fmt: skip
         for item in items:
             recorder.add(item)

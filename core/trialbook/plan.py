@@ -14,6 +14,7 @@ from trialbook.check import check_experiment
 from trialbook.defaults import with_defaults
 from trialbook.errors import Position, ProblemsError, TrialbookError
 from trialbook.experiment import Experiment
+from trialbook.merge import leaves
 from trialbook.options import GateOptions
 from trialbook.schema import SchemaBook
 from trialbook.toml import KeyPath
@@ -156,7 +157,12 @@ def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:
     needs = {arm: experiment.needs(arm) for arm in experiment.arms}
     variants = [one for arm in needed_first(needs) for one in checked.variants if one.arm == arm]
     resolved = {one.label: (_plain(with_defaults(one.data, book)), _sources(one, book)) for one in variants}
-    about = {**experiment.describe(), "arms": [one.label for one in checked.variants]}
+    about = {
+        **experiment.describe(),
+        "arms": [one.label for one in checked.variants],
+        "changes": {name: [_dotted(path) for path in leaves(arm.data)] for name, arm in experiment.arms.items()},
+        "lower_is_better": list(checked.lower_is_better),
+    }
     runs: list[RunSpec] = []
     for seed in experiment.seeds:
         ids: dict[tuple[str, str], str] = {}  # arm and point -> id, of this seed
@@ -170,6 +176,10 @@ def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:
                 sources=sources, id=identity, needs=needs[one.arm], about=about, positions=one.document.positions,
             ))  # fmt: skip
     return Plan(experiment, tuple(runs), tuple(GateOptions(**gate) for gate in experiment.gates))
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(map(str, path))
 
 
 def _identity(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:

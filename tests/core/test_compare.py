@@ -244,9 +244,10 @@ def test_lower_is_better_where_name_or_gate_say_so(store: Store) -> None:
         ("time", False),
         ("r@1", True),
     ):
-        assert higher_is_better(name, []) is higher
-    assert not higher_is_better("r@1", [{"metric": "r@1", "at_most": 3}])
-    assert higher_is_better("loss", [{"metric": "loss", "at_least": 3}])
+        assert higher_is_better(name, {}) is higher
+    assert not higher_is_better("r@1", {"gates": [{"metric": "r@1", "at_most": 3}]})
+    assert higher_is_better("loss", {"gates": [{"metric": "loss", "at_least": 3}]})
+    assert not higher_is_better("x/odd", {"lower_is_better": ["x/odd"]})
 
 
 CURVE = [

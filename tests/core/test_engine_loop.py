@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from trialbook.checkpoint import CheckpointStore
 from trialbook.contracts import Step
-from trialbook.engine.execute import make_accelerator
+from trialbook.engine.execute import execute, make_accelerator
 from trialbook.engine.loop import Training
 from trialbook.errors import TrialbookError
 from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
+from trialbook.recorder import Recorder
 from trialbook.records import Event, Record
 
 DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
@@ -183,3 +184,47 @@ def test_a_resume_says_so_and_says_what_may_make_it_inexact(tmp_path: Path) -> N
         torch.set_num_threads(threads)
     assert [event.kind for event in events] == ["resumed", "resume-inexact"]
     assert isinstance(events[0], Event)
+
+
+class _Both(Regression):
+    """Trains, then measures five figures, each drawn at random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = 0
+
+    def measured(self, done: int) -> None:
+        self.done = done
+
+    def measurements(self) -> Iterator[Record]:
+        for index in range(self.done, 5):
+            yield Record(25, {f"probe{index}": float(torch.rand(()))})
+
+
+def _execute(folder: Path, stop_after: int | None = None) -> None:
+    """One process at work on a run: recorder, training, measuring; it ends dead after so many records."""
+    config = {
+        "train": {"steps": 25, "batch_size": 8, "lr": 0.01, "log_every": 3},
+        "evaluate": {"every": 5},
+        "checkpoint": {"every": 7},
+    }
+    with Recorder(folder / "run", None) as recorder:
+        items = execute(
+            _Both(), config, seed=3, accelerator=make_accelerator("cpu", "no"), checkpoints=folder / "checkpoints",
+            recorded=lambda: recorder.recorded, begin=lambda start: recorder.rewind(start.records),
+        )  # fmt: skip
+        for count, item in enumerate(item for item in items if isinstance(item, Record)):
+            if count == stop_after:
+                return
+            recorder.add(item)
+
+
+def test_a_task_that_trains_and_then_measures_goes_on_at_any_record(tmp_path: Path) -> None:
+    _execute(tmp_path / "whole")
+    whole = (tmp_path / "whole" / "run" / "metrics.jsonl").read_bytes()
+    count = whole.count(b"\n")
+    assert b"probe4" in whole
+    for kill in range(count - 8, count):
+        _execute(tmp_path / str(kill), stop_after=kill)
+        _execute(tmp_path / str(kill))
+        assert (tmp_path / str(kill) / "run" / "metrics.jsonl").read_bytes() == whole

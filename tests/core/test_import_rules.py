@@ -45,7 +45,9 @@ def _files(root: Path) -> list[tuple[str, ast.AST]]:
 
 
 def test_core_never_imports_first_party_plugins() -> None:
-    assert [f for f, tree in _files(CORE) if any(m.startswith("trialbook_plugins") for m in _imports(tree, False))] == []
+    assert [
+        f for f, tree in _files(CORE) if any(m.startswith("trialbook_plugins") for m in _imports(tree, False))
+    ] == []
 
 
 def test_only_the_modules_that_compute_import_torch() -> None:
@@ -84,7 +86,14 @@ def test_source_roots_hold_no_loose_module() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["ls"], ["compare", "nothing"], ["show", "nothing"], ["plugins", "list"], ["plugins", "show", "linear"]],
+    [
+        ["--help"],
+        ["ls"],
+        ["compare", "nothing"],
+        ["show", "nothing"],
+        ["plugins", "list"],
+        ["plugins", "show", "linear"],
+    ],
 )
 def test_a_command_that_only_reads_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (

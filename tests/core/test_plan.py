@@ -12,10 +12,13 @@ import pytest
 
 from trialbook.errors import TrialbookError
 from trialbook.experiment import load_experiment
+from trialbook.host import PluginHost
 from trialbook.plan import Plan, RunSpec, make_plan, read_config
 from trialbook.schema import SchemaBook
+from trialbook_plugins import plugin as first_party
 
 Write = Callable[..., Path]
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def plan_of(file: Path, book: SchemaBook, **options: object) -> Plan:
@@ -176,3 +179,13 @@ def test_a_wide_grid_is_planned_quickly(toy_file: Write, toys: SchemaBook) -> No
     plan = plan_of(file, toys)
     assert len(plan.runs) == 2 * 250 * 2
     assert time.perf_counter() - started < 5  # half a second on a free core; comparing every pair would take minutes
+
+
+def test_what_is_better_when_lower_and_what_each_arm_changes_goes_with_the_runs(tmp_path: Path) -> None:
+    book = SchemaBook(PluginHost.from_modules({"trialbook": first_party}), tmp_path / "cache")
+    plan = make_plan(load_experiment(EXPERIMENTS / "perceiver_vs_mlp.toml"), book)
+    about = plan.runs[0].about
+    assert {"retrieval/i2t/median_rank", "val/retrieval/t2i/median_rank", "val/loss"} <= set(about["lower_is_better"])
+    assert "retrieval/i2t@1" not in about["lower_is_better"]
+    assert about["changes"]["mlp"] == []
+    assert {"projector.image.use", "projector.image.latents"} <= set(about["changes"]["perceiver"])

@@ -26,7 +26,12 @@ _PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("projector", "mlp", {"pool": "attention", "heads": 4}, {}),
     ("projector", "mlp", {"pool": "class"}, {}),
     ("projector", "perceiver", {"latents": 3, "depth": 2, "heads": 2, "head_dim": 4}, {}),
-    ("projector", "perceiver", {"latents": 3, "depth": 1, "heads": 2, "head_dim": 4, "query_norm": False, "width": 8}, {}),
+    (
+        "projector",
+        "perceiver",
+        {"latents": 3, "depth": 1, "heads": 2, "head_dim": 4, "query_norm": False, "width": 8},
+        {},
+    ),
     ("loss", "info-nce", {}, {}),
     ("loss", "siglip", {}, {}),
     ("loss", "matryoshka", {"dims": [4, 16]}, {"of": InfoNCE()}),

@@ -52,7 +52,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 
 def execute(
     task: Task, config: dict[str, Any], *, seed: int, accelerator: Accelerator, checkpoints: Path,
-    recorded: int, begin: Callable[[Start], None],
+    recorded: Callable[[], int], begin: Callable[[Start], None],
 ) -> Iterator[Record | Timing | Event]:  # fmt: skip
     """Do the work of a run whose task is set up.
 
@@ -62,12 +62,12 @@ def execute(
         seed: the run's seed.
         accelerator: device and precision.
         checkpoints: directory of the run's checkpoints.
-        recorded: whole records that an earlier process has written.
-        begin: told where the run goes on, before the first record.
+        recorded: tells how many whole records stand in the file, those of an earlier process included.
+        begin: told where the run goes on, before the first record, and again where measuring skips what is measured.
     Raises:
         TrialbookError: the task does neither, or its options do not fit it.
     """
-    trained = 0
+    trained = steps = 0
     if isinstance(task, Trains):
         cadence = CheckpointOptions(**config.get("checkpoint", {}))
         training = Training(
@@ -78,13 +78,13 @@ def execute(
         events = training.restore()
         begin(Start(training.records, training.step, training.total, tuple(events)))
         yield from training.run()
-        trained = training.records
+        trained, steps = training.records, training.total
     elif not isinstance(task, Measures):
         raise TrialbookError(f"task {type(task).__name__} neither trains nor measures; see docs/plugins.md")
     if isinstance(task, Measures):
-        done = max(0, recorded - trained)
-        if trained == 0:
-            begin(Start(done))
+        done = max(0, recorded() - trained)
+        if done or not trained:
+            begin(Start(trained + done, steps, steps))
         yield from _measure(task, seed, done)
 
 

@@ -42,6 +42,7 @@ class Retrieval:
 
     needs: ClassVar[tuple[str, ...]] = ("embeddings", "groups")
     produces: ClassVar[tuple[str, ...]] = ("{pair}@{k}", "{pair}/median_rank")
+    lower_is_better: ClassVar[tuple[str, ...]] = ("{pair}/median_rank",)
 
     def __init__(self, *, k: list[int] = [1, 5, 10], chunk: int = 1024) -> None:  # noqa: B006 (copied below)
         if not k or len(set(k)) < len(k) or min(k) < 1:

@@ -39,7 +39,7 @@ class Align(nn.Module):
 
     takes = {"dataset": "one", "encoder": "modality", "projector": "modality", "loss": "many", "metric": "many"}
     provides = ("embeddings", "groups")
-    produces = ("loss", "loss/{loss}")
+    produces = lower_is_better = ("loss", "loss/{loss}")
 
     def __init__(self, builder: Builder, /, *, dim: int = 128) -> None:
         super().__init__()
