@@ -23,6 +23,7 @@ from trialbook.options import EvaluateOptions, stages_of
 from trialbook.plan import RunSpec
 from trialbook.schema import ComponentSchema, SchemaBook, construct
 from trialbook.seeding import derive_seed, seed_numpy
+from trialbook.toml import KeyPath
 
 RESERVED = ("use", "frozen", "weight", "name", "id")
 _ARRAYS = ("loss", "metric")
@@ -142,23 +143,21 @@ class RunBuilder:
             stored: Stored = self.workshop.store.get(made_of, len(part.groups(modality)), encode)
         return stored.tokens, stored.mask
 
-    def _table(self, kind: str, name: str | None) -> tuple[tuple[str | int, ...], Mapping[str, Any]]:
+    def _table(self, kind: str, name: str | None) -> tuple[KeyPath, Mapping[str, Any]]:
         tables = self.spec.config.get(kind)
         if tables is None:
             raise TrialbookError(f"the experiment has no [{kind}]")
         if kind in _ARRAYS:
             for index, table in enumerate(tables):
-                if name in (table.get("name"), table["use"]):
+                if name == table.get("name", table["use"]):
                     return (kind, index), table
         elif "use" in tables:
             return (kind,), tables
-        elif name in tables:
+        elif name is not None and name in tables:
             return (kind, name), tables[name]
         raise TrialbookError(f"the experiment has no [{kind}.{name}]")
 
-    def _construct(
-        self, kind: str, path: tuple[str | int, ...], table: Mapping[str, Any], wired: Mapping[str, Any]
-    ) -> Any:
+    def _construct(self, kind: str, path: KeyPath, table: Mapping[str, Any], wired: Mapping[str, Any]) -> Any:
         schema = self.workshop.book.get(kind, table["use"])
         options = _without(table, RESERVED)
         offered = {"data_root": self.data_root, "seed": self.seed, **wired}
@@ -175,7 +174,7 @@ class RunBuilder:
         with self._located_at(path, options):
             return construct(_import(schema), handed, options)
 
-    def _dataset(self, path: tuple[str | int, ...], table: Mapping[str, Any]) -> Any:
+    def _dataset(self, path: KeyPath, table: Mapping[str, Any]) -> Any:
         key = json.dumps(table, sort_keys=True, default=str)
         memo = self.workshop.datasets
         if key not in memo:
@@ -189,14 +188,14 @@ class RunBuilder:
     def _located(self, kind: str, name: str | None, options: Mapping[str, Any]) -> _Located:
         return self._located_at(self._table(kind, name)[0], options)
 
-    def _located_at(self, path: tuple[str | int, ...], options: Mapping[str, Any]) -> _Located:
+    def _located_at(self, path: KeyPath, options: Mapping[str, Any]) -> _Located:
         return _Located(self.spec, path, options)
 
 
 class _Located:
     """Turns errors of a component into problems with file and line: those of the key that the message names."""
 
-    def __init__(self, spec: RunSpec, path: tuple[str | int, ...], options: Mapping[str, Any]) -> None:
+    def __init__(self, spec: RunSpec, path: KeyPath, options: Mapping[str, Any]) -> None:
         self.spec, self.path, self.options = spec, path, options
 
     def __enter__(self) -> None:
@@ -209,8 +208,8 @@ class _Located:
             return  # a subclass (UnicodeDecodeError, …) is no value check: let its traceback be seen
         named = [key for key in self.options if re.search(rf"(?<![\w-]){re.escape(str(key))}(?![\w-])", str(error))]
         positions = self.spec.positions
-        place = next((positions[(*self.path, key)] for key in named if (*self.path, key) in positions), None)
-        place = place or positions.get((*self.path, "use")) or positions.get(self.path)
+        paths: list[KeyPath] = [*((*self.path, key) for key in (*named, "use")), self.path]
+        place = next((positions[path] for path in paths if path in positions), None)
         file = str(place.file) if place and place.file else "--set" if place else self.spec.experiment
         table = ".".join(str(level) for level in self.path if not isinstance(level, int))
         raise ProblemsError([Problem(file, place.line if place else 0, table, str(error))]) from error

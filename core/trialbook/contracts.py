@@ -163,7 +163,7 @@ class Task(Protocol):
 class Step(NamedTuple):
     """Where training stands: the optimiser step (from 0, over all stages), the stage's name, the run's seed."""
 
-    index: int
+    number: int
     stage: str
     seed: int
 

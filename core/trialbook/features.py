@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from trialbook.contracts import Features
 from trialbook.errors import TrialbookError
 
-_DTYPES = {np.dtype("float32"): "F32", np.dtype("float16"): "F16", np.dtype("bool"): "BOOL"}
+_DTYPES: dict[np.dtype[Any], str] = {np.dtype("float32"): "F32", np.dtype("float16"): "F16", np.dtype("bool"): "BOOL"}
 _NUMPY = {name: dtype for dtype, name in _DTYPES.items()}
 _CHUNK = 64
 """Rows encoded at once. Fixed, because the bits of a result may depend on the batch that it was computed in."""
@@ -80,7 +80,7 @@ class FeatureStore:
             with _locked(path.with_suffix(".lock")):
                 if not path.exists():
                     _fill(path, made_of, rows, encode)
-        return _open(path, "r")
+        return _open(path)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _create(path: Path, layout: Mapping[str, tuple[np.dtype[Any], tuple[int, ...
         file.truncate(8 + len(text) + offset)
 
 
-def _maps(path: Path, mode: Any) -> dict[str, NDArray[Any]]:
+def _maps(path: Path, mode: Literal["r", "r+"]) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -138,7 +138,13 @@ def _maps(path: Path, mode: Any) -> dict[str, NDArray[Any]]:
     if path.stat().st_size != start + end:
         raise TrialbookError(f"{path} is cut short; delete it and run again")
     return {
-        name: np.memmap(path, _NUMPY[entry["dtype"]], mode, start + entry["data_offsets"][0], tuple(entry["shape"]))
+        name: np.memmap(
+            path,
+            dtype=_NUMPY[entry["dtype"]],
+            mode=mode,
+            offset=start + int(entry["data_offsets"][0]),
+            shape=tuple(entry["shape"]),
+        )
         for name, entry in header.items()
     }
 
@@ -156,8 +162,8 @@ def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
             target.flush()
 
 
-def _open(path: Path, mode: str) -> Stored:
-    maps = _maps(path, mode)
+def _open(path: Path) -> Stored:
+    maps = _maps(path, "r")
     return Stored(maps["tokens"], maps.get("mask"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
+    from trialbook.launch import Outcome
     from trialbook.plan import Plan
     from trialbook.records import Record
 
@@ -103,8 +104,8 @@ class Hooks:
         """Add click commands to ``cli``."""
 
     @hookspec(firstresult=True)
-    def mlrun_launch(self, plan: Plan) -> bool | None:
-        """Run all runs of ``plan``; the first plugin that returns a value other than None has launched it."""
+    def mlrun_launch(self, plan: Plan) -> Sequence[Outcome] | None:
+        """Run all runs of ``plan`` and return how each ended; the first plugin that does not return None has launched it."""
 
     @hookspec
     def mlrun_run_started(self, run: str, path: str, config: dict[str, Any]) -> None:

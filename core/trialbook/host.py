@@ -18,6 +18,7 @@ from trialbook.hookspec import ENTRY_POINT_GROUP, KINDS, PROJECT, Hooks
 if TYPE_CHECKING:
     import click
 
+    from trialbook.launch import Outcome
     from trialbook.plan import Plan
 
 
@@ -201,13 +202,13 @@ class PluginHost:
                 what = f"{hook_name} {what_it_did(fault)}"
                 logging.getLogger(__name__).warning("plugin '%s' hears no more of this run: %s", name, what)
 
-    def launch(self, plan: Plan) -> Any:
-        """Hand the plan to the first launcher that takes it, and return what it returns.
+    def launch(self, plan: Plan) -> Sequence[Outcome]:
+        """Hand the plan to the first launcher that takes it, and return how each run ended.
 
         Raises:
             TrialbookError: no launcher takes it.
         """
-        result = self._manager.hook.mlrun_launch(plan=plan)
+        result: Sequence[Outcome] | None = self._manager.hook.mlrun_launch(plan=plan)
         if result is None:
             raise TrialbookError("no plugin launches runs; is 'trialbook' itself in 'leave_out' of runner.toml?")
         return result

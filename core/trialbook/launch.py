@@ -204,7 +204,7 @@ def _components(spec: RunSpec) -> dict[str, tuple[str, str]]:
         kind, _, name = part.partition(".")
         tables = spec.config[kind]
         if isinstance(tables, list):
-            table = next(t for t in tables if name in (t.get("name"), t["use"]))
+            table = next(t for t in tables if name == t.get("name", t["use"]))
         else:
             table = tables if "use" in tables else tables[name]
         found[part] = (kind, table["use"])

@@ -46,7 +46,7 @@ class Regression:
     def batch(self, samples: NDArray[np.int64], epoch: int, step: Step) -> Any:
         self.seen.append(samples.tolist())
         rows = torch.from_numpy(samples)
-        scale = float("nan") if step.index == self.poison else 1.0
+        scale = float("nan") if step.number == self.poison else 1.0
         return {"x": DATA[rows] * scale, "y": TARGET[rows]}
 
     def losses(self, batch: Any) -> dict[str, Tensor]:

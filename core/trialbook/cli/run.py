@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from trialbook.launch import LocalLauncher, Outcome
     from trialbook.plan import Plan, RunSpec
+    from trialbook.progress import Watcher
 
 
 @click.command()
@@ -47,7 +49,7 @@ def run(
     _finish(plan, app.settings.registry, outcomes)
 
 
-def _watcher():  # type: ignore[no-untyped-def]  # a Watcher; the class is imported late
+def _watcher() -> Watcher:
     from trialbook.progress import BarWatcher, PlainWatcher
 
     return BarWatcher() if sys.stderr.isatty() else PlainWatcher(lambda line: click.echo(line, err=True))
@@ -80,7 +82,7 @@ def _length(spec: RunSpec) -> str:
     return " + ".join(f"{s.steps} steps" if s.steps is not None else f"{s.epochs:g} epochs" for s in stages)
 
 
-def _finish(plan: Plan, registry: Path, outcomes: list[Outcome]) -> None:
+def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome]) -> None:
     from trialbook.compare import print_comparison
 
     failed = [outcome for outcome in outcomes if outcome.state in ("failed", "busy")]
