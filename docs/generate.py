@@ -152,15 +152,16 @@ def _facts(schema: ComponentSchema) -> list[str]:
     lines = [
         ("Modalities", modalities), ("Takes", takes), ("Reads", ", ".join(have.get("accepts", ()))),
         ("Needs from the task", _names(have.get("needs", ()))), ("Gives losses and metrics", _names(have.get("provides", ()))),
-        ("Records", _names(_recorded(schema))),
+        ("Records", _names(_recorded(schema, "produces"))),
+        ("Better when lower", _names(_recorded(schema, "lower_is_better")) if schema.kind == "metric" else None),
     ]  # fmt: skip
     found = [f"- {what}: {text}" for what, text in lines if text]
     return [*found, ""] if found else []
 
 
-def _recorded(schema: ComponentSchema) -> list[str]:
+def _recorded(schema: ComponentSchema, attribute: str) -> list[str]:
     """Names of figures as they stand in records."""
-    produced = schema.attributes.get("produces", ())
+    produced = schema.attributes.get(attribute, ())
     if schema.kind == "metric":
         return [f"{schema.name}/{name}" for name in produced]
     if schema.kind == "loss":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from trialbook.componentcheck import ComponentCheck
 from trialbook.hookspec import KINDS
+from trialbook.options import EvaluateOptions
+from trialbook.records import answer_name, curve_name
 from trialbook.schema import ComponentSchema, expand_produces
 from trialbook.tablereport import TableReport
 from trialbook.tables import ARRAYS, NAMED
@@ -155,8 +157,15 @@ class FitCheck:
         evaluated += self.expand(self.task, ("task",))
         trained = [*ENGINE_FIGURES, *(f"loss/{table.name}" for table in losses)]
         for table in losses:
-            trained += [f"{figure}/{table.name}" for figure in self.expand(self.schemas[table.path], table.path)]
-        return list(dict.fromkeys([*evaluated, *trained, *(f"{self.split}/{name}" for name in evaluated)]))
+            trained += [f"{figure}/{table.name}" for figure in self.reported(table.path)]
+        return list(dict.fromkeys([*self.recorded(evaluated), *trained]))
+
+    def reported(self, path: KeyPath) -> list[str]:
+        """Names of what a loss reports beside its value, those of the losses in it included."""
+        schema = self.schemas[path]
+        inner = [(*path, part) for part in schema.attributes.get("parts", {}) if (*path, part) in self.schemas]
+        own = list(schema.attributes.get("produces", []))
+        return [*own, *(figure for part in inner for figure in self.reported(part))]
 
     def lower_is_better(self) -> list[str]:
         """Names of the figures that are declared to be better when lower."""
@@ -166,12 +175,13 @@ class FitCheck:
         ]
         if self.task is not None:
             names += self.expand(self.task, ("task",), "lower_is_better")
-        return [*names, *(f"{self.split}/{name}" for name in names)]
+        return self.recorded(names)
 
-    @property
-    def split(self) -> str:
-        """The split of the curves."""
-        return str(self.data.get("evaluate", {}).get("split", "val"))
+    def recorded(self, figures: Sequence[str]) -> list[str]:
+        """Names under which evaluated figures are recorded: as answers, then as curves."""
+        table = self.data.get("evaluate", {})
+        final, split = str(table.get("final", EvaluateOptions.final)), str(table.get("split", EvaluateOptions.split))
+        return [*(answer_name(final, name) for name in figures), *(curve_name(split, name) for name in figures)]
 
     def expand(self, schema: ComponentSchema, path: KeyPath, attribute: str = "produces") -> list[str]:
         """Names that a component's ``produces``, or another attribute with such templates, stands for."""

@@ -148,8 +148,7 @@ class LocalLauncher:
             self.watcher.item(spec, item)
             if isinstance(item, Record):
                 self.host.notify("mlrun_run_recorded", run=spec.name, record=item)
-        results: dict[str, Any] = {"parameters": _parameters(builder)}
-        recorder.finish(results)
+        results = recorder.finish({"parameters": _parameters(builder)})
         self.host.notify("mlrun_run_finished", run=spec.name, results=results)
 
     def _inputs(self, spec: RunSpec, plan: Plan) -> dict[str, Path]:

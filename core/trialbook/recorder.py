@@ -140,11 +140,11 @@ class Recorder:
             event = {"time": _now(), "step": item.step, "kind": item.kind, "message": item.message, "data": item.data}
             self._write("events", f"{to_json(event, indent=None)}\n".encode())
 
-    def finish(self, results: Mapping[str, Any]) -> None:
+    def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``results.json`` and ``report.md``: the run is finished.
 
         ``results.json`` holds the status, seconds of work, a summary of every metric, ``<name>_start`` and ``<name>_end``
-        for each entry of the experiment's ``[results]`` table, and ``results``.
+        for each entry of the experiment's ``[results]`` table, and ``results``. It is returned as well.
         """
         for handle in self._handles.values():
             os.fsync(handle)
@@ -160,6 +160,7 @@ class Recorder:
         write_whole(self.run.json("results"), to_json(whole))
         if self._follower:
             self._follower.facts_changed()
+        return whole
 
     def fail(self, error: str) -> None:
         """Write ``error.txt``: the run ended with an error."""

@@ -20,6 +20,19 @@ class Record:
     values: Mapping[str, float]
 
 
+def curve_name(split: str, figure: str) -> str:
+    """Name under which a figure of the split of the curves is recorded: ``val/retrieval/i2t@1``."""
+    return f"{split}/{figure}"
+
+
+def answer_name(split: str, figure: str) -> str:
+    """Name under which a figure of the final split is recorded: its own, but a loss keeps the split: ``test/loss``.
+
+    For ``loss`` itself is what training minimises, taken on its batches.
+    """
+    return curve_name(split, figure) if figure.split("/")[0] == "loss" else figure
+
+
 @dataclass(frozen=True)
 class Timing:
     """Values at a step that no repetition reproduces (seconds, rates, memory): one line of ``timing.jsonl``."""

@@ -161,7 +161,7 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
 def test_evaluation_stands_at_both_ends_and_at_its_cadence(tmp_path: Path) -> None:
     records = _run(_training(Regression(), tmp_path))
     curves = [record.step for record in records if "val/loss" in record.values]
-    answers = [record.step for record in records if set(record.values) == {"loss"}]
+    answers = [record.step for record in records if set(record.values) == {"test/loss"}]
     assert curves == [0, 5, 10, 15, 20, 25]
     assert answers == [0, 25]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ from trialbook.contracts import Step, Trains, to_device
 from trialbook.engine import optim, state
 from trialbook.errors import TrialbookError
 from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
-from trialbook.records import Event, Record, Timing
+from trialbook.records import Event, Record, Timing, answer_name, curve_name
 from trialbook.seeding import derive_seed, epoch_order, seed_numpy
 
 
@@ -187,11 +187,11 @@ class Training:
         same = options.final == options.split
         ends = self.step == self.total or (self.step == 0 and options.at_start)
         if ends or (options.every and self.step and self.step % options.every == 0):
-            yield self._evaluate(options.split, [f"{options.split}/", *([""] if ends and same else [])])
+            yield self._evaluate(options.split, [curve_name, *([answer_name] if ends and same else [])])
         if ends and not same:
-            yield self._evaluate(options.final, [""])
+            yield self._evaluate(options.final, [answer_name])
 
-    def _evaluate(self, split: str, prefixes: Sequence[str]) -> Record:
+    def _evaluate(self, split: str, namings: Sequence[Callable[[str, str], str]]) -> Record:
         modes = {module: module.training for module in self.module.modules()}
         self.module.eval()
         seed_step(self.seed, self.step, split)
@@ -201,7 +201,9 @@ class Training:
             module.training = mode
         if not figures:
             raise TrialbookError(f"the data has no split '{split}' to evaluate; name another in [evaluate]")
-        return Record(self.step, {f"{p}{name}": float(value) for p in prefixes for name, value in figures.items()})
+        return Record(
+            self.step, {naming(split, name): float(value) for naming in namings for name, value in figures.items()}
+        )
 
     def _checkpoint_due(self, stage: StagePlan) -> bool:
         every = self.checkpoint.every
