@@ -6,15 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trialbook import stats
 from trialbook.differences import Difference, Sheets, find_differences
 from trialbook.figures import At, choose_metrics, higher_is_better, read_costs, read_values
 from trialbook.groups import Groups, make_groups
 from trialbook.registry.query import Registry, open_index
-from trialbook.selection import Condition, Facts, select_runs
+from trialbook.selection import Condition, Facts, of_plan, select_runs
 from trialbook.stats import Estimate
+
+if TYPE_CHECKING:
+    from trialbook.plan import Plan
 
 #: Below this many seeds a table says that it is thin.
 ENOUGH_SEEDS = 3
@@ -84,7 +87,7 @@ class Comparison:
 
 def compare(
     registry: Registry, names: Sequence[str] = (), *, metrics: Sequence[str] = (), by: str = "arm",
-    where: Sequence[str] = (), at: str = "last", baseline: str | None = None,
+    where: Sequence[str] = (), at: str = "last", baseline: str | None = None, plan: Plan | None = None,
 ) -> Comparison:  # fmt: skip
     """Compare arms, reading summaries alone (and single points for ``at`` other than last).
 
@@ -96,14 +99,17 @@ def compare(
         where: conditions on runs, ``KEY=VALUE``.
         at: ``last``, ``best:METRIC`` or ``step:N``.
         baseline: the group to compare with, instead of the experiment's.
+        plan: compare the runs of this plan alone, and as it says now; runs of other configurations are left out.
     Raises:
-        TrialbookError: a name, key or metric means nothing here.
+        TrialbookError: a name, key or metric means nothing here, or no run of the plan is recorded.
     """
     place, facts = At.parse(at), Facts(registry)
+    names = names if plan is None else [plan.experiment.name]
     runs = select_runs(registry, names, [Condition.parse(text) for text in where], facts)
+    runs = runs if plan is None else of_plan(runs, plan)
     experiments = tuple(dict.fromkeys(run.experiment for run in runs))
     whole = len(runs) == sum(map(registry.count, experiments))
-    groups = make_groups(runs, by, baseline, facts, registry, whole=whole)
+    groups = make_groups(runs, by, baseline, facts, registry, whole=whole, asked=plan)
     chosen = choose_metrics(registry, groups, metrics, place)
     gates = groups.plan.get("gates") or []
     values = read_values(registry, groups, list(dict.fromkeys([*chosen, *(g["metric"] for g in gates)])), place)
@@ -188,9 +194,7 @@ def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def print_comparison(experiment: str, registry: Path) -> None:
-    """Print the comparison of an experiment as a table, as ``mlrun compare`` does."""
-    from trialbook.report import print_report
-
+def compare_plan(plan: Plan, registry: Path) -> Comparison:
+    """The comparison of a plan's runs, as ``mlrun compare FILE`` makes it."""
     with open_index(registry) as index:
-        print_report(compare(index, [experiment]))
+        return compare(index, plan=plan)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import Registry, Run
 from trialbook.selection import Facts, check_key
+
+if TYPE_CHECKING:
+    from trialbook.plan import Plan
 
 #: Experiment, arm, seed.
 Cell = tuple[str, str, int]
@@ -41,8 +44,9 @@ class Groups:
 
 
 def make_groups(
-    runs: Sequence[Run], by: str, baseline: str | None, facts: Facts, registry: Registry, *, whole: bool = False
-) -> Groups:
+    runs: Sequence[Run], by: str, baseline: str | None, facts: Facts, registry: Registry, *, whole: bool = False,
+    asked: Plan | None = None,
+) -> Groups:  # fmt: skip
     """Group runs by the values of a key.
 
     Args:
@@ -51,19 +55,22 @@ def make_groups(
         baseline: label of the group to compare with, instead of the experiment's.
         facts, registry: where values and documents are.
         whole: these are all runs of their experiments, so that cells of the plan that never started are missing, too.
+        asked: the plan that they are the runs of; it goes before what was recorded with them.
     Raises:
         TrialbookError: no run has the key, or no group has the baseline's label.
     """
     if by != "arm":
         check_key(by, facts.known(runs))
     several = len({run.experiment for run in runs}) > 1
-    plan = registry.document(runs[-1].plan)
+    plan = dict(asked.runs[0].about) if asked else registry.document(runs[-1].plan)
     planned = _planned(runs, registry) if whole else []
+    if asked:
+        planned = [(spec.experiment, spec.arm, spec.seed) for spec in asked.runs]
     chosen, missing, notes = _choose(runs, planned)
     used: dict[str, list[Run]] = {}
     for run in chosen:
         used.setdefault(_label(run, by, several, facts), []).append(run)
-    bases = _baselines(used, by, baseline, registry)
+    bases = _baselines(used, by, baseline, lambda run: plan if asked else registry.document(run.plan))
     arms = {arm: place for place, arm in enumerate(plan.get("arms") or ())}
     labels = sorted(used, key=lambda label: (label in bases, arms.get(used[label][0].arm, len(arms))))
     if by != "arm":
@@ -145,7 +152,9 @@ def _order(label: str) -> tuple[bool, float, str]:
         return (True, 0.0, label)
 
 
-def _baselines(used: Mapping[str, Sequence[Run]], by: str, baseline: str | None, registry: Registry) -> dict[str, str]:
+def _baselines(
+    used: Mapping[str, Sequence[Run]], by: str, baseline: str | None, plan_of: Callable[[Run], Mapping[str, Any]]
+) -> dict[str, str]:
     """Label to baseline: the one given, or the experiment's, at the same point of the grid where there is one."""
     if baseline is not None:
         if baseline not in used:
@@ -160,8 +169,8 @@ def _baselines(used: Mapping[str, Sequence[Run]], by: str, baseline: str | None,
     found = {}
     for label, runs in used.items():
         run = runs[-1]
-        name = registry.document(run.plan).get("baseline")
-        base = places.get((run.experiment, name, run.point_text))
+        name = plan_of(run).get("baseline")
+        base = places.get((run.experiment, str(name), run.point_text))
         if name is not None and run.base_arm != name and base is not None:
             found[label] = base
     return found

@@ -7,10 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import Registry, Run
+
+if TYPE_CHECKING:
+    from trialbook.plan import Plan
 
 _CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
@@ -126,6 +129,22 @@ def select_runs(registry: Registry, names: Sequence[str], conditions: Sequence[C
     if not runs:
         raise TrialbookError("no run meets the conditions; 'mlrun ls' lists all runs")
     return runs
+
+
+def of_plan(runs: Sequence[Run], plan: Plan) -> list[Run]:
+    """Those of an experiment's runs that the plan asks for as it stands.
+
+    Raises:
+        TrialbookError: there is none.
+    """
+    names = {spec.name for spec in plan.runs}
+    if kept := [run for run in runs if run.name in names]:
+        return kept
+    name = plan.experiment.name
+    raise TrialbookError(
+        f"no run of {plan.experiment.file.name} as it stands is recorded, only {len(runs)} of other configurations or sources; "
+        f"'mlrun run' makes them, 'mlrun compare {name}' shows those"
+    )
 
 
 def check_key(key: str, known: Iterable[str]) -> None:

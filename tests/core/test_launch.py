@@ -141,3 +141,24 @@ def test_an_interrupted_run_shows_as_killed_and_the_registry_can_be_thrown_away(
         file.unlink()
     mlrun(finished, "registry", "sync")
     assert mlrun(finished, "compare", "small.toml") == before
+
+
+def test_the_experiment_leaves_its_conclusion_beside_its_runs(finished: Path) -> None:
+    results = json.loads((finished / "runs" / "small" / "results.json").read_text())
+    assert set(results["arms"]) == {"linear", "mlp"}
+    for arm in results["arms"].values():
+        assert set(arm) == {"seeds", "loss_start", "loss_end", "at1_start", "at1_end"}
+        assert arm["loss_end"] == pytest.approx(sum(seed["loss_end"] for seed in arm["seeds"].values()) / 2)
+    report = (finished / "runs" / "small" / "report.md").read_text()
+    assert "| retrieval/i2t@1" in report
+
+
+def test_a_file_is_compared_as_it_stands_and_a_name_by_its_newest_runs(finished: Path) -> None:
+    shown = json.loads(mlrun(finished, "compare", "small.toml", "--json"))
+    again = mlrun(finished, "compare", "small.toml", "--set", "train.steps=7", status=2)
+    assert "as it stands" in again
+    mlrun(finished, "run", "small.toml", "--set", "train.steps=7")
+    assert json.loads(mlrun(finished, "compare", "small.toml", "--json"))["rows"] == shown["rows"]
+    other = json.loads(mlrun(finished, "compare", "small.toml", "--set", "train.steps=7", "--json"))["rows"]
+    assert other != shown["rows"]
+    assert json.loads(mlrun(finished, "compare", "small", "--json"))["rows"] == other

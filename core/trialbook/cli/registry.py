@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trialbook.formats import Table
+    from trialbook.plan import Plan
 
 _FORMATS = ("table", "markdown", "csv", "json", "latex")  # as in trialbook.formats, which is imported late
 
@@ -114,24 +115,42 @@ def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) 
     "--at", default="last", show_default=True, metavar="last|best:METRIC|step:N", help="Where figures are taken."
 )
 @click.option("--baseline", metavar="ARM", help="Compare with this arm instead of the experiment's baseline.")
+@click.option("--profile", help="With FILE: as it stands under [profile.NAME].")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="With FILE: as it stands with this key set.")
 @_format_options
 @_runs_option
 def compare(
     names: tuple[str, ...], metrics: tuple[str, ...], by: str, where: tuple[str, ...], at: str, baseline: str | None,
-    style: str, as_json: bool, runs: Path | None,
+    profile: str | None, sets: tuple[str, ...], style: str, as_json: bool, runs: Path | None,
 ) -> None:  # fmt: skip
     """Answer an experiment's question: arms over seeds, against the baseline.
 
-    Without a name the experiment with the newest run is compared. The table says which value it shows, the paired difference
-    to the baseline and whether the seeds decide; below it stand gates, missing runs and what else differed.
+    FILE stands for the runs of that file as it stands now; EXPERIMENT for the newest runs under that name, whatever their
+    configuration. Without a name the experiment with the newest run is compared. The table says which value it shows, the
+    paired difference to the baseline and whether the seeds decide; below it stand gates, missing runs and what else differed.
     """
     from trialbook.compare import compare as make_comparison
     from trialbook.registry.query import open_index
     from trialbook.report import print_report
 
+    plan = _plan(names[0], profile, sets) if len(names) == 1 and names[0].endswith(".toml") else None
+    if plan is None and (profile or sets):
+        raise click.UsageError("--profile and --set need one FILE to compare")
     with open_index(_registry_file(runs)) as index:
-        comparison = make_comparison(index, names, metrics=metrics, by=by, where=where, at=at, baseline=baseline)
+        comparison = make_comparison(
+            index, names, metrics=metrics, by=by, where=where, at=at, baseline=baseline, plan=plan
+        )
     print_report(comparison, "json" if as_json else style)
+
+
+def _plan(file: str, profile: str | None, sets: tuple[str, ...]) -> Plan:
+    from trialbook.cli.app import open_app
+    from trialbook.experiment import load_experiment
+    from trialbook.plan import make_plan
+
+    if not Path(file).is_file():
+        raise TrialbookError(f"there is no file '{file}'")
+    return make_plan(load_experiment(Path(file), profile=profile, sets=sets), open_app().book)
 
 
 @click.command()

@@ -46,7 +46,7 @@ def run(
         launcher.survey(plan)
     app.host.register("local-launcher", launcher)
     outcomes = app.host.launch(plan)
-    _finish(plan, app.settings.registry, outcomes)
+    _finish(plan, app.settings.registry, outcomes, whole=not (arms or sets))
 
 
 def _watcher() -> Watcher:
@@ -82,13 +82,19 @@ def _length(spec: RunSpec) -> str:
     return " + ".join(f"{s.steps} steps" if s.steps is not None else f"{s.epochs:g} epochs" for s in stages)
 
 
-def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome]) -> None:
-    from trialbook.compare import print_comparison
+def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool) -> None:
+    from trialbook.compare import compare_plan
+    from trialbook.conclusion import write_conclusion
+    from trialbook.report import print_report
 
     failed = [outcome for outcome in outcomes if outcome.state in ("failed", "busy")]
     for outcome in failed:
         click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
     if any(outcome.state in ("finished", "kept") for outcome in outcomes):
-        print_comparison(plan.experiment.name, registry)
+        comparison = compare_plan(plan, registry)
+        print_report(comparison)
+        if whole:
+            report, figures = write_conclusion(plan, comparison, registry.parent)
+            click.echo(f"\nWritten: {report}, {figures}", err=True)
     if failed:
         sys.exit(1)
