@@ -29,7 +29,7 @@ class Experiment:
     Args:
         file: the experiment file.
         name: what its runs are filed under.
-        question: what it is to answer: the key, or the file's opening comment without its ``mlrun`` command lines.
+        question: what it is to answer: the key, or the first paragraph of the file's opening comment.
         document: all tables, those of the files that it extends included, profile and ``--set`` applied.
         profile: the profile that was applied, if any.
         problems: mistakes found so far; ``make_plan`` raises them with all others.
@@ -206,5 +206,6 @@ def _set(document: Document, text: str, problems: Problems) -> Document:
 
 
 def _question(comment: str) -> str:
-    """The opening comment without the lines that show how to run the file."""
-    return "\n".join(line for line in comment.split("\n") if not line.startswith("mlrun ")).strip()
+    """The first paragraph of the opening comment, without lines that show how to run the file."""
+    lines = [line for line in comment.split("\n") if "mlrun run " not in line]
+    return " ".join("\n".join(lines).strip().split("\n\n")[0].split())

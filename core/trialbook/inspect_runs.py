@@ -21,6 +21,9 @@ from trialbook.selection import flatten
 _COLOURS = {"running": "cyan", "failed": "red", "killed": "yellow", "gone": "dim"}
 _SUMMARY = "first, last, min, max, min_step, max_step, first_step, last_step, count, not_finite"
 
+#: Most characters of a value in a table.
+_WIDEST = 56
+
 
 def list_table(runs: Sequence[Run]) -> Table:
     """Runs, one a row."""
@@ -86,7 +89,7 @@ def diff_table(registry: Registry, first: Run, second: Run) -> Table:
     keys = dict.fromkeys([*sheets[0], *sheets[1]])
     rows = [[key, sheets[0].get(key), sheets[1].get(key)] for key in keys if sheets[0].get(key) != sheets[1].get(key)]
     names = [first.name, second.name] if first.name != second.name else [first.path, second.path]
-    columns = [Column("key"), *(Column(side, name, show=_value) for side, name in zip("ab", names, strict=True))]
+    columns = [Column("key"), *(Column(side, name, show=_clipped) for side, name in zip("ab", names, strict=True))]
     return Table(columns, rows)
 
 
@@ -125,6 +128,12 @@ def _sheet(registry: Registry, run: Run) -> dict[str, Any]:
 
 def _moment(seconds: float | None) -> str:
     return NOTHING if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _clipped(value: Any) -> str:
+    """A value in a table for people: a long one is cut, its whole is in the JSON."""
+    text = _value(value)
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def _value(value: Any) -> str:

@@ -69,7 +69,7 @@ class StageOptions(TrainOptions):
     """A part of a training run with its own trainable set and schedule; keys left out are those of ``[train]``.
 
     Args:
-        name: name of the stage, shown in progress and records.
+        name: name of the stage; ``stage0``, ``stage1`` … if left out.
         train: patterns of the parts that learn (``["projector.*"]``); all that are not frozen if left out.
     """
 
@@ -82,7 +82,7 @@ class EvaluateOptions:
     """When and on what a run is evaluated.
 
     Args:
-        every: optimiser steps between evaluations on ``split``; 0 evaluates at the end only.
+        every: optimiser steps between evaluations on ``split``; 0 leaves those at the two ends.
         split: split of the curves; its figures are recorded as ``<split>/<metric>``.
         final: split of the answer, evaluated before the first step and after the last; recorded under the metric's
             bare name.

@@ -100,7 +100,7 @@ class PlainWatcher:
         self.pace.runs_left = len(plan.runs) - done
         self.names, self.final_names = telling(plan)
         kept = f", {done} finished already" if done else ""
-        self.echo(f"{plan.experiment.name}: {len(plan.runs)} runs{kept}")
+        self.echo(f"{plan.experiment.name}: {len(plan.runs)} run{'s' if len(plan.runs) > 1 else ''}{kept}")
 
     def run_started(self, spec: RunSpec, total: int, at: int) -> None:
         """Name the run."""

@@ -105,7 +105,7 @@ def test_another_option_is_another_run_and_the_old_ones_stay(finished: Path) -> 
 def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(EXPERIMENT)
     out = mlrun(tmp_path, "run", "small.toml", "--dry-run")
-    assert "4 runs" in out
+    assert "small: 4 runs" in out
     assert "20 steps" in out
     assert "projector.image (mlp)" in out
     assert not (tmp_path / "runs" / "small").exists()

@@ -57,7 +57,8 @@ def _watcher() -> Watcher:
 
 def _plan_text(plan: Plan, launcher: LocalLauncher) -> str:
     """Runs, steps, and parameters by part of each variant."""
-    lines = [f"{plan.experiment.name}: {len(plan.runs)} runs"]
+    count = len(plan.runs)
+    lines = [f"{plan.experiment.name}: {count} run{'s' if count > 1 else ''}"]
     for spec in plan.runs:
         state = "finished" if launcher.is_finished(spec) else "to do"
         lines.append(f"  {spec.name}  {_length(spec)}  {state}")
