@@ -101,7 +101,7 @@ def by_hand() -> float:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if step % 10 == 9:
-            history.append((float(loss), float(norm)))
+            history.append((loss.item(), norm.item()))
     return (time.perf_counter() - started) / STEPS
 
 

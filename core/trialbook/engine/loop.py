@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -28,6 +29,10 @@ from trialbook.errors import TrialbookError
 from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.records import Event, Record, Timing, answer_name, curve_name
 from trialbook.seeding import derive_seed, epoch_order, seed_numpy
+
+
+_PLAIN = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+"""Where the optimiser needs no wrapper of accelerate's, which looks for optional packages at every step."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ class Training:
         optimizer = optim.make_optimizer(self.module, stage.trained, stage.options)
         if self.step > stage.start:
             state.load_optimizer(optimizer, self.module, self._moments)
-        optimizer = self.accelerator.prepare(optimizer)
+        if self.accelerator.scaler is not None or self.accelerator.distributed_type not in _PLAIN:
+            optimizer = self.accelerator.prepare(optimizer)
         clock = _Clock(stage.options.batch_size * self.accelerator.num_processes, self.accelerator.device)
         while self.step < stage.stop:
             with clock.paused():
@@ -142,7 +148,7 @@ class Training:
         optim.set_learning_rate(optimizer, rate)
         epoch, samples = self._samples(stage, local)
         sums: dict[str, Tensor] = {}
-        parts = np.split(samples, options.accumulate)
+        parts = samples.reshape(options.accumulate, -1)
         for index, micro in enumerate(parts):
             batch = self.task.batch(micro, epoch, Step(self.step, options.name, self.seed))
             batch = to_device(batch, self.accelerator.device)
@@ -153,9 +159,8 @@ class Training:
                 self._backward(batch, len(parts), sums)
         values: dict[str, float | Tensor] = {**sums, "lr": rate}
         if options.clip and self.accelerator.sync_gradients:
-            values["grad_norm"] = self.accelerator.clip_grad_norm_(
-                [p for p in self.module.parameters() if p.requires_grad], options.clip
-            )
+            learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            values["grad_norm"] = self.accelerator.clip_grad_norm_(learning, options.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.task.after_step()
@@ -167,7 +172,7 @@ class Training:
         loss = losses["loss"] if micro_batches == 1 else losses["loss"] / micro_batches
         self.accelerator.backward(loss)
         for name, value in losses.items():
-            share = value.detach() / micro_batches
+            share = value.detach() if micro_batches == 1 else value.detach() / micro_batches
             sums[name] = sums[name] + share if name in sums else share
 
     def _samples(self, stage: StagePlan, local: int) -> tuple[int, NDArray[np.int64]]:
@@ -226,10 +231,17 @@ class Training:
 
 
 def seed_step(seed: int, *place: str | int) -> None:
-    """Seed Python, numpy and torch for one step or evaluation."""
+    """Seed Python, numpy and torch for one step or evaluation.
+
+    ``torch.manual_seed`` would do, but where CUDA was never used it queues a call with its traceback each time: most of a millisecond.
+    """
     derived = derive_seed(seed, "step", *place)
     seed_numpy(derived)
-    torch.manual_seed(derived)
+    torch.default_generator.manual_seed(derived)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(derived)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(derived)
 
 
 def _plan_stages(task: Trains, module: nn.Module, stages: list[StageOptions], ranks: int) -> list[StagePlan]:
