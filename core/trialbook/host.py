@@ -189,12 +189,15 @@ class PluginHost:
                 cli.add_command(command, command_name)
 
     def notify(self, hook_name: str, **values: Any) -> None:
-        """Call an observer hook of every plugin; one that raises is warned of and not asked again."""
+        """Call an observer hook of every plugin; one that raises is warned of and not asked again.
+
+        Each hears of copies, so that none can change the run or what the next one hears.
+        """
         for name, function in self._implementations(hook_name):
             if name in self._muted:
                 continue
             try:
-                function(**values)
+                function(**deepcopy(values))
             except FAULTS as fault:
                 import logging  # late: it would be a tenth of the time of ``mlrun --help``
 

@@ -53,11 +53,13 @@ class TrainOptions:
             raise TrialbookError("give either 'steps' or 'epochs'")
         for name in ("steps", "epochs", "batch_size", "accumulate", "lr", "log_every"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise TrialbookError(f"'{name}' ({value}) must be above 0")
+            if value is not None and not 0 < value < math.inf:
+                raise TrialbookError(f"'{name}' ({value}) must be a number above 0")
         for name in ("weight_decay", "warmup", "clip", "eps"):
-            if getattr(self, name) < 0:
-                raise TrialbookError(f"'{name}' ({getattr(self, name)}) must not be below 0")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise TrialbookError(f"'{name}' ({getattr(self, name)}) must be a number from 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise TrialbookError(f"'betas' ({self.betas[0]}, {self.betas[1]}) must be from 0 and below 1")
         if not 0 <= self.min_lr <= 1:
             raise TrialbookError(f"'min_lr' ({self.min_lr}) is a share of 'lr', from 0 to 1")
         if self.batch_size % self.accumulate:
@@ -95,6 +97,12 @@ class EvaluateOptions:
     final: str = "test"
     at_start: bool = True
     batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.batch_size < 1:
+            raise TrialbookError(
+                f"'every' ({self.every}) must not be below 0 and 'batch_size' ({self.batch_size}) not below 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

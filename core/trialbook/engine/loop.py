@@ -30,9 +30,11 @@ from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.records import Event, Record, Timing, answer_name, curve_name
 from trialbook.seeding import derive_seed, epoch_order, seed_numpy
 
-
 _PLAIN = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
 """Where the optimiser needs no wrapper of accelerate's, which looks for optional packages at every step."""
+
+
+_MPS = torch.backends.mps.is_available()
 
 
 @dataclass(frozen=True)
@@ -233,14 +235,15 @@ class Training:
 def seed_step(seed: int, *place: str | int) -> None:
     """Seed Python, numpy and torch for one step or evaluation.
 
-    ``torch.manual_seed`` would do, but where CUDA was never used it queues a call with its traceback each time: most of a millisecond.
+    ``torch.manual_seed`` would do, but where CUDA was never used it queues a call with its traceback each time, which takes
+    most of a millisecond.
     """
     derived = derive_seed(seed, "step", *place)
     seed_numpy(derived)
     torch.default_generator.manual_seed(derived)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(derived)
-    if torch.backends.mps.is_available():
+    if _MPS:
         torch.mps.manual_seed(derived)
 
 
