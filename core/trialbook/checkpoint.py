@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,6 @@ class Checkpoint:
     step: int
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
-    broken: tuple[str, ...] = field(default=())
-    """Newer checkpoints that were passed over, with the reason."""
 
 
 class CheckpointStore:
@@ -60,27 +58,38 @@ class CheckpointStore:
             shutil.rmtree(final)
         partial.rename(final)
         _sync_directory(self.directory)
-        self._prune()
+        self._prune(final)
         return final
 
-    def latest(self) -> Checkpoint | None:
-        """The newest checkpoint whose checksums hold; None where there is none."""
-        broken = []
+    def latest(
+        self, unfit: Callable[[Mapping[str, Any]], str | None] = lambda state: None
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint whose checksums hold, and why newer ones were passed over; None where there is none.
+
+        Args:
+            unfit: from a checkpoint's state why the run cannot go on from it, or None if it can.
+        """
+        passed: list[str] = []
         for path in self.paths():
             try:
                 checkpoint = _read(path)
-            except (OSError, ValueError, KeyError) as error:
-                broken.append(f"{path.name}: {error}")
-                continue
-            return Checkpoint(checkpoint.step, checkpoint.tensors, checkpoint.state, tuple(broken))
-        return None
+                reason = unfit(checkpoint.state)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                reason = str(error)
+            if reason is None:
+                return checkpoint, passed
+            passed.append(f"{path.name}: {reason}")
+        return None, passed
 
     def paths(self) -> Iterator[Path]:
         """Directories of the completed checkpoints, newest first."""
         yield from sorted(self.directory.glob("step-*"), reverse=True)
 
-    def _prune(self) -> None:
-        for old in list(self.paths())[self.keep :]:
+    def _prune(self, written: Path) -> None:
+        """Delete what is too old, and what is newer than the one just written: the run has gone back behind it."""
+        paths = list(self.paths())
+        at = paths.index(written)
+        for old in paths[:at] + paths[at + self.keep :]:
             shutil.rmtree(old)
 
 

@@ -199,7 +199,12 @@ def _set(document: Document, text: str, problems: Problems) -> Document:
     try:
         if found is None:
             raise ValueError(f"{text!r} has no '=': write KEY=VALUE")
-        return decide_key(document, parse_key(found[1].strip()), parse_value(found[2].strip()), here)
+        key = parse_key(found[1].strip())
+        arms = document.data.get("arm", {})
+        if key[0] == "arm" and len(key) > 1 and key[1] not in arms:
+            problems.add(here, "", f"there is no arm '{key[1]}'", word=key[1], known=arms)
+            return document
+        return decide_key(document, key, parse_value(found[2].strip()), here)
     except (ValueError, TrialbookError) as error:
         problems.add(here, "", str(error))
         return document

@@ -100,6 +100,8 @@ class LocalLauncher:
         directory = self.settings.runs / spec.relative_path
         try:
             with Recorder(directory, self.settings.registry) as recorder:
+                if recorder.run.json("results").is_file():  # another process has finished it since the plan was begun
+                    return self._kept(spec)
                 return self._record(spec, plan, recorder, directory)
         except RunBusy as error:
             self.watcher.run_ended(spec, "busy", str(error))

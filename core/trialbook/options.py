@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -54,10 +55,10 @@ class TrainOptions:
         for name in ("steps", "epochs", "batch_size", "accumulate", "lr", "log_every"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise TrialbookError(f"'{name}' ({value}) must be a number above 0")
+                raise TrialbookError(f"'{name}' ({value}) must be above 0 and finite")
         for name in ("weight_decay", "warmup", "clip", "eps"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise TrialbookError(f"'{name}' ({getattr(self, name)}) must be a number from 0")
+                raise TrialbookError(f"'{name}' ({getattr(self, name)}) must be finite and not below 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise TrialbookError(f"'betas' ({self.betas[0]}, {self.betas[1]}) must be from 0 and below 1")
         if not 0 <= self.min_lr <= 1:
@@ -99,10 +100,8 @@ class EvaluateOptions:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        if self.every < 0 or self.batch_size < 1:
-            raise TrialbookError(
-                f"'every' ({self.every}) must not be below 0 and 'batch_size' ({self.batch_size}) not below 1"
-            )
+        _at_least("every", self.every, 0)
+        _at_least("batch_size", self.batch_size, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +117,8 @@ class CheckpointOptions:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        if self.every < 0 or self.keep < 1:
-            raise TrialbookError(f"'every' ({self.every}) must not be below 0 and 'keep' ({self.keep}) not below 1")
+        _at_least("every", self.every, 0)
+        _at_least("keep", self.keep, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +140,11 @@ class GateOptions:
     def __post_init__(self) -> None:
         if self.at_least is None and self.at_most is None:
             raise TrialbookError("a gate needs 'at_least' or 'at_most'")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise TrialbookError(f"'{name}' ({value}) must not be below {least}")
 
 
 #: Table name -> class whose constructor is its schema.

@@ -93,7 +93,7 @@ def test_a_run_killed_after_any_record_goes_on_bit_for_bit(tmp_path: Path, stage
         before = _run(_training(task, tmp_path / str(kill), stages), stop_after=kill)
         task = Regression()
         training = _training(task, tmp_path / str(kill), stages)
-        training.restore()
+        training.restore(kill)
         after = before[: training.records] + _run(training)
         assert after == whole
         for name, tensor in whole_task.parts.state_dict().items():
@@ -142,7 +142,7 @@ def test_a_checkpoint_holds_all_that_any_stage_trains_and_nothing_frozen(tmp_pat
     task = Regression()
     task.parts["encoder"].requires_grad_(False)
     _run(_training(task, tmp_path))
-    found = CheckpointStore(tmp_path).latest()
+    found, _ = CheckpointStore(tmp_path).latest()
     assert found is not None
     assert set(found.tensors["model"]) == {"projector.x.weight", "projector.x.bias"}
 
@@ -151,6 +151,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path: Path) -
     training = _training(Regression(poison=5), tmp_path)
     with pytest.raises(TrialbookError, match="'loss' is nan at step 6"):
         _run(training)
+
+
+def test_a_gradient_norm_that_is_not_finite_stops_nothing(tmp_path: Path) -> None:
+    task = Regression()
+    for parameter in task.parts.parameters():
+        parameter.register_hook(lambda gradient: torch.full_like(gradient, float("inf")))
+    training = _training(task, tmp_path, [StageOptions(name="train", steps=1, batch_size=8)])
+    assert any(record.values.get("grad_norm") == float("inf") for record in _run(training))
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
@@ -179,7 +187,7 @@ def test_a_resume_says_so_and_says_what_may_make_it_inexact(tmp_path: Path) -> N
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        events = training.restore()
+        events = training.restore(12)
     finally:
         torch.set_num_threads(threads)
     assert [event.kind for event in events] == ["resumed", "resume-inexact"]
@@ -228,3 +236,15 @@ def test_a_task_that_trains_and_then_measures_goes_on_at_any_record(tmp_path: Pa
         _execute(tmp_path / str(kill), stop_after=kill)
         _execute(tmp_path / str(kill))
         assert (tmp_path / str(kill) / "run" / "metrics.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("left", [0, 1, 5, 9])
+def test_records_that_were_lost_are_made_again(tmp_path: Path, left: int) -> None:
+    _execute(tmp_path / "whole")
+    whole = (tmp_path / "whole" / "run" / "metrics.jsonl").read_bytes()
+    _execute(tmp_path / "cut", stop_after=15)
+    metrics = tmp_path / "cut" / "run" / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(b"".join(lines[:left]) + b'{"step":')
+    _execute(tmp_path / "cut")
+    assert metrics.read_bytes() == whole

@@ -230,6 +230,7 @@ def test_another_component_by_set_drops_the_keys_of_the_one_before(base: Path) -
         ("loss.2.weight=1", "'loss' has no element 2; it has 2, counted from 0"),
         ("loss.weight=1", "as in 'loss.0.weight'"),
         ("train.lr.x=1", "'train.lr' is a value, not a table"),
+        ("arm.depe.train.lr=1", "there is no arm 'depe'; did you mean 'deep'?"),
     ],
 )
 def test_a_wrong_set_is_explained(base: Path, text: str, complaint: str) -> None:

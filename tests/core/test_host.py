@@ -212,6 +212,17 @@ def test_an_observer_that_raises_is_warned_of_once_and_kills_nothing(
     assert "'bad'" in caplog.text
 
 
+def test_an_observer_cannot_change_what_the_run_goes_by() -> None:
+    class Meddler:
+        @hookimpl
+        def mlrun_run_started(self, config: Any) -> None:
+            config["train"]["steps"] = 1
+
+    config = {"train": {"steps": 20}}
+    PluginHost.from_modules({"meddler": Meddler()}).notify("mlrun_run_started", run="a", path="", config=config)
+    assert config == {"train": {"steps": 20}}
+
+
 def test_an_interrupt_passes_through_an_observer() -> None:
     host = PluginHost.from_modules({"bad": Observer(KeyboardInterrupt())})
     with pytest.raises(KeyboardInterrupt):

@@ -10,6 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from trialbook.experiment import load_experiment
+from trialbook.host import PluginHost
+from trialbook.launch import LocalLauncher
+from trialbook.plan import make_plan
+from trialbook.progress import PlainWatcher
+from trialbook.schema import SchemaBook
+from trialbook.settings import Settings
+
 EXPERIMENT = """# Is the MLP better?
 name = "small"
 seeds = [0, 1]
@@ -133,6 +141,17 @@ def test_a_failing_run_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     listed = json.loads(mlrun(tmp_path, "ls", "--json"))
     states = {(run["arm"], run["status"]) for run in listed}
     assert states == {("linear", "finished"), ("mlp", "finished"), ("broken", "failed")}
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_is_kept(finished: Path, tmp_path: Path) -> None:
+    settings = Settings(runs=finished / "runs")
+    book = SchemaBook(PluginHost.discover(), tmp_path)
+    plan = make_plan(load_experiment(finished / "small.toml"), book)
+    results = finished / "runs" / plan.runs[0].relative_path / "results.json"
+    before = results.stat().st_mtime_ns
+    outcome = LocalLauncher(settings, book.host, book, PlainWatcher(print)).run(plan.runs[0], plan)
+    assert outcome.state == "kept"
+    assert results.stat().st_mtime_ns == before
 
 
 def test_an_interrupted_run_shows_as_killed_and_the_registry_can_be_thrown_away(finished: Path) -> None:

@@ -135,7 +135,7 @@ def test_stored_features_of_a_frozen_encoder_give_the_losses_of_the_encoder_itse
     stored.parts["projector"].load_state_dict(direct.parts["projector"].state_dict())
     samples, step = np.arange(8), Step(0, "train", 0)
     a, b = (task.losses(task.batch(samples, 0, step))["loss"] for task in (stored, direct))
-    assert float(a) == pytest.approx(float(b), abs=1e-7)
+    assert a.item() == pytest.approx(b.item(), abs=1e-7)
     assert builder.encoded == 2
     assert list(stored.parts["encoder"]) == []
 
@@ -171,3 +171,11 @@ def test_a_modality_without_projector_must_have_the_common_width() -> None:
 def test_one_modality_is_not_enough() -> None:
     with pytest.raises(TrialbookError, match="at least two modalities"):
         _task(_Builder(modalities=("image",)))
+
+
+def test_a_loss_that_gives_no_scalar_is_named() -> None:
+    task = _task(_Builder())
+    batch = task.batch(np.arange(8), 0, Step(0, "train", 0))
+    task.losses_by_name["info-nce"] = lambda embeddings: embeddings["image"].mean(dim=1)
+    with pytest.raises(TrialbookError, match=r"loss 'info-nce' must give a scalar tensor, not one of shape \(8,\)"):
+        task.losses(batch)

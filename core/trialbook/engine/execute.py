@@ -75,7 +75,7 @@ def execute(
             checkpoints=CheckpointStore(checkpoints, cadence.keep),
             evaluate=EvaluateOptions(**config.get("evaluate", {})), checkpoint=cadence,
         )  # fmt: skip
-        events = training.restore()
+        events = training.restore(recorded())
         begin(Start(training.records, training.step, training.total, tuple(events)))
         yield from training.run()
         trained, steps = training.records, training.total

@@ -97,15 +97,21 @@ class Training:
         self._moments: Mapping[str, Tensor] = {}
         self._order: tuple[tuple[str, int], NDArray[np.int64]] | None = None
 
-    def restore(self) -> list[Event]:
-        """Go back to the newest sound checkpoint, if there is one; ``records`` then says how many records it has seen."""
-        found = self.checkpoints.latest()
+    def restore(self, recorded: int) -> list[Event]:
+        """Go back to the newest sound checkpoint, if there is one; ``records`` then says how many records it has seen.
+
+        Args:
+            recorded: records that the run has. A checkpoint that has seen more (the rest was lost with the power, say) is
+                passed over, so that they are made again.
+        """
+        found, passed = self.checkpoints.latest(lambda state: _missing_records(state, recorded))
+        events = [Event(found.step if found else 0, "checkpoint-broken", reason) for reason in passed]
         if found is None:
-            return []
+            return events
         state.load_model(self.module, found.tensors["model"], self.trained)
         self._moments = found.tensors.get("optimizer", {})
         self.step, self.records = found.step, int(found.state["records"])
-        return _resume_events(found)
+        return [*events, *_resume_events(found)]
 
     def run(self) -> Iterator[Record | Timing | Event]:
         """Train to the end, evaluating on the way. Each record is taken before anything after it is computed."""
@@ -263,9 +269,14 @@ def _plan_stages(task: Trains, module: nn.Module, stages: list[StageOptions], ra
     return plans
 
 
+def _missing_records(state: Mapping[str, Any], recorded: int) -> str | None:
+    """Why a run with so many records cannot go on from a checkpoint with this state, or None if it can."""
+    seen = int(state["records"])
+    return f"it has seen {seen} records, of which {seen - recorded} are lost" if seen > recorded else None
+
+
 def _resume_events(found: Checkpoint) -> list[Event]:
-    events = [Event(found.step, "checkpoint-broken", text) for text in found.broken]
-    events.append(Event(found.step, "resumed", f"went on from the checkpoint at step {found.step}"))
+    events = [Event(found.step, "resumed", f"went on from the checkpoint at step {found.step}")]
     for fact, now in (("threads", torch.get_num_threads()), ("torch", torch.__version__)):
         if (then := found.state.get(fact)) != now:
             message = f"{fact} was {then} and is {now}: from here on results may differ in the last bits"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -60,7 +61,6 @@ def load_optimizer(optimizer: AdamW, module: nn.Module, tensors: Mapping[str, Te
 
 
 def first_non_finite(values: Mapping[str, float]) -> str | None:
-    """Name of the first value that is NaN or infinite."""
-    return next(
-        (name for name, value in values.items() if value != value or value in (float("inf"), -float("inf"))), None
-    )
+    """Name of the first loss that is NaN or infinite; what stands beside (a norm in half precision) may be."""
+    losses = {name: value for name, value in values.items() if name.split("/")[0] == "loss"}
+    return next((name for name, value in losses.items() if not math.isfinite(value)), None)

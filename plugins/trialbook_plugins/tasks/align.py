@@ -112,6 +112,9 @@ class Align(nn.Module):
         total: Tensor | float = 0.0
         for name, loss in self.losses_by_name.items():
             value = loss(embeddings=embeddings)
+            if not isinstance(value, Tensor) or value.ndim:
+                what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"but {value!r}"
+                raise TrialbookError(f"loss '{name}' must give a scalar tensor, not one {what}")
             total = total + self.weights[name] * value
             values[f"loss/{name}"] = value
             if hasattr(loss, "report"):
