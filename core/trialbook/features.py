@@ -10,10 +10,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -129,7 +130,15 @@ def _create(path: Path, layout: Mapping[str, tuple[np.dtype[Any], tuple[int, ...
         file.truncate(8 + len(text) + offset)
 
 
-def _maps(path: Path, mode: Literal["r", "r+"]) -> dict[str, NDArray[Any]]:
+class _Place(NamedTuple):
+    """Where an array lies in a file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+
+def _places(path: Path) -> dict[str, _Place]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -138,32 +147,34 @@ def _maps(path: Path, mode: Literal["r", "r+"]) -> dict[str, NDArray[Any]]:
     if path.stat().st_size != start + end:
         raise TrialbookError(f"{path} is cut short; delete it and run again")
     return {
-        name: np.memmap(
-            path,
-            dtype=_NUMPY[entry["dtype"]],
-            mode=mode,
-            offset=start + int(entry["data_offsets"][0]),
-            shape=tuple(entry["shape"]),
-        )
+        name: _Place(_NUMPY[entry["dtype"]], tuple(entry["shape"]), start + int(entry["data_offsets"][0]))
         for name, entry in header.items()
     }
 
 
 def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-    maps = _maps(path, "r+")
-    for name, array in arrays.items():
-        target = maps[name]
-        if target.shape[1:] != array.shape[1:]:
-            raise TrialbookError(
-                f"a frozen encoder must give one shape for all rows, not {target.shape[1:]} and {array.shape[1:]}"
-            )
-        target[start : start + len(array)] = array
-        if isinstance(target, np.memmap):
-            target.flush()
+    """Put rows in their place. Not through a memory map: there a full disk is no error but the end of the process."""
+    places = _places(path)
+    if places.keys() != arrays.keys():
+        raise TrialbookError("a frozen encoder must give a mask with all rows or with none")
+    with path.open("r+b") as file:
+        for name, array in arrays.items():
+            dtype, shape, offset = places[name]
+            if shape[1:] != array.shape[1:]:
+                raise TrialbookError(
+                    f"a frozen encoder must give one shape for all rows, not {shape[1:]} and {array.shape[1:]}"
+                )
+            file.seek(offset + start * int(np.prod(shape[1:])) * dtype.itemsize)
+            file.write(array.astype(dtype, copy=False).tobytes())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _open(path: Path) -> Stored:
-    maps = _maps(path, "r")
+    maps = {
+        name: np.memmap(path, dtype=place.dtype, mode="r", offset=place.offset, shape=place.shape)
+        for name, place in _places(path).items()
+    }
     return Stored(maps["tokens"], maps.get("mask"))
 
 

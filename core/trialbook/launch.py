@@ -16,6 +16,7 @@ from trialbook.hookspec import hookimpl
 from trialbook.host import PluginHost
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
+from trialbook.ranks import Companion, is_first_process
 from trialbook.recorder import Recorder, RunBusy
 from trialbook.records import Record
 from trialbook.rundir import RunDirectory
@@ -99,15 +100,19 @@ class LocalLauncher:
         """Do one run, from its start or from where it was killed; an error of it does not touch the others."""
         directory = self.settings.runs / spec.relative_path
         try:
-            with Recorder(directory, self.settings.registry) as recorder:
+            with self._recorder(directory) as recorder:
                 if recorder.run.json("results").is_file():  # another process has finished it since the plan was begun
                     return self._kept(spec)
                 return self._record(spec, plan, recorder, directory)
         except RunBusy as error:
-            self.watcher.run_ended(spec, "busy", str(error))
-            return Outcome(spec, "busy", str(error))
+            return self._ended(spec, "busy", str(error))
+        except OSError as error:  # the disk is full or read-only: there is nowhere to write this down
+            return self._ended(spec, "failed", f"{directory} cannot be written: {error}")
 
-    def _record(self, spec: RunSpec, plan: Plan, recorder: Recorder, directory: Path) -> Outcome:
+    def _recorder(self, directory: Path) -> Recorder | Companion:
+        return Recorder(directory, self.settings.registry) if is_first_process() else Companion(directory)
+
+    def _record(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> Outcome:
         components = {part: provenance(self.host.find(*named)) for part, named in _components(spec).items()}
         recorder.start(spec, environment(self.settings), components)
         self.host.notify("mlrun_run_started", run=spec.name, path=str(directory), config=dict(spec.config))
@@ -117,17 +122,16 @@ class LocalLauncher:
             message = str(error) if isinstance(error, TrialbookError) else f"{type(error).__name__}: {error}"
             recorder.fail(message if isinstance(error, TrialbookError) else traceback.format_exc())
             self.host.notify("mlrun_run_failed", run=spec.name, error=message)
-            self.watcher.run_ended(spec, "failed", message)
-            return Outcome(spec, "failed", message)
-        self.watcher.run_ended(spec, "finished")
-        return Outcome(spec, "finished")
+            return self._ended(spec, "failed", message)
+        return self._ended(spec, "finished")
 
-    def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder, directory: Path) -> None:
+    def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> None:
         from trialbook.build import RunBuilder
         from trialbook.engine.execute import Start, execute, make_accelerator
 
         precision = spec.config.get("train", {}).get("precision", "auto")
         accelerator = make_accelerator(self._device(), self.settings.precision if precision == "auto" else precision)
+        accelerator.wait_for_everyone()  # the first process has written what the run before left
         workshop = self._open_workshop()
         workshop.device = accelerator.device
         builder = RunBuilder(spec, workshop, self._inputs(spec, plan))
@@ -194,8 +198,11 @@ class LocalLauncher:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     def _kept(self, spec: RunSpec) -> Outcome:
-        self.watcher.run_ended(spec, "kept")
-        return Outcome(spec, "kept")
+        return self._ended(spec, "kept")
+
+    def _ended(self, spec: RunSpec, state: str, message: str = "") -> Outcome:
+        self.watcher.run_ended(spec, state, message)
+        return Outcome(spec, state, message)
 
 
 def _components(spec: RunSpec) -> dict[str, tuple[str, str]]:

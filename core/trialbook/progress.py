@@ -171,7 +171,7 @@ class BarWatcher:
     def item(self, spec: RunSpec, item: Record | Timing | Event) -> None:
         """Move the bar."""
         if isinstance(item, Event):
-            self.console.print(f"[yellow]{spec.name}[/]: {item.message}")
+            self.console.print(f"[yellow]{spec.name}[/]: {_literal(item.message)}")
             return
         self.pace.step = max(self.pace.step, item.step)
         self.figures.update(item.values)
@@ -189,13 +189,18 @@ class BarWatcher:
         if outcome != "kept":
             colour = "green" if outcome == "finished" else "red"
             took = clock(time.monotonic() - self.pace.since)
-            self.console.print(
-                f"[{colour}]{outcome}[/] {spec.name} in {took}  {message or describe(self.figures, self.final_names)}",
-                highlight=False,
-            )
+            said = _literal(message or describe(self.figures, self.final_names))
+            self.console.print(f"[{colour}]{outcome}[/] {spec.name} in {took}  {said}", highlight=False)
             self.pace.end_run()
             self.progress.advance(self.plan)
 
     def close(self) -> None:
         """Take the bars away."""
         self.progress.stop()
+
+
+def _literal(text: str) -> str:
+    """Text whose brackets (``[projector.image]``) are no markup of rich."""
+    from rich.markup import escape  # late, as in BarWatcher
+
+    return escape(text)

@@ -144,7 +144,7 @@ def test_a_failing_run_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 def test_a_run_that_another_process_has_finished_meanwhile_is_kept(finished: Path, tmp_path: Path) -> None:
-    settings = Settings(runs=finished / "runs")
+    settings = Settings(root=finished, runs=finished / "runs", data_root=None, cache=tmp_path)
     book = SchemaBook(PluginHost.discover(), tmp_path)
     plan = make_plan(load_experiment(finished / "small.toml"), book)
     results = finished / "runs" / plan.runs[0].relative_path / "results.json"
@@ -181,3 +181,12 @@ def test_a_file_is_compared_as_it_stands_and_a_name_by_its_newest_runs(finished:
     other = json.loads(mlrun(finished, "compare", "small.toml", "--set", "train.steps=7", "--json"))["rows"]
     assert other != shown["rows"]
     assert json.loads(mlrun(finished, "compare", "small", "--json"))["rows"] == other
+
+
+def test_a_disk_without_room_fails_runs_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(EXPERIMENT)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "small").write_text("a file where a folder should be")
+    out = mlrun(tmp_path, "run", "small.toml", "--arm", "mlp", status=1)
+    assert out.count("cannot be written: [Errno") >= 2
+    assert "Traceback" not in out

@@ -18,6 +18,7 @@ import pytest
 from trialbook.plan import RunSpec
 from trialbook.recorder import Recorder
 from trialbook.records import Event, Record, Timing
+from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.summary import summarise
 from trialbook.rundir import RunDirectory, read_json, read_lines
 from trialbook.runlock import RunBusy
@@ -304,6 +305,24 @@ def test_a_registry_that_cannot_be_one_is_reported_and_the_run_goes_on(tmp_path:
         recorder.finish({})
     assert recorder.run.status() == "finished"
     assert "mlrun registry sync" in events(recorder.run, "registry-behind")[0]["message"]
+
+
+def test_a_warning_that_finds_no_room_is_left_out_and_the_registry_catches_up(tmp_path: Path) -> None:
+    warned = []
+
+    def warn(message: str) -> None:
+        warned.append(message)
+        folder.rmdir()  # now it can be made
+        raise OSError("no space left")
+
+    with started(tmp_path) as recorder:
+        recorder.add(loss(0))
+        folder = tmp_path / "elsewhere" / "registry.db"
+        folder.mkdir(parents=True)
+        follower = BackgroundFollower(folder, recorder.run, warn, patience=5.0)
+        follower.close()
+    assert len(warned) == 1
+    assert points(folder.parent) == in_files(recorder.run)
 
 
 def test_events_are_lines_with_their_data(tmp_path: Path) -> None:

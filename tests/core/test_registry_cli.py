@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,19 @@ def test_registry_check_reports_with_its_status(root: Path) -> None:
     assert invoke(root, "registry", "check").exit_code == 0
     assert invoke(root, "registry", "sync", "--anew").exit_code == 0
     assert len(answer(root, "ls")) == 6
+
+
+@pytest.mark.parametrize("command", [["registry", "sync"], ["rm", "mlp-s0", "--yes"]])
+def test_a_registry_that_is_locked_is_a_sentence(
+    root: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    for module in ("inspect_runs", "registry.sync"):
+        monkeypatch.setattr(f"trialbook.{module}.open_registry", locked)
+    with pytest.raises(TrialbookError, match=r"registry.db cannot be written \(database is locked\)"):
+        invoke(root, *command)
 
 
 def test_a_run_that_is_not_there_is_answered_with_the_closest(root: Path) -> None:

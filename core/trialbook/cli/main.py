@@ -94,9 +94,12 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: errors that a user can mend are printed without a traceback, exit status 2."""
+    """Entry point: errors that a user can mend are printed without a traceback, exit status 2; of the system, 1."""
     try:
         cli(prog_name="mlrun")
     except TrialbookError as error:
         click.echo(str(error) if isinstance(error, ProblemsError) else f"mlrun: {error}", err=True)
         sys.exit(2)
+    except OSError as error:  # a disk that is full, a folder that cannot be written
+        click.echo(f"mlrun: {error}", err=True)
+        sys.exit(1)

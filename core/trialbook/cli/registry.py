@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from trialbook.errors import TrialbookError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trialbook.formats import Table
     from trialbook.plan import Plan
@@ -32,6 +33,17 @@ def _registry_file(runs: Path | None) -> Path:
     from trialbook.settings import load_settings
 
     return load_settings().with_runs(runs).registry
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Say in a sentence why the registry cannot be written."""
+    import sqlite3
+
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise TrialbookError(f"{file} cannot be written ({error})") from error
 
 
 def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -196,7 +208,8 @@ def rm(names: tuple[str, ...], yes: bool, runs: Path | None) -> None:
         click.echo(f"{run.status:>8}  {run.directory.path}")
     if not yes:
         click.confirm(f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'} for good?", abort=True)
-    remove_runs(file, found)
+    with _writing(file):
+        remove_runs(file, found)
 
 
 @click.group()
@@ -213,7 +226,9 @@ def registry_sync(anew: bool, as_json: bool, runs: Path | None) -> None:
     from trialbook.registry.sync import sync
     from trialbook.rundir import to_json
 
-    report = sync(_registry_file(runs), anew=anew)
+    file = _registry_file(runs)
+    with _writing(file):
+        report = sync(file, anew=anew)
     if as_json:
         click.echo(to_json(vars(report)))
     else:

@@ -34,6 +34,7 @@ def run(
     from trialbook.experiment import load_experiment
     from trialbook.launch import LocalLauncher
     from trialbook.plan import make_plan
+    from trialbook.ranks import is_first_process
 
     app = open_app(runs)
     plan = make_plan(load_experiment(file, profile=profile, sets=sets), app.book)
@@ -46,12 +47,16 @@ def run(
         launcher.survey(plan)
     app.host.register("local-launcher", launcher)
     outcomes = app.host.launch(plan)
-    _finish(plan, app.settings.registry, outcomes, whole=not (arms or sets))
+    if is_first_process():
+        _finish(plan, app.settings.registry, outcomes, whole=not (arms or sets))
 
 
 def _watcher() -> Watcher:
     from trialbook.progress import BarWatcher, PlainWatcher
+    from trialbook.ranks import SilentWatcher, is_first_process
 
+    if not is_first_process():
+        return SilentWatcher()
     return BarWatcher() if sys.stderr.isatty() else PlainWatcher(lambda line: click.echo(line, err=True))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 
 from trialbook.checkpoint import CheckpointStore
 from trialbook.contracts import Measures, Task, Trains
@@ -47,7 +48,8 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
         raise TrialbookError("precision 'fp16' needs a CUDA device; 'bf16' and 'no' work on a CPU")
     AcceleratorState._reset_state()  # accelerate keeps one precision a process otherwise
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)  # a stage may leave parts out
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[parallel])
 
 
 def execute(

@@ -88,7 +88,7 @@ class Training:
         self.task, self.seed, self.accelerator = task, seed, accelerator
         self.checkpoints, self.evaluate, self.checkpoint = checkpoints, evaluate, checkpoint
         self.forward = _Forward(task)
-        self.module = self.forward.parts
+        self.module = task.module()
         self.stages = _plan_stages(task, self.module, stages, accelerator.num_processes)
         self.total = self.stages[-1].stop
         self.trained = tuple(dict.fromkeys(name for stage in self.stages for name in stage.trained))
@@ -105,6 +105,7 @@ class Training:
                 passed over, so that they are made again.
         """
         found, passed = self.checkpoints.latest(lambda state: _missing_records(state, recorded))
+        self.accelerator.wait_for_everyone()
         events = [Event(found.step if found else 0, "checkpoint-broken", reason) for reason in passed]
         if found is None:
             return events
@@ -115,7 +116,6 @@ class Training:
 
     def run(self) -> Iterator[Record | Timing | Event]:
         """Train to the end, evaluating on the way. Each record is taken before anything after it is computed."""
-        self.forward = self.accelerator.prepare(self.forward)
         for stage in self.stages:
             if self.step < stage.stop:
                 yield from self._run_stage(stage)
@@ -123,6 +123,7 @@ class Training:
 
     def _run_stage(self, stage: StagePlan) -> Iterator[Record | Timing | Event]:
         optim.set_trainable(self.module, stage.trained)
+        self.forward = self.accelerator.prepare(_Forward(self.task))  # anew: another stage trains other parameters
         optimizer = optim.make_optimizer(self.module, stage.trained, stage.options)
         if self.step > stage.start:
             state.load_optimizer(optimizer, self.module, self._moments)

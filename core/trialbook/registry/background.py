@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from trialbook.registry.follow import RunFollower
@@ -97,7 +98,8 @@ class BackgroundFollower:
     def _report(self, error: Exception) -> None:
         if not self._failing:
             self._failing = True
-            self._warn(
-                f"the registry {self._registry} cannot be written ({error}); nothing is lost: "
-                "the run's directory has it all, and 'mlrun registry sync' brings the registry up to date"
-            )
+            with suppress(OSError):  # where the disk is full, the warning has no room either
+                self._warn(
+                    f"the registry {self._registry} cannot be written ({error}); nothing is lost: "
+                    "the run's directory has it all, and 'mlrun registry sync' brings the registry up to date"
+                )

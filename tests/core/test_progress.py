@@ -1,0 +1,26 @@
+"""Progress in a terminal: what runs say is shown as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trialbook.experiment import Experiment
+from trialbook.plan import Plan, RunSpec
+from trialbook.progress import BarWatcher
+from trialbook.records import Event
+from trialbook.toml import Document
+
+
+def test_brackets_in_messages_are_shown_and_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = RunSpec("e", "a", "a", {}, 0, {}, {}, "00000000")
+    watcher = BarWatcher()
+    watcher.plan_started(Plan(Experiment(Path("e.toml"), "e", "", Document()), (spec,)), 0)
+    watcher.run_started(spec, 10, 0)
+    watcher.item(spec, Event(0, "resumed", "[stage] went on"))
+    watcher.run_ended(spec, "failed", "e.toml:4: [loss] must not be [/red]")
+    watcher.close()
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "[stage] went on" in shown
+    assert "e.toml:4: [loss] must not be [/red]" in shown
