@@ -110,9 +110,10 @@ def _arrays(features: Features) -> dict[str, NDArray[Any]]:
     tokens = features.tokens.detach().cpu()
     if not bool(torch.isfinite(tokens).all()):
         raise TrialbookError("a frozen encoder gave NaN or infinite features; check its checkpoint and dtype")
-    arrays = {"tokens": (tokens.float() if tokens.dtype == torch.bfloat16 else tokens).contiguous().numpy()}
+    stored = tokens if tokens.dtype in (torch.float32, torch.float16) else tokens.float()
+    arrays = {"tokens": stored.contiguous().numpy()}
     if features.mask is not None:
-        arrays["mask"] = features.mask.detach().cpu().contiguous().numpy()
+        arrays["mask"] = features.mask.detach().cpu().bool().contiguous().numpy()
     return arrays
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,38 @@ def test_an_interrupted_encoding_goes_on_where_it_stopped(tmp_path: Path) -> Non
     second = _Counting()
     stored = store.get({"weights": "a"}, ROWS, second)
     assert second.rows == ROWS - 64
+    assert np.array_equal(stored.tokens, TRUTH.numpy())
+
+
+def test_features_are_not_written_through_a_map_where_a_full_disk_would_end_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, modes = np.memmap, []
+
+    def note(*args: Any, mode: str, **options: Any) -> Any:
+        modes.append(mode)
+        return made(*args, mode=mode, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(np, "memmap", note)
+    FeatureStore(tmp_path).get({"weights": "a"}, ROWS, _Counting())
+    assert set(modes) == {"r"}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_mask_with_some_rows_only_is_refused(tmp_path: Path, first: bool) -> None:
+    def encode(rows: NDArray[np.int64]) -> Features:
+        return Features(TRUTH[rows], MASK[rows] if (rows[0] == 0) == first else None)
+
+    with pytest.raises(TrialbookError, match="a mask with all rows or with none"):
+        FeatureStore(tmp_path).get({"weights": "a"}, ROWS, encode)
+
+
+def test_double_tokens_and_whole_numbers_as_mask_are_stored_as_float_and_bool(tmp_path: Path) -> None:
+    stored = FeatureStore(tmp_path).get(
+        {"weights": "a"}, ROWS, lambda rows: Features(TRUTH[rows].double(), MASK[rows].long())
+    )
+    assert stored.mask is not None
+    assert np.array_equal(stored.mask, MASK.numpy())
     assert np.array_equal(stored.tokens, TRUTH.numpy())
 
 
