@@ -161,7 +161,7 @@ def _under(
 def _read(file: Path, chain: tuple[Path, ...], problems: Problems) -> Document:
     """The file laid over those that it extends."""
     try:
-        own = parse_toml(file.read_text(encoding="utf-8"), file)
+        own = parse_toml(file.read_text(encoding="utf-8-sig"), file)  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         reason = (
             "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error)).lower()

@@ -49,13 +49,24 @@ def test_patterns_choose_parts_and_a_pattern_that_fits_nothing_is_an_error() -> 
         trainable_names(parts, ["projector.image", "projector.text"])
 
 
+def test_a_pattern_leaves_frozen_parts_alone() -> None:
+    parts = _parts()
+    parts["encoder"].requires_grad_(False)
+    assert trainable_names(parts, ["*"]) == ["projector.image.weight", "projector.image.bias"]
+    with pytest.raises(TrialbookError, match=r"'encoder\.\*' fits only what is frozen \('encoder\.image\.0\.weight'\)"):
+        trainable_names(parts, ["encoder.*", "projector.*"])
+
+
 def test_a_part_that_does_not_learn_is_in_evaluation_mode_and_one_that_does_is_not() -> None:
     parts = _parts()
-    set_trainable(parts, trainable_names(parts, ["projector.*"]))
+    some, everything = (
+        trainable_names(parts, patterns) for patterns in (["projector.*"], ["encoder.*", "projector.*"])
+    )
+    set_trainable(parts, some)
     dropout = parts["encoder"]["image"][1]  # type: ignore[index]
     assert not dropout.training
     assert parts["projector"]["image"].training  # type: ignore[index]
-    set_trainable(parts, trainable_names(parts, ["encoder.*", "projector.*"]))
+    set_trainable(parts, everything)
     assert dropout.training
 
 

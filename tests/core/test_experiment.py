@@ -66,6 +66,12 @@ def test_a_file_knows_its_name_question_and_seeds(base: Path) -> None:
     assert experiment.problems == ()
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(base: Path) -> None:
+    base.write_text("\ufeff" + BASE, encoding="utf-8")
+    experiment = load_experiment(base)
+    assert (experiment.question, experiment.seeds) == ("Does it work?", (0, 1))
+
+
 def test_a_file_without_arms_has_one(tmp_path: Path) -> None:
     file = tmp_path / "one.toml"
     file.write_text("[task]\nuse = 'join'\n")

@@ -19,19 +19,18 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def trainable_names(module: nn.Module, patterns: Sequence[str] | None) -> list[str]:
-    """Names of the parameters that a stage trains: those that fit ``patterns``, or all that are not frozen.
+    """Names of the parameters that a stage trains: those that are not frozen, and of these what fits ``patterns``.
 
     Raises:
-        TrialbookError: a pattern fits no parameter, or nothing is left to train.
+        TrialbookError: a pattern fits no parameter or frozen ones only, or nothing is left to train.
     """
-    names = [name for name, _ in module.named_parameters()]
+    learning = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     for pattern in patterns or ():
-        if not any(matches(name, [pattern]) for name in names):
-            raise TrialbookError(f"train pattern '{pattern}' fits no parameter of this run")
-    if patterns is None:
-        chosen = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    else:
-        chosen = [name for name in names if matches(name, patterns)]
+        fitting = [name for name in learning if matches(name, [pattern])]
+        if not any(learning[name] for name in fitting):
+            what = f"only what is frozen ('{fitting[0]}')" if fitting else "no parameter of this run"
+            raise TrialbookError(f"train pattern '{pattern}' fits {what}")
+    chosen = [name for name, learns in learning.items() if learns and (patterns is None or matches(name, patterns))]
     if not chosen:
         raise TrialbookError("nothing is left to train: every part is frozen or has no parameters")
     return chosen
