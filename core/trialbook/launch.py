@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trialbook.environment import environment
 from trialbook.errors import Problem, ProblemsError, TrialbookError
+from trialbook.hookcheck import FAULTS
 from trialbook.hookspec import hookimpl
 from trialbook.host import PluginHost
 from trialbook.plan import Plan, RunSpec
@@ -90,8 +91,8 @@ class LocalLauncher:
                 sizes[spec.arm] = self._sizes(spec)
             except ProblemsError as error:
                 problems.update(dict.fromkeys(error.problems))
-            except TrialbookError as error:
-                problems[Problem(str(plan.experiment.file), 0, f"arm.{spec.arm}", str(error))] = None
+            except FAULTS as error:
+                problems[Problem(str(plan.experiment.file), 0, f"arm.{spec.arm}", _told(error))] = None
         if problems:
             raise ProblemsError(problems)
         return sizes
@@ -118,8 +119,8 @@ class LocalLauncher:
         self.host.notify("mlrun_run_started", run=spec.name, path=str(directory), config=dict(spec.config))
         try:
             self._work(spec, plan, recorder, directory)
-        except Exception as error:
-            message = str(error) if isinstance(error, TrialbookError) else f"{type(error).__name__}: {error}"
+        except FAULTS as error:
+            message = _told(error)
             recorder.fail(message if isinstance(error, TrialbookError) else traceback.format_exc())
             self.host.notify("mlrun_run_failed", run=spec.name, error=message)
             return self._ended(spec, "failed", message)
@@ -203,6 +204,14 @@ class LocalLauncher:
     def _ended(self, spec: RunSpec, state: str, message: str = "") -> Outcome:
         self.watcher.run_ended(spec, state, message)
         return Outcome(spec, state, message)
+
+
+def _told(error: BaseException) -> str:
+    """An error in a line; one that no user can mend with the place in the code that it comes from."""
+    if isinstance(error, TrialbookError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
 
 
 def _components(spec: RunSpec) -> dict[str, tuple[str, str]]:

@@ -100,9 +100,14 @@ class Recorder:
             self.add(Event(0, "environment-changed", f"went on in another environment: {names} changed", changed))
 
     def describe(self, data: Mapping[str, Any]) -> None:
-        """Merge into ``data.json``: the dataset's fingerprint and splits, parameters by part."""
+        """Merge into ``data.json``: the dataset's fingerprint and splits, parameters by part. Changes are an event."""
         file = self.run.json("data")
-        write_whole(file, to_json({**(read_json(file) or {}), **data}))
+        before = read_json(file) or {}
+        write_whole(file, to_json({**before, **data}))
+        if before and (changed := _changes(before, {**before, **data})):
+            self.add(
+                Event(0, "data-changed", f"went on with other data: {', '.join(sorted(changed))} changed", changed)
+            )
         if self._follower:
             self._follower.facts_changed()
 

@@ -60,7 +60,7 @@ class Condition:
 
 
 class Facts:
-    """Values of runs by key: a fact of the run, a key of its place in the grid, or of its configuration.
+    """Values of runs by key: a fact of the run, or a key of its configuration.
 
     Args:
         registry: where the documents are.
@@ -69,12 +69,19 @@ class Facts:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._flat: dict[int, dict[str, Any]] = {}
+        self._numbered: dict[int, dict[str, Any]] = {}
 
     def config(self, run: Run) -> dict[str, Any]:
         """The run's configuration under dotted keys."""
         if run.config not in self._flat:
             self._flat[run.config] = flatten(self._registry.document(run.config))
         return self._flat[run.config]
+
+    def numbered(self, run: Run) -> dict[str, Any]:
+        """The same with the elements of arrays counted from 0, as grids and ``--set`` have it."""
+        if run.config not in self._numbered:
+            self._numbered[run.config] = flatten(self._registry.document(run.config), named=False)
+        return self._numbered[run.config]
 
     def value(self, run: Run, key: str) -> Any:
         """The value of ``key``; None where the run has none."""
@@ -83,25 +90,32 @@ class Facts:
             return (around.get("git", {}) if key == "commit" else around.get("hardware", {})).get(key)
         if key in FACTS:
             return run.hash if key == "id" else getattr(run, key)
-        return self.config(run).get(key, run.point.get(key))
+        config = self.config(run)
+        return config[key] if key in config else self.numbered(run).get(key)
 
     def known(self, runs: Iterable[Run]) -> set[str]:
         """Every key that some of the runs has."""
-        return {*FACTS, *(key for config in {run.config: run for run in runs}.values() for key in self.config(config))}
+        different = {run.config: run for run in runs}.values()
+        return {*FACTS, *(key for run in different for key in (*self.config(run), *self.numbered(run)))}
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted keys. A table of an array is known by its ``name`` or ``use``, where that is unique in it."""
+def flatten(value: Any, prefix: str = "", *, named: bool = True) -> dict[str, Any]:
+    """Nested tables as dotted keys.
+
+    A table of an array is known by its ``name`` or ``use``, where that is unique in it and ``named`` asks for it, else by
+    its number.
+    """
     if isinstance(value, Mapping):
         items = [(str(key), item) for key, item in value.items()]
     elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         names = [str(item.get("name") or item.get("use") or index) for index, item in enumerate(value)]
-        items = [(name if names.count(name) == 1 else str(i), item) for i, (name, item) in enumerate(zip(names, value))]  # noqa: B905
+        unique = [named and names.count(name) == 1 for name in names]
+        items = [(names[i] if unique[i] else str(i), item) for i, item in enumerate(value)]
     else:
         return {prefix.rstrip("."): value}
     found: dict[str, Any] = {}
     for key, item in items:
-        found |= flatten(item, f"{prefix}{key}.")
+        found |= flatten(item, f"{prefix}{key}.", named=named)
     return found
 
 

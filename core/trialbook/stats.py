@@ -99,8 +99,9 @@ def _t_density(t: float, df: float) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean of at least one value."""
-    return math.fsum(values) / len(values)
+    """Arithmetic mean of at least one value; 0 where values cancel but for the rounding of their last digits."""
+    total = math.fsum(values)
+    return 0.0 if abs(total) < 1e-14 * max(map(abs, values)) else total / len(values)
 
 
 def deviation(values: Sequence[float]) -> float:

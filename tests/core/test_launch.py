@@ -6,14 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import trialbook_plugins.plugin
+from trialbook.errors import ProblemsError
 from trialbook.experiment import load_experiment
+from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
-from trialbook.plan import make_plan
+from trialbook.plan import Plan, make_plan
 from trialbook.progress import PlainWatcher
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
@@ -190,3 +194,60 @@ def test_a_disk_without_room_fails_runs_in_a_sentence(tmp_path: Path) -> None:
     out = mlrun(tmp_path, "run", "small.toml", "--arm", "mlp", status=1)
     assert out.count("cannot be written: [Errno") >= 2
     assert "Traceback" not in out
+
+
+BROKEN = """
+import sys
+from torch import nn
+class Exits(nn.Module):
+    "Gives up."
+    needs = ("embeddings",)
+    def forward(self, *, embeddings):
+        sys.exit(3)
+class Raises(nn.Module):
+    "Cannot be made."
+    needs = ("embeddings",)
+    def __init__(self):
+        super().__init__()
+        {}["nothing"]
+"""
+
+
+class BrokenLosses:
+    """A plugin with losses that do not work."""
+
+    @hookimpl
+    def mlrun_losses(self) -> Iterator[Component]:
+        yield Component("exits", "broken_losses:Exits", "")
+        yield Component("raises", "broken_losses:Raises", "")
+
+
+@pytest.fixture
+def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalLauncher:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken_losses", raising=False)
+    (tmp_path / "broken_losses.py").write_text(BROKEN)
+    host = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin, "broken": BrokenLosses()})
+    settings = Settings(root=tmp_path, runs=tmp_path / "runs", data_root=None, cache=tmp_path)
+    return LocalLauncher(settings, host, SchemaBook(host, tmp_path), PlainWatcher(print))
+
+
+def _plan(launcher: LocalLauncher, loss: str) -> Plan:
+    file = launcher.settings.root / "broken.toml"
+    file.write_text(EXPERIMENT + f"[[arm.broken.loss]]\nuse = '{loss}'\n")
+    return make_plan(load_experiment(file), launcher.book)
+
+
+def test_a_component_that_calls_exit_fails_its_run_alone(launcher: LocalLauncher) -> None:
+    outcomes = launcher.mlrun_launch(_plan(launcher, "exits").only(["broken", "linear"]))
+    assert [(outcome.spec.arm, outcome.state) for outcome in outcomes[:2]] == [
+        ("linear", "finished"),
+        ("broken", "failed"),
+    ]
+    assert outcomes[1].message.startswith("SystemExit: 3 (")
+    assert "sys.exit(3)" in (launcher.settings.runs / outcomes[1].spec.relative_path / "error.txt").read_text()
+
+
+def test_a_component_that_cannot_be_made_is_named_with_its_place_before_any_run(launcher: LocalLauncher) -> None:
+    with pytest.raises(ProblemsError, match=r"\[arm.broken\] KeyError: 'nothing' \(.*broken_losses.py:14\)"):
+        launcher.survey(_plan(launcher, "raises"))

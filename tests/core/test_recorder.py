@@ -231,6 +231,14 @@ def test_going_on_keeps_the_frozen_files_and_names_what_changed_around_it(tmp_pa
     assert all(session["ended"] >= session["started"] for session in sessions)
 
 
+def test_going_on_with_other_data_is_an_event(tmp_path: Path) -> None:
+    for fingerprint in ("a", "a", "b"):
+        with started(tmp_path) as recorder:
+            recorder.describe({"dataset": {"fingerprint": fingerprint}, "parameters": {"llm": 3}})
+    (event,) = events(recorder.run, "data-changed")
+    assert event["data"] == {"dataset.fingerprint": ["a", "b"]}
+
+
 def test_only_one_process_records_a_run(tmp_path: Path) -> None:
     with started(tmp_path) as recorder, pytest.raises(RunBusy):
         Recorder(recorder.run.path, None).__enter__()

@@ -48,6 +48,14 @@ def test_differences_that_prove_nothing_have_no_p(differences: list[float]) -> N
     assert stats.paired_p(differences) is None
 
 
+def test_differences_that_cancel_have_the_mean_zero_and_not_rounding() -> None:
+    differences = [1 / 60 - 0 / 60, 3 / 60 - 4 / 60]
+    assert sum(differences) != 0
+    assert stats.mean(differences) == 0
+    assert stats.paired_p(differences) == 1.0
+    assert stats.mean([1e-20, 3e-20]) == pytest.approx(2e-20, rel=1e-9)
+
+
 def test_equal_arms_are_not_different() -> None:
     assert stats.paired_p([0.0, 0.0, 0.0]) == 1.0
 

@@ -158,7 +158,7 @@ def test_evaluation_is_the_loss_at_the_training_batch_and_the_metrics_over_all_r
         embeddings[name] = task.projectors[name](rows[:, None])[:, 0]  # type: ignore[misc]
     first = {name: torch.tensor([int(np.flatnonzero(GROUPS[name] == g)[0]) for g in range(16)]) for name in GROUPS}
     halves = [InfoNCE()(embeddings={n: embeddings[n][first[n][k : k + 8]] for n in first}) for k in (0, 8)]
-    assert figures["loss"] == pytest.approx(float(sum(halves) / 2), abs=1e-6)
+    assert figures["loss"] == pytest.approx(sum(half.item() for half in halves) / 2, abs=1e-6)
     assert task.evaluate("test") == {}
 
 

@@ -177,7 +177,7 @@ class Align(nn.Module):
             batch = {name: self._moved(source.read(source.draw(samples, first))) for name, source in sources.items()}
             for name, value in self.losses(batch).items():
                 if name.split("/")[0] == "loss":
-                    sums[name] = sums.get(name, 0.0) + float(value)
+                    sums[name] = sums.get(name, 0.0) + value.item()
         return {name: value / len(starts) for name, value in sums.items()}
 
     def _moved(self, rows: Rows) -> Rows:
