@@ -107,7 +107,7 @@ def _compare_kills(tmp_path: Path, kills: int) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-        (folder / "kill.toml").write_text(EXPERIMENT.replace("steps = 240", f"steps = {240 * kills}"))
+        (folder / "kill.toml").write_text(EXPERIMENT.replace("steps = 240", f"steps = {160 + 80 * kills}"))
     _run_to_the_end(whole)  # this fills the cache of schemas as well
     shutil.copytree(whole / "cache", broken / "cache")
     shutil.rmtree(whole / "runs")
