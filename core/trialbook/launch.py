@@ -19,7 +19,7 @@ from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
 from trialbook.ranks import Companion, is_first_process
 from trialbook.recorder import Recorder, RunBusy
-from trialbook.records import Record
+from trialbook.records import Event, Record
 from trialbook.rundir import RunDirectory
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
@@ -137,7 +137,10 @@ class LocalLauncher:
         workshop.device = accelerator.device
         builder = RunBuilder(spec, workshop, self._inputs(spec, plan))
         task = builder.task()
-        recorder.describe(_description(builder))
+        described = _description(builder)
+        recorder.describe(described)
+        for overlap in described["overlaps"]:
+            self.watcher.item(spec, Event(0, "splits-overlap", overlap))
 
         def begin(start: Start) -> None:
             recorder.rewind(start.records)

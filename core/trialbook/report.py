@@ -174,6 +174,7 @@ def _setup(spec: Mapping[str, Any], results: Mapping[str, Any], data: Mapping[st
         "arm": spec["arm"], "seed": spec["seed"], "id": spec["id"],
         "time": show_duration(results.get("seconds")),
         "data": f"`{dataset['fingerprint']}`" if "fingerprint" in dataset else None,
+        "in two splits": ", ".join(data.get("overlaps") or ()),
         "splits": ", ".join(f"{name} {size:,}" for name, size in (dataset.get("splits") or {}).items()),
         "parameters": ", ".join(f"{part} {count:,}" for part, count in parameters.items()),
     }  # fmt: skip

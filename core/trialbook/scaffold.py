@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -21,7 +22,7 @@ def write_plugin(folder: Path, name: str, kind: str) -> list[Path]:
     Returns:
         the files written.
     Raises:
-        TrialbookError: the name cannot be a package's or is trialbook's, there is no example of this kind, or the
+        TrialbookError: the name cannot be a package's or is one's that is installed, there is no example of this kind, or the
             folder
             holds something.
     """
@@ -29,11 +30,13 @@ def write_plugin(folder: Path, name: str, kind: str) -> list[Path]:
         raise TrialbookError(f"'{name}' cannot be the plugin's name; --name takes lower-case words, as in 'my-plugin'")
     if name in (PROJECT, f"{PROJECT}-plugins"):
         raise TrialbookError(f"'{name}' is trialbook's own name; give the plugin another with --name")
+    package = name.replace("-", "_")
+    if find_spec(package):
+        raise TrialbookError(f"there is a package '{package}' here already; give the plugin another name with --name")
     if kind not in COMPONENTS:
         raise TrialbookError(f"there is no example of a {kind}; kinds are {', '.join(COMPONENTS)}")
     if folder.exists() and any(folder.iterdir()):
         raise TrialbookError(f"{folder} is not empty; give a new directory")
-    package = name.replace("-", "_")
     words = {
         "name": name,
         "package": package,

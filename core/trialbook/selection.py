@@ -60,7 +60,7 @@ class Condition:
 
 
 class Facts:
-    """Values of runs by key: a fact of the run, or a key of its configuration.
+    """Values of runs by key: a fact of the run, a key of its place in the grid, or of its configuration.
 
     Args:
         registry: where the documents are.
@@ -91,12 +91,12 @@ class Facts:
         if key in FACTS:
             return run.hash if key == "id" else getattr(run, key)
         config = self.config(run)
-        return config[key] if key in config else self.numbered(run).get(key)
+        return config[key] if key in config else self.numbered(run).get(key, run.point.get(key))
 
     def known(self, runs: Iterable[Run]) -> set[str]:
         """Every key that some of the runs has."""
         different = {run.config: run for run in runs}.values()
-        return {*FACTS, *(key for run in different for key in (*self.config(run), *self.numbered(run)))}
+        return {*FACTS, *(key for run in different for key in (*self.config(run), *self.numbered(run), *run.point))}
 
 
 def flatten(value: Any, prefix: str = "", *, named: bool = True) -> dict[str, Any]:

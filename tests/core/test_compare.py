@@ -317,6 +317,15 @@ def test_runs_are_grouped_by_any_key_and_chosen_by_conditions(store: Store) -> N
     }  # fmt: skip
 
 
+def test_elements_of_arrays_are_named_or_counted(store: Store) -> None:
+    for weight in (0.1, 0.5):
+        loss = [{"use": "siglip"}, {"use": "info-nce", "weight": weight}]
+        store.add("mlp", 0, {"loss": weight}, config={"loss": loss}, point={"loss.1.weight": weight})
+    for key in ("loss.info-nce.weight", "loss.1.weight"):
+        assert store.compare(by=key).arms == ("0.1", "0.5")
+        assert store.compare(where=[f"{key}<0.2"]).arms == ("mlp,weight=0.1",)
+
+
 def test_several_experiments_and_single_runs_are_compared(store: Store, tmp_path: Path) -> None:
     one = store.add("mlp", 0, {"retrieval/i2t@1": 0.1})
     store.add("mlp", 1, {"retrieval/i2t@1": 0.1})

@@ -56,7 +56,12 @@ every = 15
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "TRIALBOOK_RUNS": str(folder / "runs"), "TRIALBOOK_CACHE": str(folder / "cache")}
+    paths = {"TRIALBOOK_RUNS": str(folder / "runs"), "TRIALBOOK_CACHE": str(folder / "cache")}
+    return {
+        **os.environ,
+        **paths,
+        "OMP_NUM_THREADS": "1",
+    }  # threads that wait for one another are slow on a busy machine
 
 
 def _start(folder: Path) -> subprocess.Popen[str]:

@@ -61,7 +61,8 @@ hidden = 16
 
 def mlrun(folder: Path, *arguments: str, status: int = 0) -> str:
     """What ``mlrun`` prints in ``folder``, both streams."""
-    environment = {**os.environ, "TRIALBOOK_RUNS": str(folder / "runs"), "TRIALBOOK_CACHE": str(folder / "cache")}
+    paths = {"TRIALBOOK_RUNS": str(folder / "runs"), "TRIALBOOK_CACHE": str(folder / "cache")}
+    environment = {**os.environ, **paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "trialbook", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
@@ -198,7 +199,9 @@ def test_a_disk_without_room_fails_runs_in_a_sentence(tmp_path: Path) -> None:
 
 BROKEN = """
 import sys
+import numpy as np
 from torch import nn
+from trialbook.data import Modality
 class Exits(nn.Module):
     "Gives up."
     needs = ("embeddings",)
@@ -210,11 +213,34 @@ class Raises(nn.Module):
     def __init__(self):
         super().__init__()
         {}["nothing"]
+class Part:
+    def __init__(self, name):
+        self.name = name
+    def __len__(self):
+        return 32
+    def groups(self, modality):
+        return np.arange(32)
+    def read(self, modality, rows):
+        return np.eye(32, dtype=np.float32)[rows]
+    def content(self, modality):
+        return [f"{modality}{row if row < 5 else self.name + str(row)}" for row in range(32)]
+class Leaky:
+    "Five rows of each modality stand in every split."
+    modalities = {"image": "vector", "text": "vector"}
+    fingerprint = "f"
+    def describe(self, modality):
+        return Modality("vector", (32,))
+    def splits(self):
+        return {name: Part(name) for name in ("train", "val", "test")}
 """
 
 
 class BrokenLosses:
-    """A plugin with losses that do not work."""
+    """A plugin with losses that do not work, and data whose splits share rows."""
+
+    @hookimpl
+    def mlrun_datasets(self) -> Iterator[Component]:
+        yield Component("leaky", "broken_losses:Leaky", "")
 
     @hookimpl
     def mlrun_losses(self) -> Iterator[Component]:
@@ -249,5 +275,18 @@ def test_a_component_that_calls_exit_fails_its_run_alone(launcher: LocalLauncher
 
 
 def test_a_component_that_cannot_be_made_is_named_with_its_place_before_any_run(launcher: LocalLauncher) -> None:
-    with pytest.raises(ProblemsError, match=r"\[arm.broken\] KeyError: 'nothing' \(.*broken_losses.py:14\)"):
+    with pytest.raises(ProblemsError, match=r"\[arm.broken\] KeyError: 'nothing' \(.*broken_losses.py:16\)"):
         launcher.survey(_plan(launcher, "raises"))
+
+
+def test_content_that_stands_in_two_splits_is_said_when_the_run_begins_and_in_its_report(
+    launcher: LocalLauncher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = launcher.settings.root / "leaky.toml"
+    rows = "train = 256\nval = 64\ntest = 64\n"
+    file.write_text(EXPERIMENT.replace('"paired-latents"', '"leaky"').replace(rows, ""))
+    plan = make_plan(load_experiment(file), launcher.book).only(["linear"])
+    said = "5 rows of 'image' stand in 'train' and 'val'"
+    assert launcher.run(plan.runs[0], plan).state == "finished"
+    assert said in capsys.readouterr().out
+    assert said in (launcher.settings.runs / plan.runs[0].relative_path / "report.md").read_text()

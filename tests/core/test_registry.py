@@ -332,6 +332,9 @@ def test_the_views_answer_a_browsers_questions(tmp_path: Path) -> None:
     assert ask("select last, min_step from final_metrics where metric = 'loss'") == [(1 / 8, 4)]
     assert ask("select count(*) from metric_points where kind = 'timing'") == [(5,)]
     assert ask("select key, value from run_config") == [("train.lr", 0.1)]
+    nested = json.dumps({"a_b": {"c-d.e": 1}, "loss": [{"use": 2}]})
+    database.execute("update document set body = ? where body like '%lr%'", [nested])
+    assert ask("select key, value from run_config") == [("a_b.c-d.e", 1), ("loss.0.use", 2)]
     assert ask("select count(*) from run_components") == [(0,)]
     key = "select sql from sqlite_master where name = 'point'"
     assert "PRIMARY KEY (run, step, metric)" in ask(key)[0][0]

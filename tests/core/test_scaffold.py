@@ -66,9 +66,11 @@ def test_a_name_that_cannot_be_a_package_is_refused(tmp_path: Path, name: str) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_our_own_name_and_unknown_kinds_are_refused(tmp_path: Path) -> None:
+def test_our_own_name_installed_names_and_unknown_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrialbookError, match="own name"):
         write_plugin(tmp_path / "x", "trialbook", "loss")
+    with pytest.raises(TrialbookError, match="a package 'torch' here already"):
+        write_plugin(tmp_path / "x", "torch", "loss")
     with pytest.raises(TrialbookError, match="no example of a task"):
         write_plugin(tmp_path / "x", "mine", "task")
 

@@ -102,7 +102,8 @@ CREATE VIEW metric_points AS
     JOIN run ON run.id = point.run
     JOIN metric ON metric.id = point.metric;
 CREATE VIEW run_config AS
-    SELECT run.experiment, run.arm, run.seed, run.name AS run, substr(leaf.fullkey, 3) AS key, leaf.atom AS value
+    SELECT run.experiment, run.arm, run.seed, run.name AS run,
+           replace(replace(replace(substr(leaf.fullkey, 3), '"', ''), '[', '.'), ']', '') AS key, leaf.atom AS value
     FROM run
     JOIN document ON document.id = run.config
     JOIN json_tree(document.body) AS leaf
