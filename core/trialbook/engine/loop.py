@@ -6,11 +6,7 @@ captions and dropout are drawn from seeds derived from these, so a checkpoint ne
 
 from __future__ import annotations
 
-import resource
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +21,7 @@ from torch.optim import AdamW
 from trialbook.checkpoint import Checkpoint, CheckpointStore
 from trialbook.contracts import Step, Trains, to_device
 from trialbook.engine import optim, state
+from trialbook.engine.clock import Clock
 from trialbook.errors import TrialbookError
 from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.records import Event, Record, Timing, answer_name, curve_name
@@ -129,7 +126,7 @@ class Training:
             state.load_optimizer(optimizer, self.module, self._moments)
         if self.accelerator.scaler is not None or self.accelerator.distributed_type not in _PLAIN:
             optimizer = self.accelerator.prepare(optimizer)
-        clock = _Clock(stage.options.batch_size * self.accelerator.num_processes, self.accelerator.device)
+        clock = Clock(stage.options.batch_size * self.accelerator.num_processes, self.accelerator.device)
         while self.step < stage.stop:
             with clock.paused():
                 yield from self._count(self._evaluations(stage))
@@ -283,36 +280,3 @@ def _resume_events(found: Checkpoint) -> list[Event]:
             message = f"{fact} was {then} and is {now}: from here on results may differ in the last bits"
             events.append(Event(found.step, "resume-inexact", message))
     return events
-
-
-class _Clock:
-    """Samples per second of training; what happens inside ``paused`` does not count."""
-
-    def __init__(self, batch: int, device: torch.device) -> None:
-        self.batch, self.device = batch, device
-        self.steps = 0
-        self.total = 0.0
-        self.since = time.perf_counter()
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave this out of the training time."""
-        self.total += time.perf_counter() - self.since
-        yield
-        self.since = time.perf_counter()
-
-    def values(self) -> dict[str, float]:
-        """Seconds of training in this process, samples per second, peak memory in bytes."""
-        return {
-            "train_seconds": self.total,
-            "samples_per_second": self.steps * self.batch / self.total if self.total else 0.0,
-            "peak_memory": float(peak_memory(self.device)),
-        }
-
-
-def peak_memory(device: torch.device) -> int:
-    """Largest memory so far in bytes: of the GPU's allocator, or of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
