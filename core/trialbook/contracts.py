@@ -23,7 +23,7 @@ from trialbook.data import Raw
 from trialbook.records import Event, Record
 
 __all__ = [
-    "Builder", "Encoder", "Features", "Loss", "Measures", "Metric", "Prepared", "Projector", "Step", "Task", "Trains",
+    "Builder", "Encoder", "Features", "Loss", "Measures", "Metric", "Prepared", "Projector", "Shows", "Step", "Task", "Trains",
 ]  # fmt: skip
 
 #: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis.
@@ -86,7 +86,10 @@ class Loss(Protocol):
     ``forward`` takes what it needs by keyword and returns a scalar tensor.
 
     Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss as ``<name>/<loss>``, and
-    ``after_step()``, called after every optimiser step (to clamp a scale).
+    ``after_step()``, called after every optimiser step (to clamp a scale). Any module may have ``vitals() -> Mapping[str,
+    float]``: facts of its last forward pass for the doctor, asked for now and then. A loss tells ``batch`` (rows), ``chance``
+    (its value where nothing is known) and, with a temperature, ``random`` (its value for random embeddings), ``scale``,
+    ``scale_min`` and ``scale_max``.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -94,13 +97,13 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """Figures of a whole split, computed at evaluation.
+    """Figures of a whole split, computed at evaluation. Wired, if asked for: ``dim: int`` (width of the embeddings).
 
     Attributes:
         needs: class attribute: names of what the task must hand to ``compute``, by keyword.
         produces: class attribute: templates of the names that ``compute`` returns, e.g. ``"{pair}@{k}"``; ``{pair}``
-            stands for
-            both directions of every pair of modalities, ``{modality}`` for each modality, any other for each value of
+            stands for both directions of every pair of modalities, ``{couple}`` for every pair once
+            (``image-text``), ``{modality}`` for each modality, any other for each value of
             that constructor parameter. In records they stand behind the metric's own name: ``retrieval/i2t@1``.
         lower_is_better: optional class attribute: those of ``produces`` that are better when lower.
     """
@@ -158,6 +161,17 @@ class Task(Protocol):
 
     def setup(self) -> None:
         """Make the parts and read what must be read; called once, before training or measuring."""
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """Optional for a task: lets the doctor and the plots see what it evaluated."""
+
+    def shown(self, split: str) -> Mapping[str, Any]:
+        """What the last evaluation, if it was of ``split``, handed to metrics; empty otherwise.
+
+        Understood are ``embeddings`` (modality -> [R, D]), ``groups`` (modality -> [R]) and ``classes`` ([G] of integers).
+        """
 
 
 class Step(NamedTuple):

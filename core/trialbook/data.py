@@ -131,13 +131,14 @@ def assign_splits(keys: Sequence[str], fractions: Mapping[str, float], seed: int
 
 @dataclass(frozen=True)
 class Overlap:
-    """Content that stands in two splits."""
+    """Content that stands in two splits: ``count`` different rows, which are ``rows`` of the second split's."""
 
     modality: str
     first: str
     second: str
     count: int
     example: str
+    rows: int = 0
 
 
 def find_overlaps(splits: Mapping[str, Split], modalities: Iterable[str]) -> list[Overlap]:
@@ -145,11 +146,13 @@ def find_overlaps(splits: Mapping[str, Split], modalities: Iterable[str]) -> lis
     found = []
     names = list(splits)
     for modality in modalities:
-        seen = {name: set(splits[name].content(modality)) for name in names}
+        content = {name: list(splits[name].content(modality)) for name in names}
+        seen = {name: set(hashes) for name, hashes in content.items()}
         for i, first in enumerate(names):
             for second in names[i + 1 :]:
                 if both := seen[first] & seen[second]:
-                    found.append(Overlap(modality, first, second, len(both), min(both)))
+                    rows = sum(one in both for one in content[second])
+                    found.append(Overlap(modality, first, second, len(both), min(both), rows))
     return found
 
 

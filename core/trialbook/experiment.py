@@ -13,7 +13,7 @@ from trialbook.errors import Position, Problem, ProblemsError, TrialbookError
 from trialbook.merge import decide, decide_key, overlay, select, subtree, without
 from trialbook.outline import CONFIGURATION, is_text_or_texts, tidy
 from trialbook.problems import Problems
-from trialbook.toml import Document, parse_key, parse_toml, parse_value
+from trialbook.toml import Document, KeyPath, parse_key, parse_toml, parse_value
 from trialbook.words import closest
 
 #: KEY=VALUE, where quoted parts of the key may hold anything.
@@ -32,6 +32,7 @@ class Experiment:
         question: what it is to answer: the key, or the first paragraph of the file's opening comment.
         document: all tables, those of the files that it extends included, profile and ``--set`` applied.
         profile: the profile that was applied, if any.
+        fixed: keys of the grid that the profile or ``--set`` holds at one value.
         problems: mistakes found so far; ``make_plan`` raises them with all others.
         lost: tables and keys that are there but misspelt or misplaced.
         alternatives: the same file under each of its other profiles, to be checked with it.
@@ -42,6 +43,7 @@ class Experiment:
     question: str
     document: Document
     profile: str | None = None
+    fixed: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
     lost: frozenset[str] = frozenset()
     alternatives: tuple[Experiment, ...] = field(default=(), repr=False)
@@ -91,6 +93,24 @@ class Experiment:
         """The ``[[gate]]`` tables as written."""
         return list(self.document.data.get("gate", []))
 
+    @property
+    def factors(self) -> dict[str, list[Any]]:
+        """What the runs vary in by design, with the levels in the order of the file: ``arm``, and the keys of the grid."""
+        varied = {"arm": list(self.arms), **self.grid}
+        return {name: levels for name, levels in varied.items() if len(levels) > 1}
+
+    @property
+    def claims(self) -> dict[KeyPath, dict[str, Any]]:
+        """Where each ``[claim]`` or ``[[claim]]`` stands, and what it says."""
+        found = self.document.data.get("claim", [])
+        tables = {("claim",): found} if isinstance(found, dict) else {("claim", i): one for i, one in enumerate(found)}
+        return {path: dict(table) for path, table in tables.items()}
+
+    @property
+    def doctor(self) -> dict[str, Any]:
+        """The ``[doctor]`` table as written."""
+        return dict(self.document.data.get("doctor", {}))
+
     def place(self, *path: str | int) -> Position | None:
         """Where something at the top of the file was written."""
         return self.document.positions.get(path)
@@ -100,7 +120,8 @@ class Experiment:
         return {
             "name": self.name, "question": self.question, "file": str(self.file), "profile": self.profile,
             "seeds": list(self.seeds), "baseline": self.baseline, "headline": list(self.headline),
-            "results": self.results, "gates": self.gates,
+            "results": self.results, "gates": self.gates, "doctor": self.doctor,
+            "factors": [[name, levels] for name, levels in self.factors.items()], "claims": list(self.claims.values()),
         }  # fmt: skip
 
 
@@ -142,6 +163,7 @@ def _under(
 ) -> Experiment:
     """The experiment of a document under a profile and ``--set``."""
     profiles = document.data.get("profile", {})
+    grid = document.data.get("grid", {})
     if profile in profiles:
         document = decide(document, subtree(document, "profile", str(profile)))
     elif profile is not None:
@@ -153,8 +175,8 @@ def _under(
     return Experiment(
         file=file, name=document.data.get("name", file.stem),
         question=document.data.get("question", _question(document.comment)),
-        document=document, profile=profile, problems=tuple(problems), lost=frozenset(problems.lost),
-        alternatives=alternatives,
+        document=document, profile=profile, fixed=frozenset(grid) - frozenset(document.data.get("grid", {})),
+        problems=tuple(problems), lost=frozenset(problems.lost), alternatives=alternatives,
     )  # fmt: skip
 
 

@@ -50,6 +50,9 @@ KINDS: dict[str, str] = {
     "metric": "mlrun_metrics",
 }
 
+#: The hook that yields the doctor's checks. They are no components of an experiment file: all of them look at every run.
+CHECKS = {"check": "mlrun_checks"}
+
 
 class Hooks:
     """Hook specifications of the project, prefixed ``mlrun_``."""
@@ -97,6 +100,11 @@ class Hooks:
     @hookspec
     def mlrun_metrics(self) -> Iterable[Component]:
         """Metrics."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_checks(self) -> Iterable[Component]:
+        """Checks of the doctor: each target is a function ``check(chart: trialbook.doctor.chart.Chart) -> Iterable[Finding]``."""
         raise AssertionError
 
     @hookspec

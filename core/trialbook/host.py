@@ -14,7 +14,7 @@ import pluggy
 from trialbook.entrypoints import EntryPoint, find_entry_points
 from trialbook.errors import TrialbookError
 from trialbook.hookcheck import FAULTS, checked_components, hook_error, what_it_did
-from trialbook.hookspec import ENTRY_POINT_GROUP, KINDS, PROJECT, Hooks
+from trialbook.hookspec import CHECKS, ENTRY_POINT_GROUP, KINDS, PROJECT, Hooks
 
 if TYPE_CHECKING:
     import click
@@ -151,8 +151,12 @@ class PluginHost:
         self._infos[name] = replace(self._infos[name], hooks=tuple(sorted(hooks)))
 
     def components(self, kind: str | None = None) -> list[Registered]:
-        """What the working plugins offer, of one kind or of all."""
-        return [one for one in self._collect() if kind in (None, one.kind)]
+        """What the working plugins offer to experiment files, of one kind or of all."""
+        return [one for one in self._collect() if kind == one.kind or (kind is None and one.kind in KINDS)]
+
+    def checks(self) -> list[Registered]:
+        """The checks of the doctor that the working plugins offer."""
+        return [one for one in self._collect() if one.kind in CHECKS]
 
     def find(self, kind: str, name: str) -> Registered:
         """The component ``name`` of ``kind``; ``plugin:name`` picks that plugin's.
@@ -244,7 +248,8 @@ class PluginHost:
         """Ask every plugin for all that it offers, once; one that fails in any hook offers nothing."""
         if self._collected is None:
             self._collected = []
-            for kind, hook_name in KINDS.items():
+            hooks = {**KINDS, **CHECKS}
+            for kind, hook_name in hooks.items():
                 for name, function in self._implementations(hook_name):
                     try:
                         offers = checked_components(hook_name, function())
@@ -254,7 +259,7 @@ class PluginHost:
                         continue
                     info = self._infos[name]
                     self._collected += [Registered(kind, c.name, c.target, c.summary, info) for c in offers]
-            self._collected.sort(key=lambda one: (list(KINDS).index(one.kind), one.name, one.plugin.name))
+            self._collected.sort(key=lambda one: (list(hooks).index(one.kind), one.name, one.plugin.name))
         return self._collected
 
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trialbook.doctor.bedside import Bedside
+from trialbook.doctor.diagnosis import load_checks, told
 from trialbook.environment import environment
 from trialbook.errors import Problem, ProblemsError, TrialbookError
 from trialbook.hookcheck import FAULTS
 from trialbook.hookspec import hookimpl
 from trialbook.host import PluginHost
+from trialbook.options import DoctorOptions
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
 from trialbook.ranks import Companion, is_first_process
@@ -56,10 +59,13 @@ class LocalLauncher:
         host: plugins; observers among them are told of every run.
         book: schemas of components.
         watcher: shows progress.
+        strict: stop a run at the first finding that is an error.
     """
 
-    def __init__(self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher) -> None:
-        self.settings, self.host, self.book, self.watcher = settings, host, book, watcher
+    def __init__(
+        self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, *, strict: bool = False
+    ) -> None:
+        self.settings, self.host, self.book, self.watcher, self.strict = settings, host, book, watcher, strict
         self._workshop: Workshop | None = None
 
     @hookimpl(trylast=True)
@@ -74,7 +80,33 @@ class LocalLauncher:
 
     def is_finished(self, spec: RunSpec) -> bool:
         """Whether this very run (configuration, seed, sources) is recorded as finished."""
-        return RunDirectory(self.settings.runs / spec.relative_path).status() == "finished"
+        return RunDirectory(self.directory_of(spec)).status() == "finished"
+
+    def directory_of(self, spec: RunSpec) -> Path:
+        """Where a run is recorded."""
+        return self.settings.runs / spec.relative_path
+
+    def recorder_of(self, spec: RunSpec) -> Recorder | Companion:
+        """What writes a run down."""
+        directory = self.directory_of(spec)
+        return Recorder(directory, self.settings.registry) if is_first_process() else Companion(directory)
+
+    def inputs_of(self, spec: RunSpec, plan: Plan) -> dict[str, Path]:
+        """Directories of the runs that a run needs, with the same seed.
+
+        Raises:
+            TrialbookError: one of them is not finished.
+        """
+        found = {}
+        for arm, source in plan.inputs_of(spec).items():
+            if not self.is_finished(source):
+                raise TrialbookError(f"this run needs '{source.name}', which is not finished")
+            found[arm] = self.directory_of(source)
+        return found
+
+    def notify(self, hook: str, **values: Any) -> None:
+        """Tell observers of a run."""
+        self.host.notify(hook, **values)
 
     def survey(self, plan: Plan) -> dict[str, list[PartSize]]:
         """Build each variant once, without training, so that mistakes in any of them come out before the first run.
@@ -99,9 +131,9 @@ class LocalLauncher:
 
     def run(self, spec: RunSpec, plan: Plan) -> Outcome:
         """Do one run, from its start or from where it was killed; an error of it does not touch the others."""
-        directory = self.settings.runs / spec.relative_path
+        directory = self.directory_of(spec)
         try:
-            with self._recorder(directory) as recorder:
+            with self.recorder_of(spec) as recorder:
                 if recorder.run.json("results").is_file():  # another process has finished it since the plan was begun
                     return self._kept(spec)
                 return self._record(spec, plan, recorder, directory)
@@ -110,40 +142,39 @@ class LocalLauncher:
         except OSError as error:  # the disk is full or read-only: there is nowhere to write this down
             return self._ended(spec, "failed", f"{directory} cannot be written: {error}")
 
-    def _recorder(self, directory: Path) -> Recorder | Companion:
-        return Recorder(directory, self.settings.registry) if is_first_process() else Companion(directory)
-
     def _record(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> Outcome:
-        components = {part: provenance(self.host.find(*named)) for part, named in _components(spec).items()}
+        components = {part: provenance(self.host.find(*named)) for part, named in components_of(spec).items()}
         recorder.start(spec, environment(self.settings), components)
-        self.host.notify("mlrun_run_started", run=spec.name, path=str(directory), config=dict(spec.config))
+        self.notify("mlrun_run_started", run=spec.name, path=str(directory), config=dict(spec.config))
         try:
             self._work(spec, plan, recorder, directory)
         except FAULTS as error:
             message = _told(error)
             recorder.fail(message if isinstance(error, TrialbookError) else traceback.format_exc())
-            self.host.notify("mlrun_run_failed", run=spec.name, error=message)
+            self.notify("mlrun_run_failed", run=spec.name, error=message)
             return self._ended(spec, "failed", message)
         return self._ended(spec, "finished")
 
     def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> None:
         from trialbook.build import RunBuilder
         from trialbook.engine.execute import Start, execute, make_accelerator
+        from trialbook.engine.vitals import PartView
 
         precision = spec.config.get("train", {}).get("precision", "auto")
         accelerator = make_accelerator(self._device(), self.settings.precision if precision == "auto" else precision)
         accelerator.wait_for_everyone()  # the first process has written what the run before left
         workshop = self._open_workshop()
         workshop.device = accelerator.device
-        builder = RunBuilder(spec, workshop, self._inputs(spec, plan))
+        builder = RunBuilder(spec, workshop, self.inputs_of(spec, plan))
         task = builder.task()
         described = _description(builder)
         recorder.describe(described)
-        for overlap in described["overlaps"]:
-            self.watcher.item(spec, Event(0, "splits-overlap", overlap))
+        options = DoctorOptions(**spec.about.get("doctor", {}))
+        bedside = self._bedside(spec, recorder, options)
 
         def begin(start: Start) -> None:
             recorder.rewind(start.records)
+            bedside.begin(start.records, start.step)
             for event in start.events:
                 recorder.add(event)
                 self.watcher.item(spec, event)
@@ -152,23 +183,24 @@ class LocalLauncher:
         items = execute(
             task, dict(spec.config), seed=spec.seed, accelerator=accelerator,
             checkpoints=directory / "checkpoints", recorded=lambda: recorder.recorded, begin=begin,
+            parts=[PartView(part.name, part.module, part.frozen) for part in builder.parts], doctor=options,
         )  # fmt: skip
-        for item in items:
-            recorder.add(item)
-            self.watcher.item(spec, item)
-            if isinstance(item, Record):
-                self.host.notify("mlrun_run_recorded", run=spec.name, record=item)
+        with bedside:
+            for item in items:
+                recorder.add(item)
+                self.watcher.item(spec, item)
+                bedside.see(item)
+                if isinstance(item, Record):
+                    self.notify("mlrun_run_recorded", run=spec.name, record=item)
         results = recorder.finish({"parameters": _parameters(builder)})
-        self.host.notify("mlrun_run_finished", run=spec.name, results=results)
+        self.notify("mlrun_run_finished", run=spec.name, results=results)
 
-    def _inputs(self, spec: RunSpec, plan: Plan) -> dict[str, Path]:
-        """Directories of the runs that this run needs, with the same seed."""
-        found = {}
-        for arm, source in plan.inputs_of(spec).items():
-            if not self.is_finished(source):
-                raise TrialbookError(f"this run needs '{source.name}', which is not finished")
-            found[arm] = self.settings.runs / source.relative_path
-        return found
+    def _bedside(self, spec: RunSpec, recorder: Recorder | Companion, options: DoctorOptions) -> Bedside:
+        checks, notes = load_checks(self.host, options.ignore or ())
+        return Bedside(
+            spec, recorder, checks, notes, strict=self.strict or options.strict,
+            tell=lambda finding: self.watcher.item(spec, Event(finding.step, "finding", told(finding))),
+        )  # fmt: skip
 
     def _sizes(self, spec: RunSpec) -> list[PartSize]:
         from trialbook.build import RunBuilder
@@ -178,7 +210,7 @@ class LocalLauncher:
             builder.make("task", None, builder=builder)
         else:
             builder.task()
-        uses = {part: use for part, (_, use) in _components(spec).items()}
+        uses = {part: use for part, (_, use) in components_of(spec).items()}
         return [PartSize(p.name, uses.get(p.name, ""), p.parameters, p.frozen) for p in builder.parts]
 
     def _open_workshop(self) -> Workshop:
@@ -217,7 +249,7 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
 
 
-def _components(spec: RunSpec) -> dict[str, tuple[str, str]]:
+def components_of(spec: RunSpec) -> dict[str, tuple[str, str]]:
     """Part name to (kind, component) of a run."""
     found = {}
     for part in spec.sources:
@@ -241,7 +273,14 @@ def _description(builder: RunBuilder) -> dict[str, Any]:
         "parameters": _parameters(builder),
         "frozen": [part.name for part in builder.parts if part.frozen],
         "overlaps": [
-            f"{o.count} rows of '{o.modality}' stand in '{o.first}' and '{o.second}'" for o in builder.overlaps
+            {
+                "modality": o.modality,
+                "first": o.first,
+                "second": o.second,
+                "count": o.count,
+                "rows": o.rows,
+            }
+            for o in builder.overlaps
         ],
     }
     if builder.dataset is not None:

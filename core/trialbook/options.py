@@ -142,6 +142,60 @@ class GateOptions:
             raise TrialbookError("a gate needs 'at_least' or 'at_most'")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """How closely the doctor looks at a run while it is trained. No part of a run's identity.
+
+    Args:
+        every: optimiser steps between looks inside the parts; the first and the last step of a stage are always
+            looked at. 0 looks at nothing inside.
+        strict: stop a run at the first finding that is an error.
+        ignore: names of checks to leave out (``mlrun doctor --checks`` lists them).
+    """
+
+    every: int = 100
+    strict: bool = False
+    ignore: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("every", self.every, 0)
+
+
+#: A value that a key of ``[grid]`` goes through.
+Level = str | float | bool | list[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimOptions:
+    """What a level of a factor is said to do to a metric, to be answered by a comparison. No part of a run's identity.
+
+    Args:
+        factor: a key of ``[grid]``, or ``"arm"``.
+        level: the value of it that the claim is about; for ``"arm"`` the name of one.
+        metric: name of a recorded figure, e.g. ``"retrieval/i2t@1"``.
+        direction: whether that level is said to make the metric's value higher or lower.
+        against: the value or values that it is compared with; all others if left out, for ``"arm"`` the baseline where
+            there is one.
+        at_least: the smallest difference that counts, in units of the metric. Where any counts (0), only a difference the
+            other way speaks against the claim; finding none cannot.
+        text: the claim in words.
+    Raises:
+        TrialbookError: ``at_least`` is below 0 or not finite.
+    """
+
+    factor: str
+    level: Level
+    metric: str
+    direction: Literal["higher", "lower"]
+    against: Level | None = None
+    at_least: float = 0.0
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at_least < math.inf:
+            raise TrialbookError(f"'at_least' ({self.at_least}) is the size of a difference: finite and not below 0")
+
+
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise TrialbookError(f"'{name}' ({value}) must not be below {least}")
@@ -153,7 +207,9 @@ CORE_TABLES: dict[str, type] = {
     "stage": StageOptions,
     "evaluate": EvaluateOptions,
     "checkpoint": CheckpointOptions,
+    "doctor": DoctorOptions,
     "gate": GateOptions,
+    "claim": ClaimOptions,
 }
 
 

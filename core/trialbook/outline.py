@@ -15,6 +15,8 @@ from trialbook.words import closest
 
 #: Tables of which there may be several, in an array.
 _ARRAYS = (*ARRAYS, "stage", "gate")
+#: Tables of which there may be one or, in an array, several.
+_EITHER = ("claim",)
 
 #: Tables that make up a run's configuration.
 CONFIGURATION = (*KINDS, "train", "stage", "evaluate", "checkpoint")
@@ -58,7 +60,7 @@ TOP_KEYS: dict[str, Callable[[Any], str | None]] = {
     "name": is_name, "question": is_text, "extends": is_text_or_texts, "seeds": is_seeds, "baseline": is_text,
     "headline": is_texts,
 }  # fmt: skip
-_FILE = (*TOP_KEYS, *CONFIGURATION, "gate", "results", "grid", "arm", "profile")
+_FILE = (*TOP_KEYS, *CONFIGURATION, "doctor", "gate", "claim", "results", "grid", "arm", "profile")
 _PROFILE = tuple(key for key in _FILE if key not in ("extends", "profile"))
 _KEYS = (*TOP_KEYS, "needs")
 _ARM = (*CONFIGURATION, "needs")
@@ -117,6 +119,9 @@ class _Outline:
         if key in _ARRAYS:
             if value != [] and not _are_tables(value):
                 self.report(path, path, f"there may be several of it: write [[{key}]]")
+        elif key in _EITHER:
+            if value != [] and not isinstance(value, dict) and not _are_tables(value):
+                self.report(path, path[:-1], f"'{key}' is a table: write [{key}], or [[{key}]] above each of several")
         elif not isinstance(value, dict):
             self.report(path, path, f"is one table: write {_HOLDERS.get(key, f'[{key}]')}")
         elif key in _HOLDERS:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from trialbook.plan import Plan, RunSpec
-from trialbook.records import Event, Record, Timing
+from trialbook.records import Event, Item, Record, Timing
 
 _PLAIN_SECONDS = 10.0
 """Seconds between the plain lines of a run."""
@@ -24,7 +24,7 @@ class Watcher(Protocol):
     def run_started(self, spec: RunSpec, total: int, at: int) -> None:
         """A run begins at step ``at`` of ``total`` (0 where nothing is trained)."""
 
-    def item(self, spec: RunSpec, item: Record | Timing | Event) -> None:
+    def item(self, spec: RunSpec, item: Item) -> None:
         """Something was recorded."""
 
     def run_ended(self, spec: RunSpec, outcome: str, message: str = "") -> None:
@@ -111,10 +111,11 @@ class PlainWatcher:
             f"{spec.name}: " + (f"goes on at step {at}" if at else "starts") + (f", {total} steps" if total else "")
         )
 
-    def item(self, spec: RunSpec, item: Record | Timing | Event) -> None:
+    def item(self, spec: RunSpec, item: Item) -> None:
         """A line every few seconds, and one for every event."""
         if isinstance(item, Event):
             self.echo(f"{spec.name}: {item.message}")
+        if not isinstance(item, Record | Timing):
             return
         self.pace.step = max(self.pace.step, item.step)
         self.figures.update(item.values)
@@ -168,10 +169,11 @@ class BarWatcher:
         self.figures = {}
         self.progress.reset(self.run, total=total or None, completed=at, description=spec.name, note="")
 
-    def item(self, spec: RunSpec, item: Record | Timing | Event) -> None:
+    def item(self, spec: RunSpec, item: Item) -> None:
         """Move the bar."""
         if isinstance(item, Event):
             self.console.print(f"[yellow]{spec.name}[/]: {_literal(item.message)}")
+        if not isinstance(item, Record | Timing):
             return
         self.pace.step = max(self.pace.step, item.step)
         self.figures.update(item.values)

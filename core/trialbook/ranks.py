@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trialbook.doctor.findings import Finding
 from trialbook.plan import Plan, RunSpec
-from trialbook.records import Event, Record, Timing
+from trialbook.records import Item
 from trialbook.rundir import RunDirectory, read_lines
 
 
@@ -48,7 +49,10 @@ class Companion:
     def rewind(self, records: int) -> None:
         """Done by the first process."""
 
-    def add(self, item: Record | Timing | Event) -> None:
+    def add(self, item: Item) -> None:
+        """Written by the first process."""
+
+    def diagnosed(self, findings: Sequence[Finding]) -> None:
         """Written by the first process."""
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +72,7 @@ class SilentWatcher:
     def run_started(self, spec: RunSpec, total: int, at: int) -> None:
         """Shown by the first process."""
 
-    def item(self, spec: RunSpec, item: Record | Timing | Event) -> None:
+    def item(self, spec: RunSpec, item: Item) -> None:
         """Shown by the first process."""
 
     def run_ended(self, spec: RunSpec, outcome: str, message: str = "") -> None:

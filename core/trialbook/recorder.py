@@ -11,13 +11,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from trialbook.records import Event, Record, Timing
+from trialbook.doctor.findings import Finding
+from trialbook.records import Arrays, Event, Facts, Item, Record, Timing, Vitals
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.facts import session_seconds
 from trialbook.registry.summary import summarise
@@ -104,7 +105,8 @@ class Recorder:
         file = self.run.json("data")
         before = read_json(file) or {}
         write_whole(file, to_json({**before, **data}))
-        if before and (changed := _changes(before, {**before, **data})):
+        known = {key: value for key, value in data.items() if key in before}  # what is new is no change
+        if changed := _changes(before, {**before, **known}):
             self.add(
                 Event(0, "data-changed", f"went on with other data: {', '.join(sorted(changed))} changed", changed)
             )
@@ -127,8 +129,8 @@ class Recorder:
             for _ in range(records):
                 self._replay.readline()
 
-    def add(self, item: Record | Timing | Event) -> None:
-        """Write one item; when this returns, killing the process does not lose it.
+    def add(self, item: Item) -> None:
+        """Write one item; when this returns, killing the process does not lose it (but arrays, which are made again).
 
         Raises:
             OSError: the disk is full or gone.
@@ -141,9 +143,23 @@ class Recorder:
         elif isinstance(item, Timing):
             facts = {"step": item.step, "time": round(time.time(), 3), "values": dict(item.values)}
             self._write("timing", f"{_encode(facts)}\n".encode())
+        elif isinstance(item, Vitals):
+            split = {"split": item.split} if item.split else {}
+            seen = {"step": item.step, "kind": item.kind, **split, "values": dict(item.values)}
+            self._write("vitals", f"{_encode(seen)}\n".encode())
+        elif isinstance(item, Facts):
+            self.describe(item.values)
+        elif isinstance(item, Arrays):
+            _write_arrays(self.run.arrays(item.name), item)
         else:
             event = {"time": _now(), "step": item.step, "kind": item.kind, "message": item.message, "data": item.data}
             self._write("events", f"{to_json(event, indent=None)}\n".encode())
+
+    def diagnosed(self, findings: Sequence[Finding]) -> None:
+        """Replace ``findings.json``: what the doctor says of the run as far as it has come."""
+        write_whole(self.run.json("findings"), to_json([finding.as_dict() for finding in findings]))
+        if self._follower:
+            self._follower.facts_changed()
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``results.json`` and ``report.md``: the run is finished.
@@ -250,6 +266,15 @@ class Recorder:
 
     def _warn(self, message: str) -> None:
         self.add(Event(0, "registry-behind", message))
+
+
+def _write_arrays(file: Path, item: Arrays) -> None:
+    from safetensors.numpy import save  # late: a run that leaves none need not import it
+
+    file.parent.mkdir(exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_bytes(save(dict(item.values), metadata={"step": str(item.step)}))
+    aside.replace(file)
 
 
 def _count_lines(file: Path, size: int | None = None) -> int:

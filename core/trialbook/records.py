@@ -42,6 +42,40 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Vitals:
+    """What was measured inside the parts at a step, for the doctor: one line of ``vitals.jsonl``. A repetition reproduces it.
+
+    Args:
+        step: optimiser steps done so far.
+        kind: what was measured; see ``trialbook.doctor.chart`` for the kinds that core measures.
+        values: part, parameter or module name to JSON-able facts of it.
+        split: the split that was evaluated; empty in training.
+    """
+
+    step: int
+    kind: str
+    values: Mapping[str, Any]
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Something found out once about a whole run (its cost in operations, say); merged into ``data.json``."""
+
+    step: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Named numpy arrays of a run, for plots and later questions: ``arrays/<name>.safetensors``, the newest is kept."""
+
+    step: int
+    name: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Event:
     """Something to know about a run: a resume, a fallback, dropped samples. One line of ``events.jsonl``."""
 
@@ -49,3 +83,7 @@ class Event:
     kind: str
     message: str
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: All that an engine may yield.
+Item = Record | Timing | Vitals | Facts | Arrays | Event

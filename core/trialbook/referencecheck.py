@@ -1,13 +1,15 @@
-"""What a file says of its own arms and figures: baseline, gates, headline, results."""
+"""What a file says of its own arms and figures: baseline, gates, claims, headline, results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from trialbook.claimcheck import ClaimCheck
 from trialbook.componentcheck import Judge, named_key
 from trialbook.errors import TrialbookError
 from trialbook.experiment import Experiment
-from trialbook.options import GateOptions
+from trialbook.options import DoctorOptions, GateOptions
 from trialbook.problems import Problems
 from trialbook.tablereport import TableReport
 from trialbook.toml import KeyPath
@@ -49,6 +51,9 @@ class ReferenceCheck:
             self.figure(("results",), (name,), metric)
         for index, gate in enumerate(self.experiment.gates):
             self.gate(("gate", index), gate)
+        for path, claim in self.experiment.claims.items():
+            self.claim(path, claim)
+        self.doctor(self.experiment.doctor)
 
     def gate(self, path: KeyPath, gate: Mapping[str, object]) -> None:
         """One gate: its keys, its metric, its arm."""
@@ -66,6 +71,35 @@ class ReferenceCheck:
             except TrialbookError as error:
                 key = named_key(str(error), gate)
                 self.report.add(path, (key,) if key else (), str(error))
+
+    def claim(self, path: KeyPath, claim: Mapping[str, Any]) -> None:
+        """One claim: its keys, its metric, its factor and levels."""
+        found = self.judge.problems(claim, self.judge.book.core("claim"))
+        for problem in found:
+            self.report.add_suggested(path, problem.path, problem.message, problem.suggestion)
+        if isinstance(claim.get("metric"), str):
+            self.figure(path, ("metric",), claim["metric"])
+        if not found:
+            ClaimCheck(self.experiment, self.report).check(path, claim)
+
+    def doctor(self, options: Mapping[str, Any]) -> None:
+        """The ``[doctor]`` table: its keys, its values, the checks that it names."""
+        found = self.judge.problems(options, self.judge.book.core("doctor"))
+        for problem in found:
+            self.report.add_suggested(("doctor",), problem.path, problem.message, problem.suggestion)
+        if found:
+            return
+        try:
+            DoctorOptions(**options)
+        except TrialbookError as error:
+            key = named_key(str(error), options)
+            self.report.add(("doctor",), (key,) if key else (), str(error))
+        checks = [one.name for one in self.judge.book.host.checks()]
+        for index, name in enumerate(options.get("ignore", ())):
+            if name not in checks:
+                self.report.add_suggested(
+                    ("doctor",), ("ignore", index), f"there is no check '{name}'", closest(name, checks)
+                )
 
     def arm(self, table: KeyPath, key: KeyPath, name: str) -> None:
         """A name that must be an arm's."""

@@ -18,9 +18,9 @@ from trialbook.errors import TrialbookError
 from trialbook.runlock import is_locked
 
 #: Every file of a run that is written once or replaced as a whole, by the name used in code.
-JSON_FILES = ("run", "env", "components", "data", "sessions", "results")
+JSON_FILES = ("run", "env", "components", "data", "sessions", "findings", "results")
 #: Files to which lines are appended as they happen.
-LINE_FILES = ("metrics", "timing", "events")
+LINE_FILES = ("metrics", "timing", "vitals", "events")
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class RunDirectory:
     path: Path
 
     def json(self, name: str) -> Path:
-        """``run``, ``env``, ``components``, ``data``, ``sessions`` or ``results`` -> its file."""
+        """``run``, ``env``, ``components``, ``data``, ``sessions``, ``findings`` or ``results`` -> its file."""
         return self.path / f"{name}.json"
 
     def lines(self, name: str) -> Path:
-        """``metrics``, ``timing`` or ``events`` -> its file."""
+        """``metrics``, ``timing``, ``vitals`` or ``events`` -> its file."""
         return self.path / f"{name}.jsonl"
 
     @property
@@ -51,6 +51,10 @@ class RunDirectory:
     def report(self) -> Path:
         """A page for people."""
         return self.path / "report.md"
+
+    def arrays(self, name: str) -> Path:
+        """Arrays that the run left for plots and later questions, as safetensors."""
+        return self.path / "arrays" / f"{name}.safetensors"
 
     @property
     def error(self) -> Path:

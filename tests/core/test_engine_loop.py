@@ -153,12 +153,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path: Path) -
         _run(training)
 
 
-def test_a_gradient_norm_that_is_not_finite_stops_nothing(tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(tmp_path: Path) -> None:
     task = Regression()
+    before = {name: tensor.clone() for name, tensor in task.parts.state_dict().items()}
     for parameter in task.parts.parameters():
         parameter.register_hook(lambda gradient: torch.full_like(gradient, float("inf")))
     training = _training(task, tmp_path, [StageOptions(name="train", steps=1, batch_size=8)])
-    assert any(record.values.get("grad_norm") == float("inf") for record in _run(training))
+    with pytest.raises(TrialbookError, match=r"'grad_norm' is inf at step 1: the backward pass of projector\.x"):
+        _run(training)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in task.parts.state_dict().items())
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:

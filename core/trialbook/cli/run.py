@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. --set train.lr=1e-3.")
 @click.option("--arm", "arms", multiple=True, help="Run only this arm (and what it needs); may be repeated.")
 @click.option("--dry-run", is_flag=True, help="Print the plan: runs, parameters by part, steps. Nothing is run.")
+@click.option("--strict", is_flag=True, help="Stop a run at the doctor's first error.")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def run(
-    file: Path, profile: str | None, sets: tuple[str, ...], arms: tuple[str, ...], dry_run: bool, runs: Path | None
-) -> None:
+    file: Path, profile: str | None, sets: tuple[str, ...], arms: tuple[str, ...], dry_run: bool, strict: bool,
+    runs: Path | None,
+) -> None:  # fmt: skip
     """Check FILE and run all of it that is not done yet.
 
     Finished runs are kept, interrupted ones go on exactly where they stopped, the rest starts. Then the arms are
@@ -39,7 +41,7 @@ def run(
     app = open_app(runs)
     plan = make_plan(load_experiment(file, profile=profile, sets=sets), app.book)
     plan = plan.only(arms) if arms else plan
-    launcher = LocalLauncher(app.settings, app.host, app.book, _watcher())
+    launcher = LocalLauncher(app.settings, app.host, app.book, watcher(), strict=strict)
     if dry_run:
         click.echo(_plan_text(plan, launcher))
         return
@@ -51,7 +53,7 @@ def run(
         _finish(plan, app.settings.registry, outcomes, whole=not (arms or sets))
 
 
-def _watcher() -> Watcher:
+def watcher() -> Watcher:
     from trialbook.progress import BarWatcher, PlainWatcher
     from trialbook.ranks import SilentWatcher, is_first_process
 

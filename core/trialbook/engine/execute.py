@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from trialbook.checkpoint import CheckpointStore
 from trialbook.contracts import Measures, Task, Trains
-from trialbook.engine.loop import Training, seed_step
+from trialbook.engine.loop import Training
+from trialbook.engine.seed import seed_step
+from trialbook.engine.vitals import Monitor, PartView
 from trialbook.errors import TrialbookError
-from trialbook.options import CheckpointOptions, EvaluateOptions, stages_of
-from trialbook.records import Event, Record, Timing
+from trialbook.options import CheckpointOptions, DoctorOptions, EvaluateOptions, stages_of
+from trialbook.records import Event, Item, Record
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 
 def execute(
     task: Task, config: dict[str, Any], *, seed: int, accelerator: Accelerator, checkpoints: Path,
-    recorded: Callable[[], int], begin: Callable[[Start], None],
-) -> Iterator[Record | Timing | Event]:  # fmt: skip
+    recorded: Callable[[], int], begin: Callable[[Start], None], parts: Sequence[PartView] = (),
+    doctor: DoctorOptions | None = None,
+) -> Iterator[Item]:  # fmt: skip
     """Do the work of a run whose task is set up.
 
     Args:
@@ -66,6 +69,8 @@ def execute(
         checkpoints: directory of the run's checkpoints.
         recorded: tells how many whole records stand in the file, those of an earlier process included.
         begin: told where the run goes on, before the first record, and again where measuring skips what is measured.
+        parts: all parts that were made, for the doctor.
+        doctor: how closely the doctor looks; not at all if left out.
     Raises:
         TrialbookError: the task does neither, or its options do not fit it.
     """
@@ -76,6 +81,7 @@ def execute(
             task, stages_of(config), seed=seed, accelerator=accelerator,
             checkpoints=CheckpointStore(checkpoints, cadence.keep),
             evaluate=EvaluateOptions(**config.get("evaluate", {})), checkpoint=cadence,
+            monitor=Monitor(task.module(), parts, doctor.every if doctor else 0),
         )  # fmt: skip
         events = training.restore(recorded())
         begin(Start(training.records, training.step, training.total, tuple(events)))

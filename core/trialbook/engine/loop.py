@@ -6,8 +6,9 @@ captions and dropout are drawn from seeds derived from these, so a checkpoint ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,36 +19,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from trialbook.checkpoint import Checkpoint, CheckpointStore
+from trialbook.checkpoint import CheckpointStore
 from trialbook.contracts import Step, Trains, to_device
 from trialbook.engine import optim, state
 from trialbook.engine.clock import Clock
+from trialbook.engine.cost import count_flops
+from trialbook.engine.nonfinite import locate
+from trialbook.engine.seed import seed_step
+from trialbook.engine.stages import SampleOrder, StagePlan, plan_stages
+from trialbook.engine.vitals import Monitor
 from trialbook.errors import TrialbookError
 from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
-from trialbook.records import Event, Record, Timing, answer_name, curve_name
-from trialbook.seeding import derive_seed, epoch_order, seed_numpy
+from trialbook.records import Event, Facts, Item, Record, Timing, Vitals, answer_name, curve_name
 
 _PLAIN = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
 """Where the optimiser needs no wrapper of accelerate's, which looks for optional packages at every step."""
 
-
-_MPS = torch.backends.mps.is_available()
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """A stage with its place among all steps: it holds the steps ``start`` … ``stop - 1``."""
-
-    options: StageOptions
-    start: int
-    stop: int
-    per_epoch: int
-    trained: tuple[str, ...]
-
-    @property
-    def steps(self) -> int:
-        """Number of optimiser steps."""
-        return self.stop - self.start
+#: What is said of the place where a value first was not finite.
+_WHERE = {
+    "parameter": ": {module} has parameters that are not finite",
+    "input": ": the batch has values that are not finite",
+    "output": ": {module} makes it of finite inputs",
+    "gradient": ": the backward pass of {module} makes it",
+    "vanished": "",
+}
 
 
 class _Forward(nn.Module):
@@ -74,6 +69,7 @@ class Training:
         checkpoints: where state is saved.
         evaluate: cadence of evaluations.
         checkpoint: cadence of checkpoints.
+        monitor: looks inside the parts; none does if left out.
     Raises:
         TrialbookError: a stage trains nothing, or its batch is larger than its data.
     """
@@ -81,18 +77,20 @@ class Training:
     def __init__(
         self, task: Trains, stages: list[StageOptions], *, seed: int, accelerator: Accelerator,
         checkpoints: CheckpointStore, evaluate: EvaluateOptions, checkpoint: CheckpointOptions,
+        monitor: Monitor | None = None,
     ) -> None:  # fmt: skip
         self.task, self.seed, self.accelerator = task, seed, accelerator
         self.checkpoints, self.evaluate, self.checkpoint = checkpoints, evaluate, checkpoint
         self.forward = _Forward(task)
         self.module = task.module()
-        self.stages = _plan_stages(task, self.module, stages, accelerator.num_processes)
+        self.monitor = monitor or Monitor(self.module)
+        self.stages = plan_stages(task, self.module, stages, accelerator.num_processes)
+        self._samples = SampleOrder(task, seed, accelerator.process_index, accelerator.num_processes)
         self.total = self.stages[-1].stop
         self.trained = tuple(dict.fromkeys(name for stage in self.stages for name in stage.trained))
         self.step = 0
         self.records = 0
         self._moments: Mapping[str, Tensor] = {}
-        self._order: tuple[tuple[str, int], NDArray[np.int64]] | None = None
 
     def restore(self, recorded: int) -> list[Event]:
         """Go back to the newest sound checkpoint, if there is one; ``records`` then says how many records it has seen.
@@ -101,7 +99,7 @@ class Training:
             recorded: records that the run has. A checkpoint that has seen more (the rest was lost with the power, say) is
                 passed over, so that they are made again.
         """
-        found, passed = self.checkpoints.latest(lambda state: _missing_records(state, recorded))
+        found, passed = self.checkpoints.latest(lambda facts: state.missing_records(facts, recorded))
         self.accelerator.wait_for_everyone()
         events = [Event(found.step if found else 0, "checkpoint-broken", reason) for reason in passed]
         if found is None:
@@ -109,69 +107,95 @@ class Training:
         state.load_model(self.module, found.tensors["model"], self.trained)
         self._moments = found.tensors.get("optimizer", {})
         self.step, self.records = found.step, int(found.state["records"])
-        return [*events, *_resume_events(found)]
+        return [*events, *state.resume_events(found)]
 
-    def run(self) -> Iterator[Record | Timing | Event]:
+    def run(self) -> Iterator[Item]:
         """Train to the end, evaluating on the way. Each record is taken before anything after it is computed."""
+        if self.step == 0:
+            yield from self._prepare()
         for stage in self.stages:
             if self.step < stage.stop:
                 yield from self._run_stage(stage)
-        yield from self._count(self._evaluations(self.stages[-1]))
+        yield from self._evaluations(self.stages[-1])
+        yield from self.monitor.frozen(self.step, self.trained)
 
-    def _run_stage(self, stage: StagePlan) -> Iterator[Record | Timing | Event]:
+    def _prepare(self) -> Iterator[Item]:
+        """What is found out before the first step."""
+        yield from self.monitor.frozen(0, self.trained)
+        if self.accelerator.num_processes == 1 and self.monitor.every:  # several would have to count in step
+            with self.accelerator.autocast():
+                yield Facts(0, {"flops": count_flops(self.module, self.stages, self._first_losses)})
+
+    def _first_losses(self, stage: StagePlan) -> Mapping[str, Tensor]:
+        epoch, samples = self._samples.at(stage, 0)
+        micro = samples[: len(samples) // stage.options.accumulate]
+        seed_step(self.seed, stage.start, self.accelerator.process_index)
+        return self.task.losses(self._batch(micro, epoch, stage))
+
+    def _run_stage(self, stage: StagePlan) -> Iterator[Item]:
         optim.set_trainable(self.module, stage.trained)
         self.forward = self.accelerator.prepare(_Forward(self.task))  # anew: another stage trains other parameters
         optimizer = optim.make_optimizer(self.module, stage.trained, stage.options)
         if self.step > stage.start:
             state.load_optimizer(optimizer, self.module, self._moments)
+        yield from self.monitor.wiring(self.step, stage.options.name, optimizer)
         if self.accelerator.scaler is not None or self.accelerator.distributed_type not in _PLAIN:
             optimizer = self.accelerator.prepare(optimizer)
         clock = Clock(stage.options.batch_size * self.accelerator.num_processes, self.accelerator.device)
         while self.step < stage.stop:
             with clock.paused():
-                yield from self._count(self._evaluations(stage))
+                yield from self._evaluations(stage)
             values = self._optimize(stage, optimizer)
             self.step += 1
             clock.steps += 1
+            if self.monitor.due(self.step - 1 - stage.start, stage.steps):
+                yield from self.monitor.after_update(self.step, optimizer)
             if values is not None:
                 floats = {name: float(value) for name, value in values.items()}
                 with clock.paused():
-                    yield from self._count([Record(self.step, floats)])
+                    yield self._counted(Record(self.step, floats))
                     yield Timing(self.step, clock.values())
-                if bad := state.first_non_finite(floats):
-                    raise TrialbookError(
-                        f"'{bad}' is {floats[bad]} at step {self.step}; try a lower lr, clipping, or precision 'no'"
-                    )
+                if bad := state.first_non_finite(floats, gradient=self._guards_weights()):
+                    yield from self._not_finite(stage, bad, floats[bad])
             if self._checkpoint_due(stage):
                 with clock.paused():
                     self._save(optimizer)
 
     def _optimize(self, stage: StagePlan, optimizer: AdamW) -> dict[str, float | Tensor] | None:
-        """One optimiser step; its values where they are due to be recorded."""
+        """One optimiser step; its values where they are due to be recorded, or are not finite."""
         options, local = stage.options, self.step - stage.start
         seed_step(self.seed, self.step, self.accelerator.process_index)
         rate = optim.learning_rate(options, local, stage.steps)
         optim.set_learning_rate(optimizer, rate)
-        epoch, samples = self._samples(stage, local)
+        looked_at = self.monitor.due(local, stage.steps)
+        epoch, samples = self._samples.at(stage, local)
         sums: dict[str, Tensor] = {}
         parts = samples.reshape(options.accumulate, -1)
         for index, micro in enumerate(parts):
-            batch = self.task.batch(micro, epoch, Step(self.step, options.name, self.seed))
-            batch = to_device(batch, self.accelerator.device)
+            batch = self._batch(micro, epoch, stage)
             if index + 1 < len(parts):
                 with self.accelerator.no_sync(self.forward):
                     self._backward(batch, len(parts), sums)
             else:
-                self._backward(batch, len(parts), sums)
+                with self.monitor.watching() if looked_at else nullcontext():
+                    self._backward(batch, len(parts), sums)
         values: dict[str, float | Tensor] = {**sums, "lr": rate}
+        if looked_at:
+            self.monitor.before_update(optimizer, self._loss_scale())
         if options.clip and self.accelerator.sync_gradients:
             learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             values["grad_norm"] = self.accelerator.clip_grad_norm_(learning, options.clip)
-        optimizer.step()
+        spoilt = self._spoilt(values)
+        if not spoilt:
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.task.after_step()
         done = local + 1
-        return values if done == 1 or done == stage.steps or done % options.log_every == 0 else None
+        return values if spoilt or done == 1 or done == stage.steps or done % options.log_every == 0 else None
+
+    def _batch(self, samples: NDArray[np.int64], epoch: int, stage: StagePlan) -> Any:
+        batch = self.task.batch(samples, epoch, Step(self.step, stage.options.name, self.seed))
+        return to_device(batch, self.accelerator.device)
 
     def _backward(self, batch: Any, micro_batches: int, sums: dict[str, Tensor]) -> None:
         losses = self.forward(batch)
@@ -181,28 +205,60 @@ class Training:
             share = value.detach() if micro_batches == 1 else value.detach() / micro_batches
             sums[name] = sums[name] + share if name in sums else share
 
-    def _samples(self, stage: StagePlan, local: int) -> tuple[int, NDArray[np.int64]]:
-        """Epoch and samples of a step on this process: a slice of the epoch's order."""
-        size, ranks = stage.options.batch_size, self.accelerator.num_processes
-        epoch, position = divmod(local, stage.per_epoch)
-        key = (stage.options.name, epoch)
-        if self._order is None or self._order[0] != key:
-            order = epoch_order(derive_seed(self.seed, stage.options.name), epoch, self.task.size(stage.options.name))
-            self._order = (key, order)
-        start = position * size * ranks + self.accelerator.process_index * size
-        return epoch, self._order[1][start : start + size]
+    def _loss_scale(self) -> float:
+        """What gradients are multiplied by at this moment, in half precision."""
+        scaler = self.accelerator.scaler
+        return float(scaler.get_scale()) if scaler is not None else 1.0
 
-    def _evaluations(self, stage: StagePlan) -> Iterator[Record]:
+    def _guards_weights(self) -> bool:
+        """Whether every step is looked at before it changes the weights: on a CPU alone, a GPU would have to be waited for."""
+        return self.accelerator.device.type == "cpu" and self.accelerator.scaler is None
+
+    def _spoilt(self, values: Mapping[str, float | Tensor]) -> bool:
+        """Whether this step would spoil the weights."""
+        return self._guards_weights() and not all(
+            math.isfinite(values[name]) for name in ("loss", "grad_norm") if name in values
+        )
+
+    def _not_finite(self, stage: StagePlan, name: str, value: float) -> Iterator[Item]:
+        """Say which part made it, and stop.
+
+        Raises:
+            TrialbookError: always.
+        """
+        at = self.step - 1
+        failed: dict[str, Any] = {"module": "", "how": "vanished"}
+        epoch, samples = self._samples.at(stage, at - stage.start)
+        for micro in samples.reshape(stage.options.accumulate, -1):
+            batch = to_device(
+                self.task.batch(micro, epoch, Step(at, stage.options.name, self.seed)), self.accelerator.device
+            )
+
+            def losses(batch: Any = batch) -> Mapping[str, Tensor]:
+                seed_step(self.seed, at, self.accelerator.process_index)
+                with self.accelerator.autocast():
+                    return self.task.losses(batch)
+
+            failed = locate(self.module, losses, batch)
+            if failed["how"] != "vanished":
+                break
+        yield Vitals(self.step, "failure", {"step": self.step, "name": name, "value": str(value), **failed})
+        where = _WHERE[failed["how"]].format(module=failed["module"] or "the task itself")
+        raise TrialbookError(
+            f"'{name}' is {value} at step {self.step}{where}; try a lower lr, clipping, or precision 'no'"
+        )
+
+    def _evaluations(self, stage: StagePlan) -> Iterator[Item]:
         """The evaluations that are due at this step: curves at their cadence, the answer at both ends."""
         options = self.evaluate
         same = options.final == options.split
         ends = self.step == self.total or (self.step == 0 and options.at_start)
         if ends or (options.every and self.step and self.step % options.every == 0):
-            yield self._evaluate(options.split, [curve_name, *([answer_name] if ends and same else [])])
+            yield from self._evaluate(options.split, [curve_name, *([answer_name] if ends and same else [])])
         if ends and not same:
-            yield self._evaluate(options.final, [answer_name])
+            yield from self._evaluate(options.final, [answer_name])
 
-    def _evaluate(self, split: str, namings: Sequence[Callable[[str, str], str]]) -> Record:
+    def _evaluate(self, split: str, namings: Sequence[Callable[[str, str], str]]) -> Iterator[Item]:
         modes = {module: module.training for module in self.module.modules()}
         self.module.eval()
         seed_step(self.seed, self.step, split)
@@ -212,9 +268,11 @@ class Training:
             module.training = mode
         if not figures:
             raise TrialbookError(f"the data has no split '{split}' to evaluate; name another in [evaluate]")
-        return Record(
-            self.step, {naming(split, name): float(value) for naming in namings for name, value in figures.items()}
-        )
+        values = {naming(split, name): float(value) for naming in namings for name, value in figures.items()}
+        yield self._counted(Record(self.step, values))
+        with torch.no_grad():
+            last = self.step == self.total and split == self.evaluate.final
+            yield from self.monitor.evaluated(self.step, split, self.task, keep=last)
 
     def _checkpoint_due(self, stage: StagePlan) -> bool:
         every = self.checkpoint.every
@@ -230,53 +288,6 @@ class Training:
         facts = {"records": self.records, "threads": torch.get_num_threads(), "torch": torch.__version__}
         self.checkpoints.save(self.step, tensors, facts)
 
-    def _count(self, records: Iterable[Record]) -> Iterator[Record]:
-        for record in records:
-            self.records += 1
-            yield record
-
-
-def seed_step(seed: int, *place: str | int) -> None:
-    """Seed Python, numpy and torch for one step or evaluation.
-
-    ``torch.manual_seed`` would do, but where CUDA was never used it queues a call with its traceback each time, which takes
-    most of a millisecond.
-    """
-    derived = derive_seed(seed, "step", *place)
-    seed_numpy(derived)
-    torch.default_generator.manual_seed(derived)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(derived)
-    if _MPS:
-        torch.mps.manual_seed(derived)
-
-
-def _plan_stages(task: Trains, module: nn.Module, stages: list[StageOptions], ranks: int) -> list[StagePlan]:
-    plans, start = [], 0
-    for options in stages:
-        size, samples = options.batch_size * ranks, task.size(options.name)
-        per_epoch = samples // size
-        if not per_epoch:
-            raise TrialbookError(
-                f"batch_size ({size} over all processes) is larger than the {samples} training samples"
-            )
-        steps = options.steps if options.steps is not None else max(1, round((options.epochs or 0) * per_epoch))
-        trained = tuple(optim.trainable_names(module, options.train))
-        plans.append(StagePlan(options, start, start + steps, per_epoch, trained))
-        start += steps
-    return plans
-
-
-def _missing_records(state: Mapping[str, Any], recorded: int) -> str | None:
-    """Why a run with so many records cannot go on from a checkpoint with this state, or None if it can."""
-    seen = int(state["records"])
-    return f"it has seen {seen} records, of which {seen - recorded} are lost" if seen > recorded else None
-
-
-def _resume_events(found: Checkpoint) -> list[Event]:
-    events = [Event(found.step, "resumed", f"went on from the checkpoint at step {found.step}")]
-    for fact, now in (("threads", torch.get_num_threads()), ("torch", torch.__version__)):
-        if (then := found.state.get(fact)) != now:
-            message = f"{fact} was {then} and is {now}: from here on results may differ in the last bits"
-            events.append(Event(found.step, "resume-inexact", message))
-    return events
+    def _counted(self, record: Record) -> Record:
+        self.records += 1
+        return record

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from trialbook.checkpoint import Checkpoint
 from trialbook.errors import TrialbookError
+from trialbook.records import Event
 
 
 def model_tensors(module: nn.Module, trained: Sequence[str]) -> dict[str, Tensor]:
@@ -60,7 +63,25 @@ def load_optimizer(optimizer: AdamW, module: nn.Module, tensors: Mapping[str, Te
         optimizer.state[parameter][key] = value.to(parameter.device)
 
 
-def first_non_finite(values: Mapping[str, float]) -> str | None:
-    """Name of the first loss that is NaN or infinite; what stands beside (a norm in half precision) may be."""
-    losses = {name: value for name, value in values.items() if name.split("/")[0] == "loss"}
-    return next((name for name, value in losses.items() if not math.isfinite(value)), None)
+def first_non_finite(values: Mapping[str, float], *, gradient: bool) -> str | None:
+    """Name of the first loss that is NaN or infinite, or of the gradient's norm if that counts (in half precision it may be)."""
+    counted = {
+        name: v for name, v in values.items() if name.split("/")[0] == "loss" or (gradient and name == "grad_norm")
+    }
+    return next((name for name, value in counted.items() if not math.isfinite(value)), None)
+
+
+def missing_records(state: Mapping[str, Any], recorded: int) -> str | None:
+    """Why a run with so many records cannot go on from a checkpoint with this state, or None if it can."""
+    seen = int(state["records"])
+    return f"it has seen {seen} records, of which {seen - recorded} are lost" if seen > recorded else None
+
+
+def resume_events(found: Checkpoint) -> list[Event]:
+    """What there is to say of a run that goes on from this checkpoint."""
+    events = [Event(found.step, "resumed", f"went on from the checkpoint at step {found.step}")]
+    for fact, now in (("threads", torch.get_num_threads()), ("torch", torch.__version__)):
+        if (then := found.state.get(fact)) != now:
+            message = f"{fact} was {then} and is {now}: from here on results may differ in the last bits"
+            events.append(Event(found.step, "resume-inexact", message))
+    return events

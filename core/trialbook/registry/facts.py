@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trialbook.rundir import RunDirectory, read_json, to_json
+from trialbook.rundir import JSON_FILES, RunDirectory, read_json, to_json
 
 #: JSON files whose content is kept once however many runs share it, by column.
 _DOCUMENTS = {"environment": "env", "components": "components", "data": "data"}
@@ -26,7 +26,7 @@ def run_key(root: Path, run: Path) -> str:
 def facts_stamp(run: RunDirectory) -> str:
     """Sizes and times of the files that a run's row is made from: a change of any of them changes it."""
     parts = []
-    for file in (*(run.json(name) for name in ("run", "env", "components", "data", "sessions", "results")), run.error):
+    for file in (*(run.json(name) for name in JSON_FILES), run.error):
         try:
             state = file.stat()
             parts.append(f"{state.st_size}.{state.st_mtime_ns}")
@@ -58,6 +58,15 @@ def run_facts(run: RunDirectory) -> tuple[dict[str, Any], dict[str, str]]:
         "seconds": session_seconds(sessions),
     }  # fmt: skip
     return columns, documents
+
+
+def run_findings(run: RunDirectory) -> list[tuple[Any, ...]]:
+    """Rows of what the doctor says of a run: place, check, severity, part, what, evidence, advice, step."""
+    keys = ("check", "severity", "part", "what", "evidence", "advice", "step")
+    return [
+        (place, *(_canonical(one[key]) if key == "evidence" else one[key] for key in keys))
+        for place, one in enumerate(read_json(run.json("findings")) or [])
+    ]
 
 
 def session_seconds(sessions: list[dict[str, Any]]) -> float | None:

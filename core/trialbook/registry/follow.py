@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trialbook.errors import TrialbookError
-from trialbook.registry.facts import begins_with, facts_stamp, file_size, run_facts, run_key
+from trialbook.registry.facts import begins_with, facts_stamp, file_size, run_facts, run_findings, run_key
 from trialbook.registry.store import transaction
 from trialbook.registry.summary import Summary
 from trialbook.rundir import RunDirectory
@@ -100,6 +100,10 @@ class RunFollower:
         self.connection.execute(
             f"INSERT INTO run ({names}) VALUES ({marks}) ON CONFLICT (path) DO UPDATE SET {updates}", columns
         )
+        row = self.connection.execute("SELECT id FROM run WHERE path = ?", (self.path,)).fetchone()
+        self.connection.execute("DELETE FROM finding WHERE run = ?", row)
+        findings = [(*row, *finding) for finding in run_findings(self.run)]
+        self.connection.executemany(f"INSERT INTO finding VALUES ({', '.join('?' * 9)})", findings)
 
     def _load(self) -> None:
         """Learn what the registry has; where the files do not begin with that any more, delete it."""

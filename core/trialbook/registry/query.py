@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trialbook.doctor.findings import Finding
 from trialbook.errors import TrialbookError
 from trialbook.registry.facts import is_unchanged, run_key
 from trialbook.registry.store import is_current, read_registry
@@ -192,6 +193,18 @@ class Registry:
                 (run, step),
             )
             found += [(run, ids[metric], value) for metric, value in rows]
+        return found
+
+    def findings(self, runs: Iterable[Run]) -> dict[int, list[Finding]]:
+        """Run (by number) to what the doctor says of it, the worst first; runs without a finding are left out."""
+        rows = self.connection.execute(
+            'SELECT run, "check", severity, part, what, evidence, advice, step FROM finding '
+            f"WHERE run IN ({_numbers(runs)}) ORDER BY run, place"
+        )
+        found: dict[int, list[Finding]] = {}
+        for run, check, severity, part, what, evidence, advice, step in rows:
+            finding = Finding(check, severity, part, what, json.loads(evidence), advice, step)
+            found.setdefault(run, []).append(finding)
         return found
 
     def _metric_ids(self, names: Sequence[str], kind: str) -> dict[int, str]:

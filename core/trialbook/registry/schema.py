@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 #: ``PRAGMA user_version`` of an up-to-date registry: the number of migrations. Comparing it does not need the library
 #: that applies them.
-VERSION = 1
+VERSION = 2
 
 _TABLES = """
 CREATE TABLE document (
@@ -120,6 +120,26 @@ CREATE VIEW run_components AS
     JOIN json_each(document.body) AS part;
 """
 
+_FINDINGS = """
+CREATE TABLE finding (
+    run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    place INTEGER NOT NULL,
+    "check" TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    part TEXT NOT NULL,
+    what TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    advice TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    PRIMARY KEY (run, place)
+) WITHOUT ROWID;
+CREATE VIEW run_findings AS
+    SELECT run.experiment, run.arm, run.seed, run.name AS run, finding."check", finding.severity, finding.part,
+           finding.what, finding.evidence, finding.advice, finding.step
+    FROM finding
+    JOIN run ON run.id = finding.run;
+"""
+
 
 def migrations() -> Migrations:
     """The registry's migrations, oldest first."""
@@ -129,11 +149,19 @@ def migrations() -> Migrations:
 
     @registry(name="001-runs-metrics-points")
     def _first(db: Any) -> None:
-        for statement in (_TABLES + _VIEWS).split(";"):
-            if statement.strip():
-                db.conn.execute(statement)
+        _execute_all(db, _TABLES + _VIEWS)
+
+    @registry(name="002-findings")
+    def _second(db: Any) -> None:
+        _execute_all(db, _FINDINGS)
 
     return registry
+
+
+def _execute_all(db: Any, statements: str) -> None:
+    for statement in statements.split(";"):
+        if statement.strip():
+            db.conn.execute(statement)
 
 
 def ensure_schema(connection: sqlite3.Connection) -> None:

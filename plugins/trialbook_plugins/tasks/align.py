@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,12 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook.contracts import Builder, Step, device_of, to_device
+from trialbook.data import Split
 from trialbook.errors import TrialbookError
 from trialbook.seeding import epoch_uniform
 from trialbook_plugins.tasks._rows import Rows, Source
 
 _PREPARED_AT_ONCE = ("text", "vector")
 """Kinds whose prepared rows are small: they are tokenised once and kept in memory."""
+_CLASSES = ("class", "classes", "label", "labels")
+"""Annotations that may hold one class a group."""
 
 
 class Align(nn.Module):
@@ -60,7 +64,8 @@ class Align(nn.Module):
         self.projectors = {name: self._projector(name) for name in self.modalities}
         self.losses_by_name = {name: builder.make("loss", name, dim=self.dim) for name in builder.names("loss")}
         self.weights = {name: float(builder.option("loss", name, "weight", 1.0)) for name in self.losses_by_name}
-        self.metrics = {name: builder.make("metric", name) for name in builder.names("metric")}
+        self.metrics = {name: builder.make("metric", name, dim=self.dim) for name in builder.names("metric")}
+        self._shown: tuple[str, Mapping[str, Any]] = ("", {})
         self._sources: dict[str, dict[str, Source]] = {}
         self._uniform: dict[tuple[int, str], NDArray[np.float64]] = {}
         self.parts = nn.ModuleDict({
@@ -151,10 +156,15 @@ class Align(nn.Module):
         embeddings = {name: self._embed_all(name, source) for name, source in sources.items()}
         groups = {name: torch.from_numpy(source.groups) for name, source in sources.items()}
         offered = {"embeddings": embeddings, "groups": groups}
+        self._shown = (split, {**offered, "classes": _classes(self.dataset.splits()[split])})
         for name, metric in self.metrics.items():
             found = metric.compute(**{need: offered[need] for need in metric.needs})
             figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
         return figures
+
+    def shown(self, split: str) -> Mapping[str, Any]:
+        """Embeddings, groups and, where every group has one class, classes of the last evaluation, if of ``split``."""
+        return self._shown[1] if self._shown[0] == split else {}
 
     def _embed_all(self, name: str, source: Source) -> Tensor:
         """Embeddings [R, dim] of all rows, in float32."""
@@ -198,3 +208,17 @@ class Align(nn.Module):
         elif self.dataset.describe(name).kind in _PREPARED_AT_ONCE:
             prepared = encoder.prepare(part.read(name, np.arange(len(part.groups(name)))))  # type: ignore[operator]
         return Source(part, name, encoder, stored, prepared)
+
+
+def _classes(split: Split) -> NDArray[np.int64] | None:
+    """One class a group [G] as integers; None where the split has none, or several a group."""
+    for name in _CLASSES if hasattr(split, "labels") else ():
+        try:
+            values = split.labels(name)
+        except KeyError:
+            continue
+        single = [np.asarray(value).reshape(-1) for value in values]
+        if all(value.size == 1 for value in single):
+            classes: NDArray[np.int64] = np.unique(np.concatenate(single), return_inverse=True)[1].astype(np.int64)
+            return classes
+    return None
