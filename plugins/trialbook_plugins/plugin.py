@@ -71,6 +71,59 @@ def mlrun_losses() -> Iterable[Component]:
 @hookimpl
 def mlrun_metrics() -> Iterable[Component]:
     """Metrics."""
+    at = f"{_HERE}.metrics"
+    yield Component("retrieval", f"{at}.retrieval:Retrieval", "recall@K in both directions, ties not counted as hits")
     yield Component(
-        "retrieval", f"{_HERE}.metrics.retrieval:Retrieval", "recall@K in both directions, ties not counted as hits"
+        "matryoshka-retrieval", f"{at}.matryoshka_retrieval:MatryoshkaRetrieval", "recall@K of embeddings cut to sizes"
     )
+    yield Component(
+        "alignment-uniformity", f"{at}.alignment_uniformity:AlignmentUniformity", "closeness of partners, spread of all"
+    )
+    yield Component(
+        "effective-rank", f"{at}.effective_rank:EffectiveRank", "how many directions each modality's embeddings use"
+    )
+    yield Component(
+        "modality-gap", f"{at}.modality_gap:ModalityGap", "distance of centroids; cosines of matching and other pairs"
+    )
+
+
+#: Check of the doctor -> its summary; each is the function ``check`` of the module named after it.
+_CHECKS = {
+    "loss-at-chance": "training loss where knowing nothing would put it",
+    "loss-above-chance": "training loss above that: a saturated temperature, or worse",
+    "scale-at-clamp": "logit scale at a bound, at the start or at the end",
+    "diverged": "training loss that fell and rose again",
+    "still-falling": "training loss that still falls steeply at the end",
+    "always-clipped": "gradient cut to a tenth at nearly every step",
+    "lr-not-reached": "warm-up that does not end: the learning rate of the file is never reached",
+    "not-finite": "NaN or infinity, and the module that first made it",
+    "not-optimized": "parts that no optimiser was given",
+    "no-gradient": "parameters that never get a gradient",
+    "no-update": "parameters that no step changes",
+    "not-moved": "trained parts that are where they began",
+    "frozen-moved": "frozen parts that are trained or changed",
+    "vanishing": "modules whose gradient all but vanishes",
+    "exploding": "updates, weights, gradients or outputs out of proportion",
+    "dead-units": "units that are 0 for every row",
+    "uniform-attention": "attention that is a mean",
+    "saturated-attention": "attention that looks at one key",
+    "collapsed-embeddings": "embeddings that are all but the same",
+    "low-rank-embeddings": "embeddings in few directions",
+    "modality-gap": "modalities that lie apart",
+    "batch-of-one": "contrastive loss over one row",
+    "other-batch": "losses over batches of different size",
+    "ties-as-hits": "recall that counts ties as hits",
+    "split-overlap": "content that stands in two splits",
+    "misaligned-pairs": "pairs that are off by a few rows",
+    "evaluation-at-chance": "split at chance though training learned",
+    "over-fitting": "loss of a split that rose while training's fell",
+    "small-evaluation": "split of the answer with few groups",
+    "changed-midway": "run that went on with other data or numbers",
+}
+
+
+@hookimpl
+def mlrun_checks() -> Iterable[Component]:
+    """Checks of the doctor."""
+    for name, summary in _CHECKS.items():
+        yield Component(name, f"{_HERE}.checks.{name.replace('-', '_')}:check", summary)

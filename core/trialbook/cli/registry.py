@@ -29,7 +29,8 @@ def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--format", "style", type=click.Choice(_FORMATS), default="table", show_default=True)(command)
 
 
-def _registry_file(runs: Path | None) -> Path:
+def registry_file(runs: Path | None) -> Path:
+    """The registry of this workplace, or of another directory of runs."""
     from trialbook.settings import load_settings
 
     return load_settings().with_runs(runs).registry
@@ -46,12 +47,12 @@ def _writing(file: Path) -> Iterator[None]:
         raise TrialbookError(f"{file} cannot be written ({error})") from error
 
 
-def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of runs and experiments, for the shell."""
     from trialbook.registry.query import open_index
 
     try:
-        with open_index(_registry_file(ctx.params.get("runs"))) as index:
+        with open_index(registry_file(ctx.params.get("runs"))) as index:
             names = [*index.experiments(), *(run.name for run in index.runs())]
     except TrialbookError:
         return []
@@ -77,13 +78,13 @@ def ls(experiment: str | None, status: str | None, style: str, as_json: bool, ru
     from trialbook.inspect_runs import list_table
     from trialbook.registry.query import open_index
 
-    with open_index(_registry_file(runs)) as index:
+    with open_index(registry_file(runs)) as index:
         found = [run for run in index.runs(experiment=experiment) if status in (None, run.status)]
     _print(list_table(found), "json" if as_json else style)
 
 
 @click.command()
-@click.argument("run", shell_complete=_complete_run)
+@click.argument("run", shell_complete=complete_run)
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 @_runs_option
 def show(run: str, as_json: bool, runs: Path | None) -> None:
@@ -95,14 +96,14 @@ def show(run: str, as_json: bool, runs: Path | None) -> None:
     from trialbook.registry.query import open_index
     from trialbook.rundir import to_json
 
-    with open_index(_registry_file(runs)) as index:
+    with open_index(registry_file(runs)) as index:
         facts = run_facts_of(index, index.one(run))
     click.echo(to_json(facts) if as_json else show_text(facts, terminal=sys.stdout.isatty()))
 
 
 @click.command()
-@click.argument("first", metavar="A", shell_complete=_complete_run)
-@click.argument("second", metavar="B", shell_complete=_complete_run)
+@click.argument("first", metavar="A", shell_complete=complete_run)
+@click.argument("second", metavar="B", shell_complete=complete_run)
 @_format_options
 @_runs_option
 def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) -> None:
@@ -110,7 +111,7 @@ def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) 
     from trialbook.inspect_runs import diff_table
     from trialbook.registry.query import open_index
 
-    with open_index(_registry_file(runs)) as index:
+    with open_index(registry_file(runs)) as index:
         table = diff_table(index, index.one(first), index.one(second))
     if not table.rows and not as_json and style == "table":
         click.echo("The two do not differ.")
@@ -119,7 +120,7 @@ def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) 
 
 
 @click.command()
-@click.argument("names", metavar="[EXPERIMENT|FILE|RUN]...", nargs=-1, shell_complete=_complete_run)
+@click.argument("names", metavar="[EXPERIMENT|FILE|RUN]...", nargs=-1, shell_complete=complete_run)
 @click.option("--metric", "metrics", multiple=True, help="Show this metric; may be repeated.")
 @click.option("--by", default="arm", show_default=True, metavar="KEY", help="Group by this key, e.g. train.lr.")
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only runs that meet this (also != < <= > >=).")
@@ -139,7 +140,8 @@ def compare(
 
     FILE stands for the runs of that file as it stands now; EXPERIMENT for the newest runs under that name, whatever their
     configuration. Without a name the experiment with the newest run is compared. The table says which value it shows, the
-    paired difference to the baseline and whether the seeds decide; below it stand gates, missing runs and what else differed.
+    paired difference to the baseline and whether the seeds decide; below it stand answers to claims, effects of a grid, cost,
+    gates, findings, missing runs and what else differed.
     """
     from trialbook.compare import compare as make_comparison
     from trialbook.registry.query import open_index
@@ -148,7 +150,7 @@ def compare(
     plan = _plan(names[0], profile, sets) if len(names) == 1 and names[0].endswith(".toml") else None
     if plan is None and (profile or sets):
         raise click.UsageError("--profile and --set need one FILE to compare")
-    with open_index(_registry_file(runs)) as index:
+    with open_index(registry_file(runs)) as index:
         comparison = make_comparison(
             index, names, metrics=metrics, by=by, where=where, at=at, baseline=baseline, plan=plan
         )
@@ -179,7 +181,7 @@ def sql(query: str, style: str, as_json: bool, runs: Path | None) -> None:
     from trialbook.formats import Column, Table
     from trialbook.registry.query import open_index
 
-    with open_index(_registry_file(runs)) as index:
+    with open_index(registry_file(runs)) as index:
         try:
             cursor = index.connection.execute(query)
             rows = cursor.fetchall()
@@ -190,7 +192,7 @@ def sql(query: str, style: str, as_json: bool, runs: Path | None) -> None:
 
 
 @click.command()
-@click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=_complete_run)
+@click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_run)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_runs_option
 def rm(names: tuple[str, ...], yes: bool, runs: Path | None) -> None:
@@ -198,7 +200,7 @@ def rm(names: tuple[str, ...], yes: bool, runs: Path | None) -> None:
     from trialbook.inspect_runs import remove_runs
     from trialbook.registry.query import open_index
 
-    file = _registry_file(runs)
+    file = registry_file(runs)
     with open_index(file) as index:
         found = list({run.id: run for run in map(index.one, names)}.values())
     for run in found:
@@ -226,7 +228,7 @@ def registry_sync(anew: bool, as_json: bool, runs: Path | None) -> None:
     from trialbook.registry.sync import sync
     from trialbook.rundir import to_json
 
-    file = _registry_file(runs)
+    file = registry_file(runs)
     with _writing(file):
         report = sync(file, anew=anew)
     if as_json:
@@ -249,7 +251,7 @@ def registry_check(as_json: bool, runs: Path | None) -> None:
     from trialbook.registry.sync import check
     from trialbook.rundir import to_json
 
-    found = check(_registry_file(runs))
+    found = check(registry_file(runs))
     if as_json:
         click.echo(to_json([vars(difference) for difference in found]))
     else:
