@@ -17,13 +17,15 @@ def expand_produces(
         templates: e.g. ``("{pair}@{k}",)``.
         options: the component's options, defaults included; an array stands for each of its values, None for no name.
             Whole numbers are written without a point, others as ``format(value, "g")`` does: ``r2@1``, ``r2@0.1``.
-        modalities: of the task, for ``{pair}`` and ``{modality}``.
+        modalities: of the task, for ``{pair}`` (both directions of every two), ``{couple}`` (every two once:
+            ``image-text``) and ``{modality}``.
         losses: names of the losses, for ``{loss}``.
     """
     from trialbook.data import pair_names  # late: imports numpy
 
     values: dict[str, Any] = {
         **options, "pair": list(pair_names(modalities).values()), "modality": list(modalities), "loss": list(losses),
+        "couple": [f"{a}-{b}" for a, b in itertools.combinations(modalities, 2)],
     }  # fmt: skip
     names: list[str] = []
     for template in templates:

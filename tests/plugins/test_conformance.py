@@ -32,10 +32,17 @@ _PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         {"latents": 3, "depth": 1, "heads": 2, "head_dim": 4, "query_norm": False, "width": 8},
         {},
     ),
+    ("projector", "perceiver", {"latents": 3, "depth": 1, "heads": 2, "head_dim": 4, "pool": "mean"}, {}),
+    ("projector", "perceiver", {"latents": 3, "depth": 1, "heads": 3, "head_dim": 4, "pool": "attention"}, {}),
     ("loss", "info-nce", {}, {}),
     ("loss", "siglip", {}, {}),
     ("loss", "matryoshka", {"dims": [4, 16]}, {"of": InfoNCE()}),
     ("metric", "retrieval", {"k": [1, 3]}, {}),
+    ("metric", "matryoshka-retrieval", {"dims": [4, 16], "k": [1, 3]}, {}),
+    ("metric", "alignment-uniformity", {"alpha": 1.0}, {}),
+    ("metric", "effective-rank", {}, {}),
+    ("metric", "effective-rank", {"normalize": False, "center": False}, {}),
+    ("metric", "modality-gap", {}, {}),
 ]
 
 

@@ -47,7 +47,8 @@ def step(name: str, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     model = DistributedDataParallel(module) if world > 1 else module
     loss = model(batch.chunk(world)[rank])
     loss.backward()
-    return {"value": loss.detach()} | {key: p.grad.clone() for key, p in module.named_parameters()}
+    told = torch.tensor(list(module.loss.vitals().values()), dtype=torch.float64)
+    return {"value": loss.detach(), "told": told} | {key: p.grad.clone() for key, p in module.named_parameters()}
 
 
 def run_rank(rank: int, world: int, folder: Path) -> None:

@@ -111,3 +111,76 @@ def test_one_modality_or_uneven_rows_are_refused():
         InfoNCE()(embeddings={"image": torch.randn(2, 3)})
     with pytest.raises(TrialbookError, match="one shape"):
         InfoNCE()(embeddings={"image": torch.randn(2, 3), "text": torch.randn(3, 3)})
+
+
+# --- what it tells the doctor -------------------------------------------------------------------------------------
+
+
+def test_before_the_first_pass_there_is_nothing_to_tell():
+    assert InfoNCE().vitals() == {}
+
+
+def test_it_tells_the_batch_chance_and_the_scale_with_its_bounds():
+    loss = InfoNCE()
+    loss(embeddings=random_pair(0, 64, 32))
+    loss(embeddings=random_pair(0, 24, 32))  # the last pass counts
+    told = loss.vitals()
+    assert told.pop("random") > told["chance"]
+    assert told == {
+        "batch": 24, "chance": math.log(24), "scale": pytest.approx(1 / 0.07), "scale_min": 1, "scale_max": 100,
+    }  # fmt: skip
+
+
+def test_a_fixed_scale_has_no_bounds():
+    loss = InfoNCE(temperature=0.002, learn_scale=False)
+    loss(embeddings=random_pair(0, 4, 8))
+    told = loss.vitals()
+    assert told["scale"] == pytest.approx(500)
+    assert set(told) == {"batch", "chance", "random", "scale"}
+
+
+def test_chance_is_the_loss_of_equal_embeddings():
+    same = torch.randn(1, 32).expand(48, 32)
+    loss = InfoNCE()
+    value = loss(embeddings={"image": same, "text": same})
+    assert loss.vitals()["chance"] == pytest.approx(value.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "dim", "scale"), [(2, 1, 3), (16, 2, 10), (64, 8, 14.3), (128, 128, 14.3), (64, 64, 100), (1, 8, 20)]
+)
+def test_random_is_the_mean_loss_of_random_embeddings(batch: int, dim: int, scale: float):
+    """A simulation of 300 batches, within five of its standard errors; also where the scale is far too large for d."""
+    loss = InfoNCE(temperature=1 / scale)
+    simulated = [loss(embeddings=random_pair(seed, batch, dim)).item() for seed in range(300)]
+    error = np.std(simulated) / math.sqrt(len(simulated))
+    assert loss.vitals()["random"] == pytest.approx(np.mean(simulated), abs=5 * error + 1e-4)
+
+
+@pytest.mark.parametrize(("batch", "dim", "scale"), [(64, 512, 5), (128, 4096, 14.3), (512, 256, 4), (4096, 768, 10)])
+def test_random_is_half_the_squared_scale_over_the_dimension_above_chance_to_first_order(batch, dim, scale):
+    """The next order is (scale²/dim)² / 4 dim and e^(scale²/dim) / 2 batch."""
+    loss = InfoNCE(temperature=1 / scale)
+    loss(embeddings=random_pair(0, batch, dim))
+    told = loss.vitals()
+    next_order = (scale**2 / dim) ** 2 / 4 / dim + math.expm1(scale**2 / dim) / 2 / batch
+    assert told["random"] == pytest.approx(told["chance"] + scale**2 / 2 / dim, abs=2 * next_order)
+
+
+def test_random_stays_below_what_the_largest_cosine_allows():
+    loss = InfoNCE(temperature=1e-5, learn_scale=False)
+    loss(embeddings=random_pair(0, 8, 2))
+    told = loss.vitals()
+    assert 0.5 * told["scale"] < told["random"] < told["scale"] + told["chance"]
+
+
+def test_telling_changes_neither_results_nor_state():
+    embeddings = random_pair(0, 8, 16)
+    loss, twin = InfoNCE(), InfoNCE()
+    for one in (loss, twin):
+        one(embeddings=embeddings).backward()
+        if one is loss:
+            one.vitals()
+    assert set(loss.state_dict()) == {"log_scale"}
+    torch.testing.assert_close(loss.log_scale.grad, twin.log_scale.grad, rtol=0, atol=0)
+    torch.testing.assert_close(loss(embeddings=embeddings), twin(embeddings=embeddings), rtol=0, atol=0)

@@ -61,3 +61,51 @@ def test_three_modalities_give_the_mean_over_their_pairs():
 def test_a_scale_that_is_not_positive_is_refused():
     with pytest.raises(ValueError, match="init_scale"):
         SigLIP(init_scale=0.0)
+
+
+# --- what it tells the doctor -------------------------------------------------------------------------------------
+
+
+def random_pair(seed: int, batch: int, dim: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(batch, dim, generator=generator) for name in ("image", "text")}
+
+
+def test_it_tells_the_batch_and_the_scale_of_its_last_pass():
+    loss = SigLIP()
+    assert loss.vitals() == {}
+    loss(embeddings=random_pair(0, 9, 4))
+    told = loss.vitals()
+    assert set(told) == {"batch", "chance", "random", "scale"}
+    assert (told["batch"], told["scale"]) == (9, pytest.approx(10))
+
+
+@pytest.mark.parametrize("batch", [2, 64])
+def test_chance_is_the_least_that_equal_embeddings_can_have(batch: int):
+    """Found here by trying biases in steps of 0.001; the minimum is flat, so that its value is right within 1e-5."""
+    same = torch.randn(1, 8).expand(batch, 8)
+    values = []
+    for bias in torch.arange(-15, 5, 0.001).tolist():
+        logit = 10 + bias
+        values.append(math.log1p(math.exp(-logit)) + (batch - 1) * math.log1p(math.exp(logit)))
+    loss = SigLIP(init_bias=-10 - math.log(batch - 1))
+    at_best = loss(embeddings={"image": same, "text": same}).item()
+    assert loss.vitals()["chance"] == pytest.approx(min(values), abs=1e-5)
+    assert loss.vitals()["chance"] == pytest.approx(at_best, abs=1e-4)
+
+
+def test_chance_of_a_batch_of_one_is_zero():
+    loss = SigLIP()
+    loss(embeddings=random_pair(0, 1, 4))
+    assert loss.vitals()["chance"] == 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "dim", "scale", "bias"), [(2, 1, 2, 0), (16, 2, 10, -3), (64, 32, 10, -10), (64, 8, 60, -5)]
+)
+def test_random_is_the_mean_loss_of_random_embeddings(batch: int, dim: int, scale: float, bias: float):
+    """A simulation of 300 batches, within five of its standard errors."""
+    loss = SigLIP(init_scale=scale, init_bias=bias)
+    simulated = [loss(embeddings=random_pair(seed, batch, dim)).item() for seed in range(300)]
+    error = np.std(simulated) / math.sqrt(len(simulated))
+    assert loss.vitals()["random"] == pytest.approx(np.mean(simulated), abs=5 * error + 1e-4)

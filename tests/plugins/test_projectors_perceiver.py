@@ -134,8 +134,59 @@ def test_small_latents_look_everywhere_alike_unless_queries_are_normalised():
     assert disagreement(0.02, True) == pytest.approx(disagreement(1.0, True), rel=0.05)
 
 
+def test_mean_pooling_gives_the_mean_of_the_latents():
+    """Exact up to the order of sums in float64: the map after it has no bias, so that the mean may stand before it."""
+    torch.manual_seed(0)
+    plain = shaken(Perceiver(12, 7, latents=3, depth=2, heads=2, head_dim=8))
+    pooled = Perceiver(12, 7, latents=3, depth=2, heads=2, head_dim=8, pool="mean").double()
+    pooled.load_state_dict(plain.state_dict())
+    tokens = torch.randn(4, 5, 12, dtype=torch.float64)
+    mask = torch.rand(4, 5) < 0.7
+    expected = plain(tokens, mask).mean(dim=1, keepdim=True)
+    torch.testing.assert_close(pooled(tokens, mask), expected, rtol=0, atol=1e-12)
+
+
+def test_attention_pooling_reads_the_latents_with_one_learned_query():
+    """Restated with numpy for one sample, head by head; float64, tolerance 1e-10."""
+    torch.manual_seed(0)
+    perceiver = shaken(Perceiver(12, 7, latents=3, depth=1, heads=2, head_dim=8, pool="attention"))
+    tokens = torch.randn(2, 5, 12, dtype=torch.float64)
+    pool, seen = perceiver.pool, {}
+    perceiver.norm.register_forward_hook(lambda module, inputs, output: seen.update(latents=output))
+    out = perceiver(tokens)
+    w = {name: value.detach().numpy() for name, value in pool.named_parameters()}
+    weights = {name: w.get(f"attention.{name}") for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")}
+    if weights["q_proj_weight"] is None:
+        weights = dict(zip(weights, np.split(w["attention.in_proj_weight"], 3), strict=True))
+    biases = np.split(w["attention.in_proj_bias"], 3)
+    query = layer_norm(w["query"], w["query_norm.weight"], w["query_norm.bias"])
+    for ours, latents in zip(out, seen["latents"].detach().numpy(), strict=True):
+        media = layer_norm(latents, w["token_norm.weight"], w["token_norm.bias"])
+        q, k, v = (x @ m.T + b for x, m, b in zip((query, media, media), weights.values(), biases, strict=True))
+        read = []
+        for i in (slice(0, 6), slice(6, 12)):
+            scores = np.exp(q[:, i] @ k[:, i].T / math.sqrt(6))
+            read.append(scores / scores.sum() @ v[:, i])
+        pooled = np.concatenate(read, axis=1) @ w["attention.out_proj.weight"].T + w["attention.out_proj.bias"]
+        expected = pooled @ perceiver.map_out.weight.detach().numpy().T
+        np.testing.assert_allclose(ours.detach().numpy(), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("pool", "count"), [("none", 3), ("mean", 1), ("attention", 1)])
+def test_latents_never_stand_for_tokens(pool: str, count: int):
+    perceiver = Perceiver(12, 7, latents=3, depth=1, heads=5, head_dim=8, pool=pool)
+    assert perceiver(torch.randn(2, 3, 12)).shape == (2, count, 7)
+    assert perceiver.keeps_tokens is False
+
+
 @pytest.mark.parametrize(
-    ("options", "named"), [({"latents": 0}, "latents"), ({"heads": 0}, "heads"), ({"init_std": -1.0}, "init_std")]
+    ("options", "named"),
+    [
+        ({"latents": 0}, "latents"),
+        ({"heads": 0}, "heads"),
+        ({"init_std": -1.0}, "init_std"),
+        ({"pool": "most"}, "pool"),
+    ],
 )
 def test_wrong_options_are_named(options: dict[str, object], named: str):
     with pytest.raises(ValueError, match=named):

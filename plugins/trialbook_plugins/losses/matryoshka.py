@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -43,17 +44,29 @@ class Matryoshka(nn.Module):
         self.of = of
         self.dims = tuple(dims)
         self.weights = tuple(weights) if weights is not None else (1.0,) * len(dims)
+        self._passes: tuple[nn.Module, ...] = ()
 
     def forward(self, *, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Modality name to rows [B, D], not normalised -> scalar."""
-        sizes = zip(self.dims, self.weights, strict=True)
-        return sum(
-            weight * self.of(embeddings={m: x[:, :size] for m, x in embeddings.items()}) for size, weight in sizes
-        )
+        values, passes = [], []
+        for size, weight in zip(self.dims, self.weights, strict=True):
+            values.append(weight * self.of(embeddings={m: x[:, :size] for m, x in embeddings.items()}))
+            passes.append(copy.copy(self.of))  # the same parameters, but what it knows of this size's pass
+        self._passes = tuple(passes)
+        return sum(values)
 
     def report(self) -> Mapping[str, float | Tensor]:
         """What the inner loss reports."""
         return self.of.report() if hasattr(self.of, "report") else {}
+
+    def vitals(self) -> Mapping[str, float]:
+        """What the inner loss tells of its last pass; its ``chance`` and ``random`` are weighed and added up over the sizes."""
+        told = [one.vitals() for one in self._passes] if hasattr(self.of, "vitals") else []  # type: ignore[operator]
+        if not told:
+            return {}
+        summed = [key for key in ("chance", "random") if all(key in facts for facts in told)]
+        sums = {key: sum(w * facts[key] for w, facts in zip(self.weights, told, strict=True)) for key in summed}
+        return {**told[-1], **sums}
 
     def after_step(self) -> None:
         """Pass on to the inner loss."""

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trialbook.data import pair_names
-from trialbook.errors import TrialbookError
 from trialbook_plugins.metrics._precision import full_precision
+from trialbook_plugins.metrics._rows import check_rows, without_partner
 
 #: Cosines closer than this are tied: a few times what float32 products of unit vectors differ by between block shapes.
 TIE = 1e-6
@@ -63,18 +63,15 @@ class Retrieval:
             TrialbookError: there are fewer than two modalities, rows and groups differ in number, or two modalities
                 share no group.
         """
-        if len(embeddings) < 2:
-            raise TrialbookError(
-                f"retrieval needs at least two modalities, not {len(embeddings)}: {', '.join(embeddings)}"
-            )
-        sides = {name: _sorted_side(name, rows, groups[name]) for name, rows in embeddings.items()}
+        check_rows("retrieval", embeddings, groups)
+        sides = {name: _sorted_side(rows, groups[name]) for name, rows in embeddings.items()}
         names = pair_names(list(embeddings))
         values = {}
         with full_precision(next(iter(embeddings.values())).device):
             for a, b in permutations(sides, 2):
                 ranks = self._ranks(sides[a], sides[b])
                 if not len(ranks.own):
-                    raise TrialbookError(f"retrieval: no row of '{a}' has a partner in '{b}' (no common group)")
+                    raise without_partner("retrieval", a, b)
                 finite = bool(sides[a].rows.isfinite().all() and sides[b].rows.isfinite().all())
                 for k in self.k:
                     values[f"{names[a, b]}@{k}"] = float(ranks.hits(k).mean()) if finite else float("nan")
@@ -134,9 +131,7 @@ class _Side(NamedTuple):
         return rows @ self.rows[start:stop].T, groups[:, None] == self.groups[start:stop]
 
 
-def _sorted_side(name: str, rows: Tensor, groups: Tensor) -> _Side:
-    if len(rows) != len(groups):
-        raise TrialbookError(f"retrieval: '{name}' has {len(rows)} rows but {len(groups)} groups")
+def _sorted_side(rows: Tensor, groups: Tensor) -> _Side:
     groups, order = torch.sort(groups.to(rows.device), stable=True)
     return _Side(F.normalize(rows.float(), dim=-1)[order], groups)
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trialbook_plugins.projectors._pooling import make_pool
+
 
 class Perceiver(nn.Module):
     """Perceiver resampler: M learned latents read the tokens through cross-attention: [B, N, D_in] -> [B, M, D_out].
+
+    With ``pool``, one token is made of the latents: M = 1 in what comes out.
 
     Args:
         dim_in: width of the tokens.
@@ -23,6 +29,8 @@ class Perceiver(nn.Module):
         query_norm: LayerNorm on the latents before they are projected to queries (and to their own keys and values).
             Without it, the size of the queries is that of the latents, and a small ``init_std`` leaves attention all
             but uniform.
+        pool: how the latents are read out after the last layer: ``"none"`` gives them all, ``"mean"`` their mean,
+            ``"attention"`` what one more learned query, with ``heads`` heads, reads from them.
 
     Raises:
         ValueError: a size is below 1 (``width`` below 0), or ``init_std`` below 0.
@@ -31,7 +39,7 @@ class Perceiver(nn.Module):
     it agrees in the defaults: no biases, keys and values from tokens and latents together, residuals, final
     LayerNorm. Deviations: no time embedding (tokens of one medium; the encoder knows positions); where widths differ,
     a linear map without bias brings tokens to ``width`` before and latents to ``dim_out`` after; masked tokens are
-    left out of attention.
+    left out of attention; ``pool`` is an addition (pooled between the final LayerNorm and that map).
     """
 
     keeps_tokens = False
@@ -39,6 +47,7 @@ class Perceiver(nn.Module):
     def __init__(
         self, dim_in: int, dim_out: int, /, *, latents: int = 64, depth: int = 6, heads: int = 8, head_dim: int = 64,
         ff_mult: int = 4, width: int = 0, init_std: float = 1.0, query_norm: bool = True,
+        pool: Literal["none", "mean", "attention"] = "none",
     ) -> None:  # fmt: skip
         super().__init__()
         sizes = {"latents": latents, "depth": depth, "heads": heads, "head_dim": head_dim, "ff_mult": ff_mult}
@@ -54,7 +63,8 @@ class Perceiver(nn.Module):
         self.map_in = nn.Identity() if width == dim_in else nn.Linear(dim_in, width, bias=False)
         self.layers = nn.ModuleList(_Layer(width, heads, head_dim, ff_mult, query_norm) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.map_out = nn.Identity() if width == dim_out else nn.Linear(width, dim_out, bias=False)
+        self.pool = make_pool(pool, width, heads)
+        self.map_out = nn.Identity() if self.pool.dim == dim_out else nn.Linear(self.pool.dim, dim_out, bias=False)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, N, D_in], mask [B, N] -> [B, M, D_out]."""
@@ -65,7 +75,7 @@ class Perceiver(nn.Module):
             visible = F.pad(mask, (0, latents.shape[1]), value=True)[:, None, None]
         for layer in self.layers:
             latents = layer(latents, media, visible)
-        return self.map_out(self.norm(latents))
+        return self.map_out(self.pool(self.norm(latents)))
 
 
 class _Layer(nn.Module):
