@@ -34,6 +34,7 @@ _TITLES = {"llm": "LLMs", "loss": "Losses"}
 #: Core table -> the table whose keys it inherits, and which are not listed again.
 _INHERITS = {"stage": "train"}
 _CORE_ARRAYS = ("stage", "gate")
+_CORE_EITHER = ("claim",)
 #: Words of ``Task.takes``.
 _TAKES = {"one": "one", "optional": "one or none", "many": "any number", "named": "any number, named",
           "modality": "one for each modality"}  # fmt: skip
@@ -65,8 +66,9 @@ def _core_section(book: SchemaBook) -> str:
     for name in CORE_TABLES:
         schema = book.core(name)
         above = book.core(_INHERITS[name]).json_schema["properties"] if name in _INHERITS else {}
-        title = f"[[{name}]]" if name in _CORE_ARRAYS else f"[{name}]"
-        lines += [f"### `{title}`", "", *_prose(schema.doc), *_key_table(schema, leave_out=above), ""]
+        title = f"`[[{name}]]`" if name in _CORE_ARRAYS else f"`[{name}]`"
+        title += f" or `[[{name}]]`" if name in _CORE_EITHER else ""
+        lines += [f"### {title}", "", *_prose(schema.doc), *_key_table(schema, leave_out=above), ""]
         if above:
             lines += [f"And every key of `[{_INHERITS[name]}]`.", ""]
     return "\n".join(lines)

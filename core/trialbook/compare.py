@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook import stats
+from trialbook.armfindings import ArmFinding, arm_findings
+from trialbook.claims import ClaimResult
 from trialbook.differences import Difference, Sheets, find_differences
-from trialbook.figures import At, choose_metrics, higher_is_better, read_costs, read_values
+from trialbook.effects import Effect
+from trialbook.factorial import Factorial, read_factorial
+from trialbook.figures import At, choose_metrics, find_pareto, higher_is_better, read_costs, read_values
 from trialbook.groups import Groups, make_groups
 from trialbook.registry.query import Registry, open_index
 from trialbook.selection import Condition, Facts, of_plan, select_runs
@@ -18,10 +22,6 @@ from trialbook.stats import Estimate
 
 if TYPE_CHECKING:
     from trialbook.plan import Plan
-
-#: Below this many seeds a table says that it is thin.
-ENOUGH_SEEDS = 3
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,11 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a comparison says, as data."""
+    """All that a comparison says, as data.
+
+    ``effects`` are those of an experiment with a grid, ``pareto`` the arms that no other arm beats: none is at least as good in
+    the first metric and no more expensive, and better in one.
+    """
 
     experiments: tuple[str, ...]
     question: str
@@ -79,6 +83,10 @@ class Comparison:
     missing: tuple[str, ...]
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
+    effects: tuple[Effect, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
+    findings: tuple[ArmFinding, ...] = ()
+    pareto: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -108,19 +116,25 @@ def compare(
     runs = select_runs(registry, names, [Condition.parse(text) for text in where], facts)
     runs = runs if plan is None else of_plan(runs, plan)
     experiments = tuple(dict.fromkeys(run.experiment for run in runs))
-    whole = len(runs) == sum(map(registry.count, experiments))
+    whole = not where and (plan is not None or len(runs) == sum(map(registry.count, experiments)))
     groups = make_groups(runs, by, baseline, facts, registry, whole=whole, asked=plan)
     chosen = choose_metrics(registry, groups, metrics, place)
-    gates = groups.plan.get("gates") or []
-    values = read_values(registry, groups, list(dict.fromkeys([*chosen, *(g["metric"] for g in gates)])), place)
+    gates, claims = groups.plan.get("gates") or [], groups.plan.get("claims") or []
+    named = dict.fromkeys([*chosen, *(one["metric"] for one in (*gates, *claims))])
+    values = read_values(registry, groups, list(named), place)
     rows = _judge([_row(m, arm, groups, values.get(m, {})) for m in chosen for arm in groups.labels])
-    sheets = Sheets(registry, facts)
-    different = find_differences(groups.used, groups.baselines, sheets, groups.named)
+    different = find_differences(groups.used, groups.baselines, Sheets(registry, facts), groups.named)
+    factorial = Factorial()
+    if len(experiments) == 1:
+        whole = whole and (plan is None or {run.arm for run in plan.runs} >= set(groups.plan.get("arms") or ()))
+        factorial = read_factorial(groups, values, chosen if by == "arm" else (), whole=whole)
+    costs, findings = read_costs(registry, groups), arm_findings(registry, groups)
     return Comparison(
         experiments=experiments, question=groups.plan.get("question") or "",
         at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(_gates(gates, groups, values)),
-        costs=read_costs(registry, groups), missing=tuple(groups.missing), differences=tuple(different),
-        notes=tuple(_notes(groups, rows)),
+        costs=costs, missing=tuple(groups.missing), differences=tuple(different),
+        notes=(*_notes(groups, rows), *factorial.notes), effects=factorial.effects, claims=factorial.claims,
+        findings=tuple(findings), pareto=_pareto(rows, costs, findings),
     )  # fmt: skip
 
 
@@ -150,12 +164,12 @@ def _judge(rows: list[Row]) -> tuple[Row, ...]:
             judged.append(row)
             continue
         verdict, needed = "undecided", None
-        if p is not None and p < ALPHA and row.difference is not None:
+        if row.difference is not None and stats.decides(p, row.difference.n):
             verdict = "better" if (row.difference.mean > 0) == row.higher_is_better else "worse"
         else:
             base = by_place[row.metric, row.baseline].values
             pairs = [row.values[unit] - base[unit] for unit in row.values if unit in base]
-            needed = stats.seeds_to_decide(pairs, max(1, comparisons), ALPHA)
+            needed = stats.seeds_to_decide(pairs, max(1, comparisons))
         judged.append(replace(row, p_holm=p, verdict=verdict, seeds_to_decide=needed))
     return tuple(judged)
 
@@ -182,9 +196,12 @@ def _gates(
 
 def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
     notes = list(groups.notes)
-    thin = [label for label in groups.labels if len(groups.used[label]) < ENOUGH_SEEDS]
+    thin = [label for label in groups.labels if len(groups.used[label]) < stats.FEWEST_SEEDS]
     if thin:
-        notes.append(f"fewer than {ENOUGH_SEEDS} seeds: {', '.join(thin)}; intervals over so few say little")
+        arms = "all arms" if len(thin) == len(groups.labels) > 2 else ", ".join(thin)
+        notes.append(
+            f"fewer than {stats.FEWEST_SEEDS} seeds: {arms}; intervals over so few say little and decide nothing"
+        )
     for row in rows:
         if bad := [unit for unit, value in row.values.items() if not math.isfinite(value)]:
             notes.append(f"{row.metric} of {row.arm} is not finite: {', '.join(bad)}")
@@ -192,6 +209,19 @@ def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
         if gap is not None and gap.n > 1 and row.p is None and math.isfinite(gap.mean):
             notes.append(f"{row.metric} of {row.arm} differs by the same for every seed: the seeds decide nothing")
     return notes
+
+
+def _pareto(
+    rows: Sequence[Row], costs: Mapping[str, Mapping[str, float]], findings: Sequence[ArmFinding]
+) -> tuple[str, ...]:
+    """Arms that no other beats in the first metric and in cost; an arm with an error finding has no result to compare."""
+    broken = {finding.arm for finding in findings if finding.severity == "error"}
+    quality = {
+        row.arm: row.estimate.mean if row.higher_is_better else -row.estimate.mean
+        for row in rows
+        if row.metric == rows[0].metric and row.estimate is not None and row.arm not in broken
+    }
+    return find_pareto(quality, costs)
 
 
 def compare_plan(plan: Plan, registry: Path) -> Comparison:

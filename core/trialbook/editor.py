@@ -114,7 +114,9 @@ def _placed_core(table: str) -> dict[str, Any]:
 
 def _arm(tables: dict[str, Any]) -> dict[str, Any]:
     needs = {**_TEXTS, "description": "arms whose runs of the same seed are inputs of this arm's"}
-    return _closed({**{key: value for key, value in tables.items() if key not in ("doctor", "gate", "claim")}, "needs": needs})
+    return _closed(
+        {**{key: value for key, value in tables.items() if key not in ("doctor", "gate", "claim")}, "needs": needs}
+    )
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +125,7 @@ def _steps(registry: Registry, groups: Groups, runs: Sequence[Run], at: At) -> d
 
 
 def read_costs(registry: Registry, groups: Groups) -> dict[str, dict[str, float]]:
-    """Group to the means of what its runs cost: seconds, recorded timings, parameters trained and in all."""
+    """Group to the means of what its runs cost: seconds, recorded timings, parameters trained and in all, operations."""
     flat = [run for group in groups.used.values() for run in group]
     timings: dict[int, dict[str, float]] = {}
     for run, name, value in registry.summaries(flat, registry.metric_names(flat, "timing"), "last", "timing"):
@@ -146,4 +147,39 @@ def _cost(registry: Registry, run: Run, timings: Mapping[str, float]) -> dict[st
         frozen = set(data.get("frozen") or ())
         cost["trained_parameters"] = sum(count for part, count in parameters.items() if part not in frozen)
         cost["parameters"] = sum(parameters.values())
+    for name, key in (("training_flops", "training"), ("flops_per_sample", "forward_backward_per_sample")):
+        if (operations := (data.get("flops") or {}).get(key)) is not None:
+            cost[name] = operations
     return cost
+
+
+def pareto_costs(costs: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:
+    """The two costs that arms are held against: operations of training where every arm has them, else its seconds."""
+    counted = all("training_flops" in cost for cost in costs.values())
+    return "training_flops" if counted else "train_seconds", "trained_parameters"
+
+
+def find_pareto(quality: Mapping[str, float], costs: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    """Arms that no other arm beats, by their means: none is at least as good and no more expensive, and better in one.
+
+    Args:
+        quality: arm to a figure that is better when higher; what is not finite counts as none.
+        costs: arm to its costs.
+    Returns:
+        nothing where fewer than two arms can be compared.
+    """
+    names = pareto_costs(costs)
+    points = {
+        arm: (value, *(-costs[arm][name] for name in names))
+        for arm, value in quality.items()
+        if math.isfinite(value) and all(name in costs.get(arm, {}) for name in names)
+    }
+    if len(points) < 2:
+        return ()
+    return tuple(arm for arm, own in points.items() if not any(_beats(other, own) for other in points.values()))
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    """At least as good in everything, and better in something; what differs by rounding alone is equal."""
+    gaps = [stats.without_rounding(a - b, abs(a) + abs(b)) for a, b in zip(one, other, strict=True)]
+    return min(gaps) >= 0 and max(gaps) > 0

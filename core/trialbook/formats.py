@@ -15,7 +15,8 @@ NOTHING = "–"
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$", "→": r"$\to$",
+    "×": r"$\times$", "·": r"$\cdot$", "†": r"$\dagger$",
 }  # fmt: skip
 
 

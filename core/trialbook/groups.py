@@ -54,7 +54,7 @@ def make_groups(
         by: ``arm``, or any key of a run.
         baseline: label of the group to compare with, instead of the experiment's.
         facts, registry: where values and documents are.
-        whole: these are all runs of their experiments, so that cells of the plan that never started are missing, too.
+        whole: these are all runs that there should be, so that cells of the plan that never started are missing, too.
         asked: the plan that they are the runs of; it goes before what was recorded with them.
     Raises:
         TrialbookError: no run has the key, or no group has the baseline's label.
@@ -64,7 +64,7 @@ def make_groups(
     several = len({run.experiment for run in runs}) > 1
     plan = dict(asked.runs[0].about) if asked else registry.document(runs[-1].plan)
     planned = _planned(runs, registry) if whole else []
-    if asked:
+    if asked and whole:
         planned = [(spec.experiment, spec.arm, spec.seed) for spec in asked.runs]
     chosen, missing, notes = _choose(runs, planned)
     used: dict[str, list[Run]] = {}

@@ -18,7 +18,7 @@ from trialbook.merge import leaves
 from trialbook.options import GateOptions
 from trialbook.schema import SchemaBook
 from trialbook.toml import KeyPath
-from trialbook.variants import Table, Variant, component_tables, needed_first, nested_table
+from trialbook.variants import Table, component_tables, needed_first, nested_table
 from trialbook.words import closest
 
 _ID_LENGTH = 8
@@ -156,7 +156,7 @@ def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:
         raise ProblemsError(checked.problems)
     needs = {arm: experiment.needs(arm) for arm in experiment.arms}
     variants = [one for arm in needed_first(needs) for one in checked.variants if one.arm == arm]
-    resolved = {one.label: (_plain(with_defaults(one.data, book)), _sources(one, book)) for one in variants}
+    resolved = {one.label: (_plain(with_defaults(one.data, book)), source_hashes(one.data, book)) for one in variants}
     about = {
         **experiment.describe(),
         "arms": [one.label for one in checked.variants],
@@ -169,7 +169,7 @@ def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:
         for one in variants:
             config, sources = resolved[one.label]
             inputs = {need: ids[need, _canonical(one.point)] for need in needs[one.arm]}
-            identity = _identity(config, seed, sources, inputs)
+            identity = run_id(config, seed, sources, inputs)
             ids[one.arm, _canonical(one.point)] = identity
             runs.append(RunSpec(
                 experiment=experiment.name, arm=one.label, base_arm=one.arm, point=one.point, seed=seed, config=config,
@@ -182,14 +182,15 @@ def _dotted(path: KeyPath) -> str:
     return ".".join(map(str, path))
 
 
-def _identity(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+def run_id(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+    """The id of a run; ``inputs`` are those of the runs that it needs, by arm."""
     text = _canonical([config, seed, sources, inputs])
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 
 
-def _sources(one: Variant, book: SchemaBook) -> dict[str, str]:
+def source_hashes(config: Mapping[str, Any], book: SchemaBook) -> dict[str, str]:
     """Part name to the hash of its source; a part with other components in it has a hash of all of them."""
-    return {table.part: _combined(_hashes(table, book)) for table in component_tables(one.data)}
+    return {table.part: _combined(_hashes(table, book)) for table in component_tables(config)}
 
 
 def _hashes(table: Table, book: SchemaBook) -> list[str]:

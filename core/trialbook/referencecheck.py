@@ -79,8 +79,13 @@ class ReferenceCheck:
             self.report.add_suggested(path, problem.path, problem.message, problem.suggestion)
         if isinstance(claim.get("metric"), str):
             self.figure(path, ("metric",), claim["metric"])
+        check = ClaimCheck(self.experiment, self.report)
         if not found:
-            ClaimCheck(self.experiment, self.report).check(path, claim)
+            check.values(path, claim)
+        if {"factor", "level"} <= claim.keys() and not {"factor", "level", "against"} & {
+            p.path[0] for p in found if p.path
+        }:
+            check.factor(path, claim)
 
     def doctor(self, options: Mapping[str, Any]) -> None:
         """The ``[doctor]`` table: its keys, its values, the checks that it names."""

@@ -1,25 +1,32 @@
-"""Pages and tables for people: a comparison in any format, a run's ``report.md``."""
+"""A comparison in any format, as text."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from trialbook.formats import NOTHING, Column, Table, render, show_duration, show_number, show_value
-from trialbook.rundir import RunDirectory, read_json, to_json
+from trialbook.comparisontables import (
+    BROKEN,
+    broken_arms,
+    claim_tables,
+    cost_table,
+    effect_tables,
+    figure_table,
+    finding_lines,
+    full_table,
+)
+from trialbook.figures import pareto_costs
+from trialbook.formats import Table, render, show_number
+from trialbook.rundir import to_json
+from trialbook.stats import ALPHA, FEWEST_SEEDS
 
 if TYPE_CHECKING:
-    from trialbook.compare import Comparison, Row
-    from trialbook.stats import Estimate
+    from trialbook.compare import Comparison
 
-_COSTS = {
-    "seconds": ("time", show_duration), "train_seconds": ("training", show_duration),
-    "samples_per_second": ("samples/s", lambda value: f"{value:,.0f}"),
-    "peak_memory": ("peak memory", lambda value: f"{value / 2**20:,.0f} MiB"),
-    "trained_parameters": ("parameters trained", lambda value: f"{value:,.0f}"),
-    "parameters": ("parameters", lambda value: f"{value:,.0f}"),
-}  # fmt: skip
+#: Width that lines of text are broken at, unless the terminal says another.
+_WIDTH = 118
 
 
 def print_report(comparison: Comparison, style: str = "table") -> None:
@@ -32,99 +39,101 @@ def comparison_text(comparison: Comparison, style: str = "table", *, terminal: b
 
     Args:
         comparison: what to show.
-        style: one of ``trialbook.formats.FORMATS``; JSON and CSV carry full values, CSV the figures alone.
-        terminal: allow colours.
+        style: one of ``trialbook.formats.FORMATS``; JSON and CSV carry full values, CSV those of arms, effects and claims.
+        terminal: allow colours, and break lines at its width.
     """
     if style == "json":
         return to_json(comparison.as_dict())
     if style == "csv":
-        return render(_figures_in_full(comparison.rows), "csv")
-    blocks = [_heading(comparison), render(_figures(comparison.rows), style, terminal=terminal)]
-    if comparison.costs:
-        blocks.append(render(_cost_table(comparison), style, terminal=terminal))
-    blocks += [_section(title, lines, style) for title, lines in _sections(comparison) if lines]
-    if style == "latex":
-        blocks = [block if block.startswith("\\begin") else _commented(block) for block in blocks]
+        return render(full_table(comparison), "csv")
+    width = _terminal_width() if terminal else _WIDTH
+    blocks = []
+    for block in _blocks(comparison):
+        if isinstance(block, Table):
+            if style == "latex" and block.title:
+                blocks.append(_commented(block.title))
+            blocks.append(render(block, style, terminal=terminal))
+        else:
+            text = block if isinstance(block, str) else _section(*block, style, width)
+            text = _wrapped(text, width) if style == "table" and isinstance(block, str) else text
+            blocks.append(_commented(text) if style == "latex" else text)
     return "\n\n".join(blocks)
+
+
+def _blocks(comparison: Comparison) -> Iterator[Table | str | tuple[str, list[str]]]:
+    """What a comparison says, in order: tables, paragraphs, and titles with lines."""
+    broken = broken_arms(comparison)
+    yield _heading(comparison)
+    yield figure_table(comparison)
+    if broken & set(comparison.arms):
+        yield f"{BROKEN} error findings in this arm or its baseline, see Findings: a broken run is no result"
+    rest = f" {BROKEN} Runs with error findings are among those that this rests on." if broken else ""
+    if comparison.claims:
+        yield from claim_tables(comparison)
+        yield claims_said(comparison) + rest
+    if comparison.effects:
+        yield from effect_tables(comparison)
+        yield effects_said(comparison) + rest
+    if comparison.costs:
+        yield cost_table(comparison)
+    if comparison.pareto:
+        yield pareto_said(comparison)
+    yield from ((title, lines) for title, lines in _sections(comparison) if lines)
 
 
 def _heading(comparison: Comparison) -> str:
     question = comparison.question.strip().split("\n")[0]
-    name = ", ".join(comparison.experiments)
-    place = {"last": "the last value of every run"}.get(comparison.at, comparison.at)
-    said = f"Shown is {place} (--at {comparison.at}): mean and 95% t interval over seeds."
-    if count := sum(row.p_holm is not None for row in comparison.rows):
-        said += f" Differences are paired by seed; p after Holm over {count} comparison{'s' if count > 1 else ''}."
+    name, said = ", ".join(comparison.experiments), shown_said(comparison)
     return f"{name}: {question}\n{said}" if question else f"{name}\n{said}"
 
 
-def _figures(rows: Sequence[Row]) -> Table:
-    compared = any(row.baseline for row in rows)
-    columns = [Column("metric"), Column("arm"), _number("n"), _number("mean"), Column("interval", "95%")]
-    if compared:
-        columns += [_number("difference"), Column("difference_interval", "95%"), _number("p"), Column("verdict")]
-    cells, styles, before = [], {}, None
-    for index, row in enumerate(rows):
-        arrow = "↑" if row.higher_is_better else "↓"
-        metric = f"{row.metric} {arrow}" if row.metric != before else ""
-        line = [metric, row.arm, row.estimate.n if row.estimate else 0, *_shown(row.estimate)]
-        if compared:
-            line += [*_shown(row.difference, signed=True), _p(row.p_holm), _verdict(row)]
-        cells.append(line)
-        before = row.metric
-        if colour := {"better": "green", "worse": "red"}.get(row.verdict or ""):
-            styles[index] = colour
-    return Table(columns, cells, styles=styles)
+def shown_said(comparison: Comparison) -> str:
+    """Which values are shown, and how differences are tested."""
+    place = {"last": "the last value of every run"}.get(comparison.at, comparison.at)
+    said = f"Shown is {place} (--at {comparison.at}): mean and 95% t interval over seeds."
+    if count := sum(row.p_holm is not None for row in comparison.rows):
+        said += (
+            f" Differences are paired by seed; p after Holm over {count} comparison{'s' if count > 1 else ''}; "
+            f"better and worse are said below {ALPHA:g}, from {FEWEST_SEEDS} seeds; undecided names how many would decide."
+        )
+    return said
 
 
-def _shown(estimate: Estimate | None, *, signed: bool = False) -> tuple[str, str]:
-    if estimate is None:
-        return NOTHING, NOTHING
-    mean = show_number(estimate.mean)
-    mean = f"+{mean}" if signed and estimate.mean > 0 else mean
-    if estimate.low is None or estimate.high is None:
-        return mean, NOTHING
-    return mean, f"[{show_number(estimate.low)}, {show_number(estimate.high)}]"
+def claims_said(comparison: Comparison) -> str:
+    """How the answers to claims are to be read."""
+    count = sum(claim.p_holm is not None for claim in comparison.claims)
+    least = any(claim.at_least for claim in comparison.claims)
+    single = "the difference at single levels of the other factors, p after Holm over all such lines."
+    return (
+        "A claim is held against the difference of means, over all combinations of the other factors, paired by seed"
+        + ("; its p says whether that is the least that counts" if least else "")
+        + (f"; p after Holm over {count} claims" if count > 1 else "")
+        + f"; decided below {ALPHA:g}, from {FEWEST_SEEDS} seeds."
+        + (f" Lines with a dot: {single}" if any(claim.conditional for claim in comparison.claims) else "")
+    )
 
 
-def _number(name: str) -> Column:
-    return Column(name, right=True)
+def effects_said(comparison: Comparison) -> str:
+    """How effects are to be read."""
+    count = sum(effect.p_holm is not None for effect in comparison.effects)
+    interactions = any(len(effect.factors) > 1 for effect in comparison.effects)
+    crossed = " × is an interaction: the first change at the second's new level less the same at its old one."
+    tested = f"; p after Holm over {count} effect{'s' if count > 1 else ''}" if count else ""
+    return (
+        "An effect is the difference of means that a change of level makes, over all combinations of the other factors, "
+        f"paired by seed{tested}; decided below {ALPHA:g}, from {FEWEST_SEEDS} seeds.{crossed if interactions else ''}"
+    )
 
 
-def _p(value: float | None) -> str:
-    return NOTHING if value is None else "<0.0001" if value < 1e-4 else f"{value:.4f}"
-
-
-def _verdict(row: Row) -> str:
-    if row.verdict == "undecided" and row.seeds_to_decide:
-        return f"undecided (about {row.seeds_to_decide} seeds would do)"
-    return row.verdict or NOTHING
-
-
-def _figures_in_full(rows: Sequence[Row]) -> Table:
-    names = (
-        "metric", "arm", "higher_is_better", "n", "mean", "low", "high", "baseline",
-        "difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "seeds_to_decide",
-    )  # fmt: skip
-    cells = []
-    for row in rows:
-        own, difference = row.estimate, row.difference
-        cells.append([
-            row.metric, row.arm, row.higher_is_better, *((own.n, own.mean, own.low, own.high) if own else (0, None, None, None)),
-            row.baseline, *((difference.mean, difference.low, difference.high) if difference else (None,) * 3),
-            row.p, row.p_holm, row.verdict, row.seeds_to_decide,
-        ])  # fmt: skip
-    return Table([Column(name) for name in names], cells)
-
-
-def _cost_table(comparison: Comparison) -> Table:
-    present = [name for name in _COSTS if any(name in cost for cost in comparison.costs.values())]
-    columns = [Column("arm"), *(Column(name, _COSTS[name][0], right=True) for name in present)]
-    rows = []
-    for arm in comparison.arms:
-        cost = comparison.costs.get(arm, {})
-        rows.append([arm, *(_COSTS[name][1](cost[name]) if name in cost else NOTHING for name in present)])
-    return Table(columns, rows, title="Cost of a run, mean")
+def pareto_said(comparison: Comparison) -> str:
+    """What the Pareto mark means."""
+    cost, _ = pareto_costs(comparison.costs)
+    words = {"training_flops": "FLOPs", "train_seconds": "seconds of training"}[cost]
+    left_out = "; arms with error findings are left out" if broken_arms(comparison) else ""
+    return (
+        f"Pareto: no other arm is at least as good in {comparison.rows[0].metric}, takes no more {words} and no more trained "
+        f"parameters, and is better in one of these. This goes by the means alone, whatever the intervals say{left_out}."
+    )
 
 
 def _sections(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -139,78 +148,35 @@ def _sections(comparison: Comparison) -> list[tuple[str, list[str]]]:
         different = different or ["nothing that was recorded"]
     return [
         ("Gates", gates),
+        ("Findings", finding_lines(comparison)),
         ("Missing", list(comparison.missing)),
         ("What else differed", different),
         ("Notes", list(comparison.notes)),
     ]
 
 
-def _section(title: str, lines: Sequence[str], style: str) -> str:
+def _section(title: str, lines: Sequence[str], style: str, width: int) -> str:
     if style == "markdown":
         return "\n".join([f"**{title}**", "", *(f"- {line}" for line in lines)])
-    return "\n".join([title, *(f"  {line}" for line in lines)])
+    return "\n".join([title, *(_wrapped(line, width, "  ") for line in lines)])
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> str:
+    """Lines of at most so many letters; what goes on is set in by four more."""
+    return "\n".join(
+        textwrap.fill(
+            line, max(width, 40), initial_indent=indent, subsequent_indent=f"{indent}    " if indent else "",
+            break_long_words=False, break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )  # fmt: skip
+
+
+def _terminal_width() -> int:
+    import shutil  # late: a pipe does not need it, and it is slow to import
+
+    return shutil.get_terminal_size().columns
 
 
 def _commented(block: str) -> str:
     return "\n".join(f"% {line}" for line in block.splitlines())
-
-
-def run_report(run: RunDirectory, results: Mapping[str, Any]) -> str:
-    """A run's ``report.md``: setup, figures, provenance."""
-    spec, around = read_json(run.json("run")), read_json(run.json("env")) or {}
-    components, data = read_json(run.json("components")) or {}, read_json(run.json("data")) or {}
-    title = f"# {run.path.name}"
-    blocks = [title, *_setup(spec, results, data), _metric_table(results["metrics"])]
-    blocks += ["## Components", _component_table(components), "## Environment", _environment_lines(around)]
-    blocks.append("The resolved configuration is in `config.toml`, every record in `metrics.jsonl`.")
-    return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _setup(spec: Mapping[str, Any], results: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
-    experiment = spec["experiment"]
-    dataset, parameters = data.get("dataset") or {}, data.get("parameters") or {}
-    facts = {
-        "experiment": experiment["name"] if isinstance(experiment, Mapping) else experiment,
-        "arm": spec["arm"], "seed": spec["seed"], "id": spec["id"],
-        "time": show_duration(results.get("seconds")),
-        "data": f"`{dataset['fingerprint']}`" if "fingerprint" in dataset else None,
-        "in two splits": ", ".join(data.get("overlaps") or ()),
-        "splits": ", ".join(f"{name} {size:,}" for name, size in (dataset.get("splits") or {}).items()),
-        "parameters": ", ".join(f"{part} {count:,}" for part, count in parameters.items()),
-    }  # fmt: skip
-    lines = [f"- {name}: {value}" for name, value in facts.items() if value not in (None, "", NOTHING)]
-    question = spec.get("question") or (experiment.get("question") if isinstance(experiment, Mapping) else "")
-    return [*([question.strip()] if question else []), "\n".join(lines), "## Figures"]
-
-
-def _metric_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    columns = [Column("metric"), *map(_number, ("first", "last", "min", "max", "values"))]
-    rows = [[name, *(m[key] for key in ("first", "last", "min", "max", "count"))] for name, m in metrics.items()]
-    return render(Table(columns, rows), "markdown") if rows else "Nothing was recorded."
-
-
-def _component_table(components: Mapping[str, Mapping[str, Any]]) -> str:
-    columns = [Column(name) for name in ("part", "component", "plugin", "version", "commit", "source")]
-    rows = [
-        [part, c.get("target"), c.get("plugin"), c.get("version"), _short(c.get("commit")), _short(c.get("source"))]
-        for part, c in components.items()
-    ]
-    return render(Table(columns, rows), "markdown") if rows else "None."
-
-
-def _environment_lines(around: Mapping[str, Any]) -> str:
-    hardware, git = around.get("hardware") or {}, around.get("git") or {}
-    state = "" if not git.get("dirty") else ", with changes (`dirty.patch`)"
-    facts = {
-        "commit": f"{git['commit']}{state}" if git.get("commit") else None,
-        "processor": f"{hardware['cpu']}, {hardware.get('threads')} threads" if hardware.get("cpu") else None,
-        "GPUs": ", ".join(hardware.get("gpus") or ()),
-        "system": (around.get("platform") or {}).get("os"),
-        "Python": (around.get("platform") or {}).get("python"),
-        "versions": ", ".join(f"{name} {version}" for name, version in (around.get("versions") or {}).items()),
-    }
-    return "\n".join(f"- {name}: {show_value(value)}" for name, value in facts.items() if value)
-
-
-def _short(value: Any) -> Any:
-    return value[:12] if isinstance(value, str) else value

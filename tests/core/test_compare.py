@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,17 @@ import pytest
 
 from trialbook.compare import Comparison, Row, compare
 from trialbook.differences import is_named
+from trialbook.doctor.findings import Finding
 from trialbook.errors import TrialbookError
+from trialbook.experiment import Experiment
 from trialbook.figures import At, higher_is_better
-from trialbook.plan import RunSpec
+from trialbook.plan import Plan, RunSpec
 from trialbook.recorder import Recorder
 from trialbook.records import Record, Timing
 from trialbook.registry.query import open_index
 from trialbook.selection import Condition, flatten
+from trialbook.stats import ALPHA
+from trialbook.toml import Document
 
 ABOUT: dict[str, Any] = {"question": "Which?", "baseline": "mlp", "arms": ["mlp", "per"], "seeds": [0, 1, 2]}
 ENVIRONMENT = {"hardware": {"cpu": "x"}, "git": {"commit": "a" * 40, "dirty": False}}
@@ -111,7 +117,7 @@ def test_p_values_are_corrected_over_the_whole_table(store: Store) -> None:
         assert one.p is not None
         running = max(running, min(1, one.p * (4 - rank)))
         assert one.p_holm == pytest.approx(running)
-    assert all((r.verdict == "undecided") == (r.p_holm >= 0.05) for r in rows if r.p_holm is not None)
+    assert all((r.verdict == "undecided") == (r.p_holm >= ALPHA) for r in rows if r.p_holm is not None)
 
 
 def test_one_seed_has_no_interval_and_decides_nothing(store: Store) -> None:
@@ -124,6 +130,29 @@ def test_one_seed_has_no_interval_and_decides_nothing(store: Store) -> None:
     assert own.difference is not None
     assert (own.difference.low, own.p, own.verdict, own.seeds_to_decide) == (None, None, "undecided", None)
     assert any("fewer than 3 seeds: mlp, per" in note for note in comparison.notes)
+
+
+def test_two_seeds_decide_nothing_however_alike_they_are(store: Store) -> None:
+    for seed, value in enumerate((0.9, 0.9001)):
+        store.add("mlp", seed, {"retrieval/i2t@1": 0.5})
+        store.add("per", seed, {"retrieval/i2t@1": value})
+    comparison = store.compare()
+    own = row(comparison, "per")
+    assert own.p is not None
+    assert own.p < 0.001
+    assert (own.verdict, own.seeds_to_decide) == ("undecided", 3)
+    assert any(note.startswith("fewer than 3 seeds: mlp, per") for note in comparison.notes)
+
+
+def test_a_verdict_takes_less_than_the_usual_5_percent(store: Store) -> None:
+    """Between 0.04 and 0.05 nothing is decided: the margin that keeps wrong winners at 5% where figures are not normal."""
+    for seed, value in enumerate((0.10, 0.02, 0.11, 0.07, 0.005)):
+        store.add("mlp", seed, {"retrieval/i2t@1": 0.5})
+        store.add("per", seed, {"retrieval/i2t@1": 0.5 + value})
+    own = row(store.compare(), "per")
+    assert own.p_holm is not None
+    assert 0.04 < own.p_holm < 0.05
+    assert own.verdict == "undecided"
 
 
 def test_seeds_that_change_nothing_decide_nothing(store: Store) -> None:
@@ -368,6 +397,98 @@ def test_costs_are_means_over_runs(store: Store) -> None:
         "samples_per_second": 150.0, "trained_parameters": 10, "parameters": 100,
     }  # fmt: skip
     assert cost["seconds"] >= 0
+
+
+def cost_data(flops: float | None, trained: int) -> dict[str, Any]:
+    counted = {} if flops is None else {"flops": {"forward_backward_per_sample": flops / 640, "training": flops}}
+    return {"dataset": {"fingerprint": "f"}, "parameters": {"projector.image": trained}, **counted}
+
+
+def pareto_of(store: Store, arms: Mapping[str, tuple[float, float | None, int]], **options: Any) -> tuple[str, ...]:
+    """The arms that no other beats; of each its figure, FLOPs and trained parameters."""
+    for arm, (figure, flops, trained) in arms.items():
+        for seed in range(2):
+            store.add(arm, seed, {"retrieval/i2t@1": figure, "loss": 0.1}, data=cost_data(flops, trained))
+    return store.compare(**options).pareto
+
+
+def test_floating_point_operations_are_part_of_the_cost(store: Store) -> None:
+    store.add("mlp", 0, {"retrieval/i2t@1": 0.1}, data=cost_data(6.4e9, 10))
+    cost = store.compare().costs["mlp"]
+    assert (cost["training_flops"], cost["flops_per_sample"]) == (6.4e9, 1e7)
+
+
+def test_an_arm_that_no_other_beats_is_marked(store: Store) -> None:
+    assert pareto_of(store, {
+        "cheap": (0.3, 1e9, 100), "good": (0.6, 4e9, 400), "same": (0.6, 4e9, 400), "dear": (0.6, 5e9, 400),
+        "small": (0.2, 2e9, 50), "poor": (0.2, 2e9, 100),
+    }) == ("cheap", "good", "same", "small")  # fmt: skip
+
+
+def test_where_less_is_better_the_least_is_marked(store: Store) -> None:
+    arms = {"low": (0.3, 1e9, 100), "high": (0.6, 1e9, 100)}
+    gates = [{"metric": "retrieval/i2t@1", "at_most": 1.0}]
+    for arm, (figure, flops, trained) in arms.items():
+        store.add(arm, 0, {"retrieval/i2t@1": figure}, data=cost_data(flops, trained), about={"gates": gates})
+    assert store.compare().pareto == ("low",)
+
+
+def test_where_operations_are_not_counted_seconds_of_training_stand_for_them(store: Store) -> None:
+    for arm, seconds, flops in (("slow", 20.0, 1e9), ("quick", 10.0, None), ("broken", 10.0, None)):
+        spec = store.add(arm, 0, {"retrieval/i2t@1": 0.5}, data=cost_data(flops, 100))
+        with Recorder(store.root / spec.relative_path, None) as recorder:
+            recorder.add(Timing(11, {"train_seconds": seconds}))
+        if arm == "broken":
+            add_findings(store, spec, "error")
+    assert store.compare().pareto == ("quick",)  # a broken run costs nothing that can be compared
+
+
+def test_nothing_is_marked_where_nothing_can_be_compared(store: Store) -> None:
+    assert pareto_of(store, {"alone": (0.3, 1e9, 100), "nan": (math.nan, 1e9, 100)}) == ()
+
+
+def add_findings(store: Store, spec: RunSpec, *severities: str, part: str = "loss.info-nce") -> None:
+    """What the doctor would write beside a run."""
+    found = [
+        Finding(
+            f"{severity}-check", severity, part, f"What is wrong in {spec.seed}.", {"loss": 4.2 + spec.seed}, "Mend it."
+        )  # type: ignore[arg-type]
+        for severity in severities
+    ]
+    text = json.dumps([one.as_dict() for one in found])
+    (store.root / spec.relative_path / "findings.json").write_text(text)
+
+
+def test_findings_are_gathered_by_arm_the_worst_first(store: Store) -> None:
+    for arm in ("mlp", "per"):
+        for seed in range(3):
+            spec = store.add(arm, seed, {"retrieval/i2t@1": 0.5 + seed / 100})
+            if arm == "mlp":
+                add_findings(store, spec, "note")
+            elif seed != 1:
+                add_findings(store, spec, "warning", "error")
+    found = [(one.severity, one.arm, one.check, len(one.runs), one.of) for one in store.compare().findings]
+    assert found == [
+        ("error", "per", "error-check", 2, 3), ("warning", "per", "warning-check", 2, 3), ("note", "mlp", "note-check", 3, 3),
+    ]  # fmt: skip
+    first = store.compare().findings[0]
+    assert (first.what, first.evidence, first.part) == ("What is wrong in 0.", {"loss": 4.2}, "loss.info-nce")
+    assert [name.split("-")[1] for name in first.runs] == ["s0", "s2"]
+    assert [one.arm for one in store.compare(where=["arm=mlp"]).findings] == ["mlp"]
+
+
+def test_conditions_leave_nothing_missing_that_they_leave_out(store: Store, tmp_path: Path) -> None:
+    for arm in ("mlp", "per"):
+        for seed in range(3):
+            store.add(arm, seed, {"retrieval/i2t@1": 0.1})
+    assert store.compare(where=["arm=mlp"]).missing == ()
+    runs = [
+        RunSpec("exp", arm, arm, {}, seed, {}, {}, f"{n:08x}", about=ABOUT)
+        for n, (arm, seed) in enumerate([(arm, seed) for arm in ("mlp", "per") for seed in range(3)], start=1)
+    ]
+    plan = Plan(Experiment(tmp_path / "exp.toml", "exp", "", Document()), (*runs, replace(runs[0], seed=7)))
+    assert store.compare(plan=plan).missing == ("mlp seed 7: not started",)
+    assert store.compare(plan=plan, where=["arm=mlp"]).missing == ()
 
 
 def test_a_rebuilt_registry_gives_the_same_comparison(store: Store, tmp_path: Path) -> None:

@@ -6,11 +6,16 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
+from trialbook.armfindings import ArmFinding
+from trialbook.claims import ClaimResult
 from trialbook.compare import Comparison, GateResult, Row
+from trialbook.comparisontables import MOST_INTERACTIONS, effect_tables, finding_lines, show_large
 from trialbook.differences import Difference
+from trialbook.effects import Effect
 from trialbook.formats import Column, Table, render, show_duration, show_value
 from trialbook.report import comparison_text
 from trialbook.stats import Estimate
@@ -76,8 +81,8 @@ def test_values_are_shown_to_people() -> None:
 def test_the_page_says_what_it_shows_and_what_speaks_against_it() -> None:
     text = comparison_text(COMPARISON)
     for said in (
-        "exp: Which?", "--at last", "p after Holm over 1 comparison.", "r@1 ↑", "loss ↓", "[-0.05, 0.25]", "+0.1", "0.0600",
-        "undecided (about 7 seeds would do)", "r@1 ≥ 0.55: mlp FAILS (0.5)", "per passes (0.6)", "per seed 1: killed",
+        "exp: Which?", "--at last", "p after Holm over 1 comparison;", "r@1 ↑", "loss ↓", "[-0.05, 0.25]", "+0.1", "0.0600",
+        "undecided (~7 seeds)", "r@1 ≥ 0.55: mlp FAILS (0.5)", "per passes (0.6)", "per seed 1: killed",
         "train.lr: 0.1 in mlp, 0.2 in per", "fewer than 3 seeds: per", "1:15", "1,234", "1,000,000",
     ):  # fmt: skip
         assert said in text, said
@@ -103,3 +108,139 @@ def test_machine_readable_pages_can_be_read() -> None:
     rows = list(csv.DictReader(io.StringIO(comparison_text(COMPARISON, "csv"))))
     assert (rows[1]["arm"], rows[1]["difference_high"], rows[1]["seeds_to_decide"]) == ("per", "0.25", "7")
     assert rows[3]["mean"] == ""
+
+
+# --- effects, claims, findings ------------------------------------------------------------------------------------
+
+FOUND = ArmFinding(
+    "per", "loss-at-chance", "error", "loss.info-nce", "The loss stays at chance.", {"loss": 4.15888, "batch": 64},
+    "look for a detached graph", ("per-s0", "per-s1"), 3,
+)  # fmt: skip
+AT = Estimate(3, -0.2, -0.3, -0.1)
+WHOLE = replace(
+    COMPARISON,
+    effects=(
+        Effect("r@1", ("train.lr",), (0.002,), (0.0002,), Estimate(3, 0.25, 0.2, 0.3), 0.01, 0.02, "raises"),
+        Effect("r@1", ("train.lr", "projector.image.pool"), (0.002, "max"), (0.0002, "mean"), AT, 0.03, 0.05),
+        Effect("loss", ("train.lr",), (0.002,), (0.0002,), None, None),
+    ),
+    claims=(
+        ClaimResult(
+            "projector.image.std", 0.02, (1.0,), "r@1", "lower", "Small latents\nfail.", 0.05, AT, 0.01, 0.01, "supported",
+            conditional=(Effect("r@1", ("projector.image.std", "train.lr"), (0.02, 0.002), (1.0,), AT, 0.04, 0.04, "lowers"),),
+        ),
+        ClaimResult("arm", "per", ("mlp",), "r@1", "higher", "", 0.0, None, seeds_to_decide=9),
+    ),
+    findings=(FOUND, replace(FOUND, check="gap", severity="note")), pareto=("mlp",),
+    costs={"mlp": {"training_flops": 2.5e12, "trained_parameters": 10, "parameters": 20}, "per": {"seconds": 3.0}},
+)  # fmt: skip
+
+
+def test_effects_and_claims_are_read_as_sentences() -> None:
+    lines = [" ".join(line.split()) for line in comparison_text(WHOLE).splitlines()]
+    for said in (
+        "Effects on r@1 ↑", "lr: 0.0002 → 0.002 3 +0.25 [0.2, 0.3] 0.0200 raises",
+        "lr: 0.0002 → 0.002 × pool: mean → max 3 -0.2 [-0.3, -0.1] 0.0500 undecided",
+        "Effects on loss ↓", "lr: 0.0002 → 0.002 0 – – – undecided",
+        "Claim 1: Small latents fail.",
+        "std = 0.02 (against 1.0) lowers r@1 by at least 0.05 3 -0.2 [-0.3, -0.1] 0.0100 supported",
+        "· at lr = 0.002 3 -0.2 [-0.3, -0.1] 0.0400 lowers",
+        "Claim 2", "arm = per (against mlp) raises r@1 0 – – – undecided (~9 seeds)",
+    ):  # fmt: skip
+        assert said in lines, said
+    text = " ".join(lines)
+    assert "p after Holm over 2 effects; decided below 0.04, from 3 seeds." in text
+    assert "the first change at the second's new level less the same at its old one" in text
+
+
+def test_a_broken_arm_is_marked_where_its_verdict_stands() -> None:
+    lines = comparison_text(WHOLE).splitlines()
+    (verdict,) = [line for line in lines if "[-0.05, 0.25]" in line]
+    assert verdict.endswith("undecided (~7 seeds) †")
+    assert [line for line in lines if "baseline" in line and "†" in line] == [
+        "† error findings in this arm or its baseline, see Findings: a broken run is no result"
+    ]
+    text = " ".join(comparison_text(WHOLE).split())
+    assert (
+        "error, loss-at-chance (loss.info-nce): The loss stays at chance. In per, in 2 of 3 seeds (loss 4.159, batch 64). "
+        "Try: look for a detached graph" in text
+    )
+    assert "and notes, which are no alarm: gap" in text
+    broken_baseline = replace(WHOLE, findings=(replace(FOUND, arm="mlp"),))
+    assert comparison_text(broken_baseline).count(" †") == 4 + 2  # every row, and what effects and claims rest on
+    alone = replace(WHOLE, rows=(replace(WHOLE.rows[1], baseline=None, verdict=None),))
+    assert "per †" in comparison_text(alone)  # a table without verdicts
+
+
+def test_notes_are_shown_where_there_is_nothing_worse_and_many_arms_are_counted() -> None:
+    note = replace(FOUND, check="gap", severity="note", evidence={"gaps": list(range(100))}, advice="")
+    (line,) = finding_lines(replace(WHOLE, findings=(note,)))
+    assert line.startswith(
+        "note, gap (loss.info-nce): The loss stays at chance. In per, in 2 of 3 seeds (gaps [0, 1, 2"
+    )
+    assert len(line) < 180
+    arms = tuple(f"a{n}" for n in range(5))
+    (line,) = finding_lines(replace(WHOLE, arms=arms, findings=tuple(replace(note, arm=arm) for arm in arms)))
+    assert "In 10 of 15 runs of all arms" in line
+    assert "runs" in finding_lines(replace(WHOLE, by="train.lr"))[0]
+
+
+def test_costs_have_units_and_the_pareto_mark_is_explained() -> None:
+    text = comparison_text(WHOLE)
+    (line,) = [line for line in text.splitlines() if "2.5 T" in line]
+    assert line.split() == ["mlp", "–", "2.5", "T", "20", "10", "yes"]
+    said = " ".join(text.split())
+    assert "takes no more seconds of training and no more trained parameters" in said  # one arm has no FLOPs
+    assert "This goes by the means alone, whatever the intervals say; arms with error findings are left out." in said
+    assert "Pareto" not in comparison_text(COMPARISON)
+    assert [show_large(v) for v in (3.0, 12345.0, 4.2e9, 1.05e21)] == ["3", "12.3 k", "4.2 G", "1.05e+03 E"]
+
+
+def test_a_crowd_of_undecided_interactions_is_counted() -> None:
+    crossed = [Effect("r@1", ("a", "b"), (n, 1), (0, 0), AT, 0.5, 0.5) for n in range(MOST_INTERACTIONS + 3)]
+    effects = (Effect("r@1", ("a",), (1,), (0,), AT, 0.5, 0.5), *crossed[1:], replace(crossed[0], verdict="lowers"))
+    (table,) = effect_tables(replace(WHOLE, effects=effects))
+    assert [row[0] for row in table.rows] == [
+        "a: 0 → 1",
+        "a: 0 → 0 × b: 0 → 1",
+        f"{MOST_INTERACTIONS + 2} more interactions",
+    ]
+
+
+@pytest.mark.parametrize("style", ["table", "markdown", "latex"])
+def test_every_page_has_all_parts(style: str) -> None:
+    text = comparison_text(WHOLE, style)
+    for said in ("Claim 1: Small latents fail.", "Effects on", "Findings", "Pareto", "no more seconds"):
+        assert said in text, said
+    if style == "latex":
+        assert r"$\rightarrow$" in text or r"$\to$" in text
+        assert not [
+            letter for line in text.splitlines() if not line.startswith("%") for letter in line if ord(letter) > 127
+        ]
+
+
+def test_the_heading_says_how_verdicts_are_given() -> None:
+    said = " ".join(comparison_text(COMPARISON).split())
+    assert "better and worse are said below 0.04, from 3 seeds; undecided names how many would decide." in said
+
+
+def test_lines_of_a_page_fit_the_terminal() -> None:
+    notes = tuple(" ".join(["word"] * n) for n in (5, 60))
+    text = comparison_text(replace(WHOLE, notes=notes, effects=(), claims=()))
+    assert max(map(len, text.splitlines())) <= 118
+    assert " ".join(text.split()).count("word") == 65
+
+
+def test_machine_readable_pages_carry_effects_claims_and_findings() -> None:
+    data = json.loads(comparison_text(WHOLE, "json"))
+    assert data["effects"][1]["levels"] == [0.002, "max"]
+    assert (data["claims"][0]["verdict"], data["claims"][0]["conditional"][0]["verdict"]) == ("supported", "lowers")
+    assert (data["findings"][0]["runs"], data["pareto"]) == (["per-s0", "per-s1"], ["mlp"])
+    rows = list(csv.DictReader(io.StringIO(comparison_text(WHOLE, "csv"))))
+    assert [row["kind"] for row in rows] == ["arm"] * 4 + ["effect"] * 3 + ["claim", "claim at a level", "claim"]
+    assert (rows[0]["pareto"], rows[1]["error_finding"]) == ("True", "True")
+    assert (rows[5]["contrast"], rows[5]["difference_low"], rows[5]["verdict"]) == (
+        "train.lr: 0.0002 → 0.002 × projector.image.pool: mean → max", "-0.3", "undecided",
+    )  # fmt: skip
+    assert rows[8]["contrast"].endswith("by at least 0.05, at train.lr = 0.002")
+    assert rows[9]["seeds_to_decide"] == "9"

@@ -354,6 +354,7 @@ print(sorted({{"torch", "pydantic", "heavy", "numpy"}} & set(sys.modules)))
 def test_templates_stand_for_names() -> None:
     modalities = ["image", "text"]
     assert expand_produces(["{pair}@{k}"], {"k": [1, 5]}, modalities) == ["i2t@1", "i2t@5", "t2i@1", "t2i@5"]
+    assert expand_produces(["{couple}"], {}, ["a", "b", "c"]) == ["a-b", "a-c", "b-c"]
     assert expand_produces(["loss", "loss/{loss}"], {}, [], ["a", "b"]) == ["loss", "loss/a", "loss/b"]
     assert expand_produces(["{modality}/r2@{ridge}"], {"ridge": [1.0, 0.1]}, ["x"]) == ["x/r2@1", "x/r2@0.1"]
     assert expand_produces(["gap/{t}", "{off}"], {"t": 2, "off": None}, []) == ["gap/2"]
