@@ -1,4 +1,4 @@
-"""What an experiment leaves beside its runs: ``report.md`` and ``results.json`` with the figures of every arm."""
+"""What an experiment leaves beside its runs: its pages, and ``results.json`` with the figures of every arm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialbook.report import comparison_text
+from trialbook.pages.write import Written, write_experiment_pages
 from trialbook.rundir import RunDirectory, read_json, to_json, write_whole
 
 if TYPE_CHECKING:
@@ -14,25 +14,29 @@ if TYPE_CHECKING:
     from trialbook.plan import Plan
 
 
-def write_conclusion(plan: Plan, comparison: Comparison, runs: Path) -> tuple[Path, Path]:
-    """Write both files into the experiment's directory; those of a profile have its name: ``report.full.md``.
+def write_conclusion(
+    plan: Plan, comparison: Comparison, runs: Path, *, plots: bool = True, png: bool = False
+) -> Written:
+    """Write pages and figures into the experiment's directory; those of a profile have its name: ``report.full.md``.
 
     Args:
         plan: its runs.
         comparison: of these runs.
         runs: directory of all runs.
+        plots: draw; without, the pages are text and tables.
+        png: write every plot as PNG as well.
     """
-    folder = runs / plan.experiment.name
-    profile = f".{plan.experiment.profile}" if plan.experiment.profile else ""
-    report, figures = folder / f"report{profile}.md", folder / f"results{profile}.json"
-    write_whole(report, f"# {plan.experiment.name}\n\n{comparison_text(comparison, 'markdown')}\n")
-    results = {
-        "experiment": plan.experiment.name,
-        "arms": _arms(plan, runs),
-        "comparison": comparison.as_dict(),
-    }
+    folder, profile = runs / plan.experiment.name, plan.experiment.profile
+    figures = folder / (f"results.{profile}.json" if profile else "results.json")
+    results = {"experiment": plan.experiment.name, "arms": _arms(plan, runs), "comparison": comparison.as_dict()}
     write_whole(figures, to_json(results))
-    return report, figures
+    finished: dict[str, list[RunDirectory]] = {}
+    for spec in plan.runs:
+        run = RunDirectory(runs / spec.relative_path)
+        if run.json("results").is_file():
+            finished.setdefault(spec.arm, []).append(run)
+    written = write_experiment_pages(comparison, finished, folder, profile, plots=plots, png=png)
+    return Written((*written.files[:2], figures, *written.files[2:]), written.problems)
 
 
 def _arms(plan: Plan, runs: Path) -> dict[str, Any]:

@@ -60,12 +60,15 @@ class LocalLauncher:
         book: schemas of components.
         watcher: shows progress.
         strict: stop a run at the first finding that is an error.
+        plots: draw them on the pages of runs.
     """
 
     def __init__(
-        self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, *, strict: bool = False
-    ) -> None:
-        self.settings, self.host, self.book, self.watcher, self.strict = settings, host, book, watcher, strict
+        self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, *, strict: bool = False,
+        plots: bool = True,
+    ) -> None:  # fmt: skip
+        self.settings, self.host, self.book, self.watcher = settings, host, book, watcher
+        self.strict, self.plots = strict, plots
         self._workshop: Workshop | None = None
 
     @hookimpl(trylast=True)
@@ -152,8 +155,18 @@ class LocalLauncher:
             message = _told(error)
             recorder.fail(message if isinstance(error, TrialbookError) else traceback.format_exc())
             self.notify("mlrun_run_failed", run=spec.name, error=message)
+            self._write_pages(recorder)
             return self._ended(spec, "failed", message)
+        self._write_pages(recorder)
         return self._ended(spec, "finished")
+
+    def _write_pages(self, recorder: Recorder | Companion) -> None:
+        """The run's pages; what goes wrong with them is an event, and the run is as good without."""
+        if is_first_process():
+            from trialbook.pages.write import write_run_pages  # late: only what runs needs it
+
+            for problem in write_run_pages(recorder.run, plots=self.plots).problems:
+                recorder.add(Event(0, "page-incomplete", problem))
 
     def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> None:
         from trialbook.build import RunBuilder

@@ -72,7 +72,7 @@ def _start(folder: Path) -> subprocess.Popen[str]:
 
 
 def _run_directory(folder: Path) -> Path:
-    return next(path for path in (folder / "runs" / "kill").iterdir() if path.is_dir())
+    return next((folder / "runs" / "kill").glob("*/config.toml")).parent
 
 
 def _weights(folder: Path) -> dict[str, bytes]:

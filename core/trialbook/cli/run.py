@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 @click.option("--arm", "arms", multiple=True, help="Run only this arm (and what it needs); may be repeated.")
 @click.option("--dry-run", is_flag=True, help="Print the plan: runs, parameters by part, steps. Nothing is run.")
 @click.option("--strict", is_flag=True, help="Stop a run at the doctor's first error.")
+@click.option("--no-plots", is_flag=True, help="Draw nothing: reports are text and tables alone.")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def run(
     file: Path, profile: str | None, sets: tuple[str, ...], arms: tuple[str, ...], dry_run: bool, strict: bool,
-    runs: Path | None,
+    no_plots: bool, runs: Path | None,
 ) -> None:  # fmt: skip
     """Check FILE and run all of it that is not done yet.
 
@@ -41,7 +42,7 @@ def run(
     app = open_app(runs)
     plan = make_plan(load_experiment(file, profile=profile, sets=sets), app.book)
     plan = plan.only(arms) if arms else plan
-    launcher = LocalLauncher(app.settings, app.host, app.book, watcher(), strict=strict)
+    launcher = LocalLauncher(app.settings, app.host, app.book, watcher(), strict=strict, plots=not no_plots)
     if dry_run:
         click.echo(_plan_text(plan, launcher))
         return
@@ -50,7 +51,7 @@ def run(
     app.host.register("local-launcher", launcher)
     outcomes = app.host.launch(plan)
     if is_first_process():
-        _finish(plan, app.settings.registry, outcomes, whole=not (arms or sets))
+        _finish(plan, app.settings.registry, outcomes, whole=not (arms or sets), plots=not no_plots)
 
 
 def watcher() -> Watcher:
@@ -90,7 +91,7 @@ def _length(spec: RunSpec) -> str:
     return " + ".join(f"{s.steps} steps" if s.steps is not None else f"{s.epochs:g} epochs" for s in stages)
 
 
-def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool) -> None:
+def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> None:
     from trialbook.compare import compare_plan
     from trialbook.conclusion import write_conclusion
     from trialbook.report import print_report
@@ -102,7 +103,9 @@ def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: b
         comparison = compare_plan(plan, registry)
         print_report(comparison)
         if whole:
-            report, figures = write_conclusion(plan, comparison, registry.parent)
-            click.echo(f"\nWritten: {report}, {figures}", err=True)
+            written = write_conclusion(plan, comparison, registry.parent, plots=plots)
+            click.echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
+            for problem in written.problems:
+                click.echo(f"warning: {problem}", err=True)
     if failed:
         sys.exit(1)

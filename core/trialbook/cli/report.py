@@ -1,0 +1,132 @@
+"""``mlrun report``: pages and plots of a run or an experiment, written anew."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trialbook.cli.registry import complete_run, registry_file
+
+if TYPE_CHECKING:
+    from trialbook.pages.write import Written
+    from trialbook.registry.query import Registry
+    from trialbook.rundir import RunDirectory
+
+
+@click.command()
+@click.argument("name", metavar="[RUN|EXPERIMENT|FILE]", required=False, shell_complete=complete_run)
+@click.option("--png", is_flag=True, help="Write every plot as PNG as well.")
+@click.option("--no-plots", is_flag=True, help="Draw nothing: text and tables alone.")
+@click.option("--open", "open_it", is_flag=True, help="Show the page in the browser.")
+@click.option("--profile", help="With FILE: as it stands under [profile.NAME].")
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
+def report(name: str | None, png: bool, no_plots: bool, open_it: bool, profile: str | None, runs: Path | None) -> None:
+    """Write report.md, report.html and plots/ of a run or an experiment anew, and print where they are.
+
+    RUN is a name or the beginning of one, an id, or a path. EXPERIMENT stands for its newest runs, FILE for the runs of
+    that file as it stands now; pages of their runs are written where there are none yet. Without a name the experiment
+    with the newest run is taken.
+    """
+    from trialbook.registry.query import open_index
+
+    file = registry_file(runs)
+    if profile and not (name or "").endswith(".toml"):
+        raise click.UsageError("--profile needs a FILE")
+    if name and name.endswith(".toml"):
+        written = _of_file(Path(name), profile, file, plots=not no_plots, png=png)
+    else:
+        with open_index(file) as index:
+            experiments = index.experiments()
+            if name is None or name in experiments:
+                written = _of_experiment(index, name or experiments[-1], plots=not no_plots, png=png)
+            else:
+                written = _of_run(index, name, plots=not no_plots, png=png)
+    _tell(written, open_it=open_it)
+
+
+def _of_run(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
+    from trialbook.pages.write import write_run_pages
+    from trialbook.rundir import RunDirectory
+    from trialbook.runlock import RunLock
+    from trialbook.selection import Facts, select_runs
+
+    here = RunDirectory(Path(name).absolute())
+    if not here.is_run():
+        if not index.find(name):
+            select_runs(index, [name], [], Facts(index))  # it says what else might have been meant
+        here = index.one(name).directory
+    lock = RunLock(here.lock)
+    lock.acquire()
+    try:
+        return write_run_pages(here, plots=plots, png=png)
+    finally:
+        lock.release()
+
+
+def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
+    from trialbook.compare import compare
+    from trialbook.groups import make_groups
+    from trialbook.pages.write import write_experiment_pages
+    from trialbook.selection import Facts
+
+    comparison = compare(index, [name])
+    found = index.runs(experiment=name)
+    used = make_groups(found, "arm", None, Facts(index), index, whole=True).used
+    runs = {arm: [run.directory for run in own] for arm, own in used.items()}
+    _complete([run for own in runs.values() for run in own], plots=plots)
+    profile = index.document(found[-1].plan).get("profile")
+    return write_experiment_pages(comparison, runs, index.root / name, profile, plots=plots, png=png)
+
+
+def _of_file(file: Path, profile: str | None, registry: Path, *, plots: bool, png: bool) -> Written:
+    from trialbook.cli.app import open_app
+    from trialbook.compare import compare_plan
+    from trialbook.conclusion import write_conclusion
+    from trialbook.experiment import load_experiment
+    from trialbook.plan import make_plan
+    from trialbook.rundir import RunDirectory
+
+    plan = make_plan(load_experiment(file, profile=profile), open_app().book)
+    comparison = compare_plan(plan, registry)
+    _complete([RunDirectory(registry.parent / spec.relative_path) for spec in plan.runs], plots=plots)
+    return write_conclusion(plan, comparison, registry.parent, plots=plots, png=png)
+
+
+def _complete(runs: list[RunDirectory], *, plots: bool) -> None:
+    """Write the pages of those runs that have none and are not at work."""
+    from trialbook.pages.write import write_run_pages
+    from trialbook.runlock import RunBusy, RunLock
+
+    for run in runs:
+        if not run.is_run() or (run.path / "report.html").is_file():
+            continue
+        lock = RunLock(run.lock)
+        try:
+            lock.acquire()
+        except RunBusy:
+            continue  # it writes its own when it ends
+        try:
+            write_run_pages(run, plots=plots)
+        finally:
+            lock.release()
+
+
+def _tell(written: Written, *, open_it: bool) -> None:
+    pages = [file for file in written.files if file.suffix in (".md", ".html", ".json")]
+    for page in pages:
+        click.echo(str(page))
+    plots = [file for file in written.files if file not in pages]
+    if plots:
+        click.echo(f"{plots[0].parent}/ with {len(plots)} plots")
+    for problem in written.problems:
+        click.echo(f"warning: {problem}", err=True)
+    html = next((page for page in pages if page.suffix == ".html"), None)
+    if html is None:
+        sys.exit(1)
+    if open_it:
+        import webbrowser
+
+        webbrowser.open(html.absolute().as_uri())

@@ -1,0 +1,273 @@
+"""Reports in Chromium: wide and narrow, light and dark, in print; without network, script or error."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from trialbook.compare import compare_plan
+from trialbook.conclusion import write_conclusion
+from trialbook.doctor.findings import Finding
+from trialbook.pages.write import write_run_pages
+from trialbook.plan import Plan, RunSpec
+from trialbook.records import Item
+from trialbook.rundir import RunDirectory
+
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PROGRAM = next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"none of {', '.join(_PROGRAMS)} is installed")
+
+
+#: The browser reads commands from handle 3 and answers on handle 4.
+_START = (
+    "import fcntl, os, sys; high = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3]]; "
+    "os.dup2(high[0], 3); os.dup2(high[1], 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
+
+
+class Browser:
+    """Headless Chromium, spoken to over a pipe in the DevTools protocol."""
+
+    def __init__(self, profile: Path) -> None:
+        down, up = os.pipe(), os.pipe()
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+        ]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(down[0]), str(up[1]), str(PROGRAM), *flags, f"--user-data-dir={profile}"],
+            pass_fds=(down[0], up[1]), stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(down[0])
+        os.close(up[1])
+        self._out, self._in = os.fdopen(down[1], "wb"), os.fdopen(up[0], "rb")
+        self._number, self._rest, self.events = 0, b"", []
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method and wait for its answer; events that come before it are kept."""
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if hasattr(self, "_session"):
+            message["sessionId"] = self._session
+        self._out.write(json.dumps(message).encode() + b"\0")
+        self._out.flush()
+        while (answer := self._read()).get("id") != self._number:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def open(self, file: Path, *, width: int = 1280, dark: bool = False, media: str = "") -> None:
+        """Show a file in a window of that width."""
+        self.events.clear()
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+        )
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.send("Emulation.setEmulatedMedia", media=media, features=features)
+        self.send("Page.navigate", url=file.resolve().as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._read())
+
+    def evaluate(self, code: str) -> Any:
+        """Value of an expression in the page."""
+        return self.send("Runtime.evaluate", expression=code, returnByValue=True)["result"].get("value")
+
+    def screenshot(self, *, whole: bool = False) -> Image.Image:
+        """What is seen, or the whole page."""
+        data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._area(whole))[
+            "data"
+        ]
+        return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+
+    def _area(self, whole: bool) -> dict[str, Any]:
+        if not whole:
+            return {}
+        size = self.send("Page.getLayoutMetrics")["cssContentSize"]
+        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
+
+    def pdf(self) -> bytes:
+        """The page in print."""
+        return base64.b64decode(self.send("Page.printToPDF", printBackground=True)["data"])
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        self._out.close()
+        self._in.close()
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            more = os.read(self._in.fileno(), 1 << 16)
+            assert more, "the browser is gone"
+            self._rest += more
+        message, _, self._rest = self._rest.partition(b"\0")
+        answer: dict[str, Any] = json.loads(message)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Path]:
+    """Pages that are made once, by the first test that asks for them."""
+    return {}
+
+
+@pytest.fixture
+def pages(
+    record_course: Callable[..., Plan], toy_file: Callable[..., Path], tmp_path: Path, made: dict[str, Path]
+) -> dict[str, Path]:
+    """A page of a grid with hostile names, of one of its runs, and of a run that failed."""
+    if made:
+        return made
+    evil = "deep <img src=https://example.com/x> and a very_long_name_" + "x" * 120
+    more = f'\n[arm."{evil}".projector.image]\nuse = "deep"\ndepth = 3\n\n[grid]\n"train.lr" = [1e-4, 1e-3]\n'
+    found = Finding(
+        "a-check", "error", "projector.image", "<script>document.title='broken'</script>" * 3, {"rank": 1.0}
+    )
+
+    def change(spec: RunSpec, items: list[Item]) -> list[Item]:
+        if spec.arm.startswith("flat") and spec.seed:
+            raise RuntimeError("<script>document.title='broken'</script> " + "y" * 300)
+        return items
+
+    file = toy_file(("# Is deep", "# Is <b>deep"), append=more)
+    plan = record_course(file, change, findings=lambda spec: [found] if spec.seed else [])
+    runs = tmp_path / "runs"
+    written = write_conclusion(plan, compare_plan(plan, runs / "registry.db"), runs)
+    made["experiment"] = written.files[1]
+    for name, state in (("run", "finished"), ("failed", "failed")):
+        run = next(r for spec in plan.runs if (r := RunDirectory(runs / spec.relative_path)).status() == state)
+        made[name] = write_run_pages(run).files[1]
+    return made
+
+
+def test_pages_hold_in_every_window_and_ask_for_nothing(browser: Browser, pages: dict[str, Path]) -> None:
+    for name, page in pages.items():
+        for width, dark in ((1280, False), (390, False), (360, True)):
+            browser.open(page, width=width, dark=dark)
+            place = f"{name} at {width}"
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width, place
+            assert browser.evaluate(BEYOND) == [], place
+            asked = [
+                e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"
+            ]
+            assert asked == [page.resolve().as_uri()], place
+            said = [e for e in browser.events if e.get("method") in COMPLAINTS]
+            assert said == [], place
+            assert browser.evaluate("document.title").endswith(("– experiment", "– run")), place
+
+
+#: Elements that stick out of the window although no box of their own scrolls them.
+BEYOND = """[...document.querySelectorAll('main *, header *, nav *')]
+    .filter(e => !e.closest('.scroll, pre, svg') && e.getBoundingClientRect().right > innerWidth + 1)
+    .map(e => e.outerHTML.slice(0, 200))"""
+COMPLAINTS = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
+
+
+def test_a_wide_table_scrolls_in_its_own_box(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["experiment"], width=390)
+    boxes = browser.evaluate("[...document.querySelectorAll('.scroll')].map(b => [b.scrollWidth, b.clientWidth])")
+    assert any(inner > outer for inner, outer in boxes)
+    assert all(outer <= 390 for _, outer in boxes)
+
+
+def test_letters_of_pictures_stay_legible_on_a_phone(browser: Browser, pages: dict[str, Path]) -> None:
+    """At least 7 pixels high: as wide as the window, and drawn for that width."""
+    browser.open(pages["run"], width=360)
+    sizes = browser.evaluate(
+        "[...document.querySelectorAll('svg text')].map(t => parseFloat(getComputedStyle(t).fontSize)"
+        " * t.ownerSVGElement.getScreenCTM().a)"
+    )
+    assert len(sizes) > 20
+    assert min(sizes) >= 7
+    widths = browser.evaluate("[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().width)")
+    assert min(widths) > 300
+
+
+def test_dark_pages_are_dark_light_ones_light_and_their_pictures_with_them(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    found = {}
+    for dark in (False, True):
+        browser.open(pages["run"], dark=dark)
+        picture = browser.screenshot()
+        found[dark] = (sum(picture.getpixel((2, 400))), browser.evaluate(INK))
+    assert found[False][0] > 3 * 240
+    assert found[True][0] < 3 * 48
+    light, dark_ink = (sum(map(int, re.findall(r"\d+", ink)[:3])) for _, ink in (found[False], found[True]))
+    assert light < 3 * 64
+    assert dark_ink > 3 * 190
+
+
+INK = "getComputedStyle(document.querySelector('figure svg text')).fill"
+
+
+def test_every_text_has_a_contrast_of_at_least_four_and_a_half(browser: Browser, pages: dict[str, Path]) -> None:
+    """WCAG 2, level AA, of text on what is behind it."""
+    for dark in (False, True):
+        for page in pages.values():
+            browser.open(page, dark=dark)
+            pairs = browser.evaluate(PAIRS)
+            assert len(pairs) >= 4
+            for ink, ground, text in pairs:
+                assert contrast(ink, ground) >= 4.5, (dark, ink, ground, text)
+
+
+#: Colour of each text and the first ground behind it that is not transparent.
+PAIRS = """[...new Map([...document.querySelectorAll('body *')]
+    .filter(e => !e.closest('svg') && [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim()))
+    .map(e => { let g = e; const of = n => getComputedStyle(n).backgroundColor;
+        while (g.parentElement && of(g) == 'rgba(0, 0, 0, 0)') g = g.parentElement;
+        const pair = [getComputedStyle(e).color, of(g)];
+        return [pair.join(), [...pair, e.textContent.slice(0, 40)]]; })).values()]"""
+
+
+def contrast(ink: str, ground: str) -> float:
+    levels = []
+    for colour in (ink, ground):
+        channels = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        line = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        levels.append(0.2126 * line[0] + 0.7152 * line[1] + 0.0722 * line[2])
+    return (max(levels) + 0.05) / (min(levels) + 0.05)
+
+
+def test_print_is_dark_on_white_and_shows_what_is_folded(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["run"], dark=True, media="print")
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert browser.evaluate("document.querySelector('details pre').getBoundingClientRect().height") > 100
+    browser.open(pages["run"])
+    assert browser.pdf().startswith(b"%PDF")
+
+
+def test_a_plot_of_its_own_is_legible_in_light_and_dark(browser: Browser, pages: dict[str, Path]) -> None:
+    plot = pages["run"].parent / "plots" / "loss.svg"
+    for dark, bright in ((False, True), (True, False)):
+        browser.open(plot, width=600, dark=dark)
+        assert (sum(browser.screenshot().getpixel((3, 3))) > 3 * 128) == bright
