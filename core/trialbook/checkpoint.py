@@ -72,7 +72,7 @@ class CheckpointStore:
         passed: list[str] = []
         for path in self.paths():
             try:
-                checkpoint = _read(path)
+                checkpoint = read_checkpoint(path)
                 reason = unfit(checkpoint.state)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 reason = str(error)
@@ -93,7 +93,12 @@ class CheckpointStore:
             shutil.rmtree(old)
 
 
-def _read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint by its directory.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it is broken.
+    """
     sealed = json.loads((path / _MANIFEST).read_text())
     manifest = sealed["manifest"]
     body = json.dumps(manifest, indent=1, sort_keys=True)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import os
 import types
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from trialbook.doctor.findings import Finding
+from trialbook.experiment import load_experiment
 from trialbook.hookspec import KINDS, Component, hookimpl
 from trialbook.host import PluginHost
+from trialbook.plan import Plan, RunSpec, make_plan
+from trialbook.recorder import Recorder
+from trialbook.records import Arrays, Item, Record, Timing, Vitals
 from trialbook.schema import SchemaBook
 
 PARTS = '''
@@ -191,3 +200,90 @@ def toy_file(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def record_plan(toys: SchemaBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+    """Plans a file of toys and records its runs as a program would, with figures that ``figures(spec)`` makes up.
+
+    A run without figures (None) is left out. ``data`` is what ``data.json`` says of every run. Nothing waits for the disk.
+    """
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+    def record(
+        file: Path, figures: Callable[[RunSpec], Mapping[str, float] | None], *,
+        data: Callable[[RunSpec], Mapping[str, object]] = lambda spec: {}, sets: tuple[str, ...] = (),
+    ) -> Plan:  # fmt: skip
+        plan = make_plan(load_experiment(file, sets=sets), toys)
+        for spec in plan.runs:
+            if (values := figures(spec)) is not None:
+                with Recorder(tmp_path / "runs" / spec.relative_path, None) as recorder:
+                    recorder.start(spec, {}, {})
+                    recorder.describe({"dataset": {"fingerprint": "f"}, **data(spec)})
+                    recorder.add(Record(20, values))
+                    recorder.finish({})
+        return plan
+
+    return record
+
+
+@pytest.fixture
+def record_course(toys: SchemaBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+    """Plans a file of toys and records its runs as training would: curves, vitals, embeddings, timing, findings.
+
+    ``change(spec, items)`` gives what a run yields instead; where it raises, the run fails with that error.
+    """
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    around = {
+        "git": {"commit": "c" * 40, "dirty": True},
+        "hardware": {"cpu": "a processor", "threads": 1},
+        "versions": {"torch": "2"},
+    }
+
+    def record(
+        file: Path, change: Callable[[RunSpec, list[Item]], list[Item]] = lambda spec, items: items, *,
+        findings: Callable[[RunSpec], list[Finding]] = lambda spec: [], root: Path = tmp_path,
+    ) -> Plan:  # fmt: skip
+        plan = make_plan(load_experiment(file), toys)
+        for spec in plan.runs:
+            with Recorder(root / "runs" / spec.relative_path, None) as recorder:
+                recorder.start(
+                    spec, around, {"projector.image": {"target": "toys:Flat", "plugin": "toys", "source": "e" * 64}}
+                )
+                recorder.describe({"dataset": {"fingerprint": "f" * 64, "splits": {"train": 90, "test": 40}}})
+                recorder.describe({"parameters": {"projector.image": 12}})
+                try:
+                    for item in change(spec, course_of(spec)):
+                        recorder.add(item)
+                    recorder.diagnosed(findings(spec))
+                    recorder.finish({})
+                except RuntimeError as error:
+                    recorder.fail(f"Traceback\nRuntimeError: {error}")
+        return plan
+
+    return record
+
+
+def course_of(spec: RunSpec) -> list[Item]:
+    """What a run of 100 steps yields; ``deep`` learns faster than ``flat``."""
+    rng = np.random.default_rng([spec.seed, zlib.crc32(spec.arm.encode())])
+    speed = 0.05 if spec.base_arm == "deep" else 0.02
+    items: list[Item] = [Vitals(0, "own", {"loss.pull": {"batch": 64, "chance": math.log(64)}})]
+    for step in range(0, 101, 10):
+        loss = math.log(64) * math.exp(-speed * step) + 0.05 * rng.random()
+        items.append(Record(step, {"loss": loss, "loss/pull": loss, "lr": 1e-3 * (1 - step / 100)}))
+        items.append(Record(step, {"val/loss": loss + 0.1, "val/found/i2t@1": 1 - math.exp(-speed * step / 2)}))
+    quality = 1 - math.exp(-speed * 50) + 0.02 * rng.random()
+    items.append(Record(100, {"found/i2t@1": quality, "found/i2t@5": (1 + quality) / 2}))
+    items.append(Timing(100, {"train_seconds": 2.0, "samples_per_second": 640.0, "peak_memory": 2.0**28}))
+    image = rng.normal(size=(40, 8)).astype(np.float32)
+    text = (image + rng.normal(size=(40, 8)) * (1 - quality)).astype(np.float32)
+    groups = np.arange(40)
+    kept = {
+        "embeddings.image": image,
+        "embeddings.text": text,
+        "groups.image": groups,
+        "groups.text": groups,
+        "classes": groups % 3,
+    }
+    return [*items, Arrays(100, "test", kept)]

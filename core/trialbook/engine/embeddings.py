@@ -94,7 +94,8 @@ def _describe_pair(cosines: Tensor) -> dict[str, Any]:
     return {
         "matching": float(own.mean()), "other": float((cosines.sum() - own.sum()) / (count * (count - 1))),
         "rows": count, "candidates": count, "expected@1": float(hits.mean()), "chance@1": 1 / count,
-        "ties": float((near_own.sum(dim=1) > 1).float().mean()), "shift": shift, "shift_gain": gain,
+        "ties": float((near_own.sum(dim=1) > 1).float().mean()), "tie_odds": float((1 / near_own.sum(dim=1).clamp(min=1)).mean()),
+        "shift": shift, "shift_gain": gain,
     }  # fmt: skip
 
 

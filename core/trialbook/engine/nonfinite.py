@@ -18,15 +18,15 @@ def locate(root: nn.Module, losses: Callable[[], Mapping[str, Tensor]], batch: A
         losses: makes the forward pass of the step again, with the same random numbers.
         batch: what goes into it.
     Returns:
-        ``module`` (empty for the task's own code) and ``how``: ``parameter`` (it is not finite already), ``input`` (the
-        batch is not), ``output`` (the module makes it of finite inputs), ``gradient`` (its backward pass makes it), or
-        ``vanished`` where the step is finite when it is gone through again.
+        ``module`` (empty for the task's own code) and ``how``: ``parameter`` (it is not finite already), ``input`` (what
+        the batch has under this key is not), ``output`` (the module makes it of finite inputs), ``gradient`` (its
+        backward pass makes it), or ``vanished`` where the step is finite when it is gone through again.
     """
     for name, parameter in root.named_parameters():
         if not _finite(parameter):
             return {"module": name.rpartition(".")[0], "how": "parameter"}
     if not _finite(batch):
-        return {"module": "", "how": "input"}
+        return {"module": _place(batch), "how": "input"}
     found: list[str] = []
     made = _with_hooks(root, lambda name: _forward_hook(name, found), "register_forward_hook", losses)
     if found:
@@ -88,6 +88,12 @@ def _backward_hook(name: str, found: list[str]) -> Callable[[nn.Module, Any, Any
 
 def _finite(value: Any) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(value))
+
+
+def _place(batch: Any) -> str:
+    """The first key of a batch under which something is not finite; empty where it has no keys."""
+    named = batch.items() if isinstance(batch, Mapping) else ()
+    return next((str(key) for key, value in named if not _finite(value)), "")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -1,0 +1,154 @@
+"""A recorded run, read back from its directory alone, so that it can be done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from trialbook.errors import TrialbookError
+from trialbook.experiment import Experiment
+from trialbook.plan import RunSpec, run_id
+from trialbook.registry.query import open_index
+from trialbook.rundir import RunDirectory, find_runs, read_json, read_lines
+from trialbook.settings import Settings
+from trialbook.toml import Document, parse_toml
+
+#: What a run notes of itself when it went on in other circumstances than those it started in.
+_MIXED = ("environment-changed", "data-changed", "resume-inexact", "resume-diverged", "records-lost")
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run's directory says of how it was made.
+
+    Args:
+        run: its directory.
+        spec: its configuration, seed and sources; positions are those of its ``config.toml``.
+        status: ``finished``, ``failed`` or ``killed``.
+        inputs: directories of the runs that it needs, by arm.
+        doubts: what there is to say of the record itself.
+    """
+
+    run: RunDirectory
+    spec: RunSpec
+    status: str
+    inputs: Mapping[str, Path]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where it took place."""
+        return read_json(self.run.json("env")) or {}
+
+    @property
+    def components(self) -> dict[str, dict[str, Any]]:
+        """Where its parts came from."""
+        return read_json(self.run.json("components")) or {}
+
+    @property
+    def processes(self) -> int:
+        """How many processes did it together."""
+        return int(self.environment.get("variables", {}).get("WORLD_SIZE", 1))
+
+    @property
+    def threads(self) -> int | None:
+        """Threads that it computed with: those that a checkpoint notes, else those of its environment."""
+        for path in sorted((self.run.path / "checkpoints").glob("step-*/manifest.json"), reverse=True):
+            sealed = read_json(path)
+            return int(sealed["manifest"]["state"]["threads"])
+        found: int | None = self.environment.get("hardware", {}).get("threads")
+        return found
+
+    @property
+    def experiment(self) -> Experiment:
+        """What the run knows of its experiment, the file of which may be gone."""
+        about = self.spec.about
+        told = {key: about[key] for key in ("headline", "results", "doctor") if about.get(key)}
+        return Experiment(
+            Path(str(about.get("file", ""))), self.spec.experiment, str(about.get("question", "")), Document(told)
+        )
+
+
+def read_recorded(text: str, settings: Settings) -> RecordedRun:
+    """The recorded run that ``text`` means: a path, or what ``mlrun show`` understands.
+
+    Raises:
+        TrialbookError: there is no such run, it is running, has recorded nothing, or a run that it needs is gone.
+    """
+    run = _find(text, settings)
+    status = run.status()
+    if status == "gone":
+        raise TrialbookError(f"the registry remembers '{text}', but its directory {run.path} is gone")
+    if status == "running":
+        raise TrialbookError(f"{run.path.name} is running; wait for its end")
+    if next(read_lines(run.lines("metrics")), None) is None:
+        raise TrialbookError(
+            f"{run.path.name} ({status}) has recorded nothing that a repetition could be compared with"
+        )
+    spec, document = _read_spec(run)
+    spec, inputs, doubts = _fitting(run, spec, document)
+    for event in read_lines(run.lines("events")):
+        if event["kind"] in _MIXED:
+            doubts.append(f"of the recorded run itself, at step {event['step']}: {event['message']}")
+    return RecordedRun(run, spec, status, inputs, tuple(doubts))
+
+
+def _find(text: str, settings: Settings) -> RunDirectory:
+    here = RunDirectory(Path(text).absolute())
+    if here.is_run():
+        return here
+    with open_index(settings.registry) as index:
+        return index.one(text).directory
+
+
+def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
+    try:
+        spec = RunSpec.from_json(read_json(run.json("run")))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TrialbookError(f"{run.json('run')} is not what a run writes ({error!r}); restore it") from error
+    text = run.config.read_text(encoding="utf-8") if run.config.is_file() else None
+    return spec, None if text is None else parse_toml(text, run.config)
+
+
+def _fitting(run: RunDirectory, spec: RunSpec, document: Document | None) -> tuple[RunSpec, dict[str, Path], list[str]]:
+    """The configuration and the inputs that give the run its id; where none do, the likeliest, and a doubt."""
+    written = [] if document is None else [replace(spec, config=document.data, positions=document.positions)]
+    offers = _offers(run, spec)
+    combinations = [dict(zip(offers, chosen, strict=True)) for chosen in product(*offers.values())]
+    for one in (*written, spec):
+        for inputs in combinations:
+            ids = {arm: identity for arm, (identity, _) in inputs.items()}
+            if run_id(one.config, one.seed, one.sources, ids) == spec.id:
+                doubts = ["config.toml was edited; run.json is repeated"] if written and one is spec else []
+                return one, {arm: path for arm, (_, path) in inputs.items()}, doubts
+    doubts = ["its configuration does not give its id: it was edited, or made by another version of trialbook"]
+    if written and _plain(written[0].config) != _plain(spec.config):
+        doubts.append("config.toml and run.json do not agree; config.toml is repeated")
+    return (*written, spec)[0], {arm: path for arm, (_, path) in combinations[0].items()}, doubts
+
+
+def _offers(run: RunDirectory, spec: RunSpec) -> dict[str, list[tuple[str, Path]]]:
+    """For each arm that the run needs, id and directory of the finished runs beside it that may be meant, newest first."""
+    found: dict[str, list[tuple[str, Path]]] = {arm: [] for arm in spec.needs}
+    for path in find_runs(run.path.parent.parent) if found else ():
+        other = RunDirectory(path)
+        facts = read_json(other.json("run"))
+        same = path.parent == run.path.parent and facts["seed"] == spec.seed and facts["point"] == dict(spec.point)
+        if same and facts["base_arm"] in found and other.status() == "finished":
+            found[facts["base_arm"]].append((facts["id"], path))
+    for arm, runs in found.items():
+        if not runs:
+            raise TrialbookError(
+                f"{run.path.name} needs the run of arm '{arm}' with seed {spec.seed}, which is not finished beside it; "
+                f"bring its directory back to {run.path.parent}, or run the experiment again"
+            )
+        runs.sort(key=lambda one: RunDirectory(one[1]).json("results").stat().st_mtime, reverse=True)
+    return found
+
+
+def _plain(config: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(config, sort_keys=True, default=str))
