@@ -17,15 +17,15 @@ last step of a stage:
   embeddings at the present scale), ``scale``, ``scale_min``, ``scale_max``.
 - ``embeddings`` (after an evaluation): modality -> ``{"rows", "dim", "rank", "cosine", "spread"}``: effective rank, mean cosine
   of different rows, mean standard deviation of normalised coordinates times sqrt(dim); and for each ordered pair of
-  modalities, ``image>text`` -> ``{"gap", "matching", "other", "rows", "candidates", "expected@1", "ties", "shift",
-  "shift_gain"}``: distance of the centroids of normalised embeddings, mean cosine of matching and of other pairs, recall@1
-  with ties broken at random and its chance level ``chance@1``, share of queries whose best own row is tied with another
-  group's, the shift of groups (0 is none) at which the mean cosine is largest, and by how many standard errors it is larger
-  than at 0.
+  modalities, ``image>text`` -> ``{"gap", "matching", "other", "rows", "candidates", "expected@1", "ties", "tie_odds",
+  "shift", "shift_gain"}``: distance of the centroids of normalised embeddings, mean cosine of matching and of other pairs,
+  recall@1 with ties broken at random and its chance level ``chance@1``, share of queries whose best own row is tied with
+  another group's and the odds (their mean) that it comes first among those tied, the shift of groups (0 is none) at which
+  the mean cosine is largest, and by how many standard errors it is larger than at 0.
 - ``frozen`` (at the start of a run and at its end): part or parameter group -> ``{"sum"}``, a checksum of all its
   parameters and buffers.
 - ``failure``: at most one: where a value first was not finite: ``{"value", "name", "module", "how", "step"}`` with ``how`` one
-  of ``output``, ``gradient``, ``parameter``, ``input``.
+  of ``output``, ``gradient``, ``parameter``, ``input`` (then ``module`` is the key of the batch).
 """
 
 from __future__ import annotations

@@ -1,0 +1,63 @@
+"""Runs small experiments, sound and broken, and hands back what the doctor said of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trialbook_plugins.plugin
+from trialbook.doctor.findings import Finding
+from trialbook.experiment import load_experiment
+from trialbook.host import PluginHost
+from trialbook.launch import LocalLauncher
+from trialbook.plan import make_plan
+from trialbook.progress import PlainWatcher
+from trialbook.rundir import RunDirectory
+from trialbook.schema import SchemaBook
+from trialbook.settings import Settings
+
+#: What was found so far, by fault or sound run; printed at the end.
+TABLE: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, and what the doctor said of it."""
+
+    state: str
+    message: str
+    findings: list[Finding]
+    run: RunDirectory
+
+    @property
+    def alarms(self) -> list[Finding]:
+        """Errors and warnings."""
+        return [one for one in self.findings if one.severity != "note"]
+
+
+class Ward:
+    """Runs experiments in a folder of its own.
+
+    Args:
+        folder: takes runs and files.
+        plugins: name to plugin, beside the first-party one.
+    """
+
+    def __init__(self, folder: Path, plugins: dict[str, object]) -> None:
+        self.folder = folder
+        self.host = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin, **plugins})
+        self.settings = Settings(root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache")
+        self.book = SchemaBook(self.host, self.settings.cache)
+
+    def run(self, name: str, text: str, sets: Sequence[str] = (), *, strict: bool = False) -> Ended:
+        """Run the first run of an experiment, as ``mlrun run`` does."""
+        file = self.folder / f"{name}.toml"
+        file.write_text(text)
+        plan = make_plan(load_experiment(file, sets=sets), self.book)
+        launcher = LocalLauncher(self.settings, self.host, self.book, PlainWatcher(lambda line: None), strict=strict)
+        outcome = launcher.run(plan.runs[0], plan)
+        run = RunDirectory(launcher.directory_of(plan.runs[0]))
+        findings = json.loads(run.json("findings").read_text()) if run.json("findings").is_file() else []
+        return Ended(outcome.state, outcome.message, [Finding.from_dict(one) for one in findings], run)
