@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import trialbook_plugins.plugin
+from trialbook.checking.tablecheck import describe
 from trialbook.hookspec import KINDS
 from trialbook.host import PluginHost
 from trialbook.options import CORE_TABLES
 from trialbook.schema import ComponentSchema, SchemaBook
 from trialbook.signature import documented
-from trialbook.tablecheck import describe
 from trialbook.tables import ARRAYS, NAMED, RESERVED
 
 DOCS = Path(__file__).parent

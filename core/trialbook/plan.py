@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trialbook.check import check_experiment
+from trialbook.checking.check import check_experiment
 from trialbook.defaults import with_defaults
 from trialbook.errors import Position, ProblemsError, TrialbookError
 from trialbook.experiment import Experiment

@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from trialbook.doctor.findings import Finding
+from trialbook.pages.runpage import run_report
 from trialbook.records import Arrays, Event, Facts, Item, Record, Timing, Vitals
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.facts import session_seconds
 from trialbook.registry.summary import summarise
 from trialbook.rundir import LINE_FILES, RunDirectory, cut_torn_line, read_json, read_lines, to_json, write_whole
 from trialbook.runlock import RunBusy, RunLock
-from trialbook.runreport import run_report
 
 if TYPE_CHECKING:
     from trialbook.plan import RunSpec

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import trialbook
+from trialbook.checking.tablecheck import TableProblem, schema_problems
 from trialbook.editor import experiment_json_schema
 from trialbook.errors import TrialbookError
 from trialbook.host import PluginHost, Registered
 from trialbook.options import CORE_TABLES
 from trialbook.produces import expand_produces
 from trialbook.source import source_hash
-from trialbook.tablecheck import TableProblem, schema_problems
 from trialbook.tables import RESERVED
 
 __all__ = [

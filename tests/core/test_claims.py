@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from trialbook.claims import ClaimResult, answer_claims, claim_text
-from trialbook.compare import Comparison, compare
+from trialbook.comparison.claims import ClaimResult, answer_claims, claim_text
+from trialbook.comparison.compare import Comparison, compare
+from trialbook.comparison.effects import Design
 from trialbook.editor import experiment_json_schema
-from trialbook.effects import Design
 from trialbook.errors import ProblemsError
 from trialbook.experiment import load_experiment
 from trialbook.plan import Plan, make_plan

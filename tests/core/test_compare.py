@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from trialbook.compare import Comparison, Row, compare
-from trialbook.differences import is_named
+from trialbook.comparison.compare import Comparison, Row, compare
+from trialbook.comparison.differences import is_named
+from trialbook.comparison.figures import At, higher_is_better
+from trialbook.comparison.stats import ALPHA
 from trialbook.doctor.findings import Finding
 from trialbook.errors import TrialbookError
 from trialbook.experiment import Experiment
-from trialbook.figures import At, higher_is_better
 from trialbook.plan import Plan, RunSpec
 from trialbook.recorder import Recorder
 from trialbook.records import Record, Timing
 from trialbook.registry.query import open_index
 from trialbook.selection import Condition, flatten
-from trialbook.stats import ALPHA
 from trialbook.toml import Document
 
 ABOUT: dict[str, Any] = {"question": "Which?", "baseline": "mlp", "arms": ["mlp", "per"], "seeds": [0, 1, 2]}

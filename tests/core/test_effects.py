@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from trialbook.compare import Comparison, compare
-from trialbook.effects import Design, Effect, change, find_effects, place_of
+from trialbook.comparison.compare import Comparison, compare
+from trialbook.comparison.effects import Design, Effect, change, find_effects, place_of
 from trialbook.plan import Plan, RunSpec
 from trialbook.registry.query import open_index
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from trialbook.compare import Comparison, compare
+from trialbook.comparison.compare import Comparison, compare
+from trialbook.comparison.stats import ALPHA
 from trialbook.experiment import Experiment
 from trialbook.plan import Plan, RunSpec
 from trialbook.recorder import Recorder
 from trialbook.records import Record
 from trialbook.registry.query import Registry, open_index
-from trialbook.stats import ALPHA
 from trialbook.toml import Document
 
 #: What is promised.

@@ -11,17 +11,17 @@ import pytest
 from click.testing import CliRunner
 
 from trialbook.cli.main import cli
-from trialbook.compare import compare_plan
-from trialbook.conclusion import write_conclusion
+from trialbook.comparison.compare import compare_plan
+from trialbook.comparison.effects import Effect
+from trialbook.comparison.stats import Estimate
 from trialbook.doctor.findings import Finding
-from trialbook.effects import Effect
+from trialbook.pages.conclusion import write_conclusion
 from trialbook.pages.verdicts import verdict_sentences
 from trialbook.pages.write import Written, write_experiment_pages
 from trialbook.plan import Plan, RunSpec
 from trialbook.records import Item, Record
 from trialbook.rundir import RunDirectory, read_json
 from trialbook.runlock import RunLock
-from trialbook.stats import Estimate
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from trialbook.compare import compare_plan
-from trialbook.conclusion import write_conclusion
+from trialbook.comparison.compare import compare_plan
 from trialbook.doctor.findings import Finding
+from trialbook.pages.conclusion import write_conclusion
 from trialbook.pages.write import write_run_pages
 from trialbook.plan import Plan, RunSpec
 from trialbook.records import Item

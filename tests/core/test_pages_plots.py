@@ -16,6 +16,7 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import gaussian_kde, mannwhitneyu
 
+from trialbook.comparison.stats import Estimate
 from trialbook.pages.bars import Series, draw_bars, draw_points
 from trialbook.pages.canvas import INK, PALETTE, standalone, tick_text
 from trialbook.pages.curves import MOST_POINTS, Lines, bundle, draw_curves
@@ -24,7 +25,6 @@ from trialbook.pages.gallery import Drawn, Undrawable, find_stems, picture
 from trialbook.pages.layout import MOST_LINES, Arm, Layout, make_layout
 from trialbook.pages.sizes import draw_sizes, find_sizes
 from trialbook.pages.space import draw_maps, draw_similarity, make_map, measure_similarity
-from trialbook.stats import Estimate
 
 RNG = np.random.default_rng(0)
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from trialbook.armfindings import ArmFinding
-from trialbook.claims import ClaimResult
-from trialbook.compare import Comparison, GateResult, Row
-from trialbook.comparisontables import MOST_INTERACTIONS, effect_tables, finding_lines, show_large
-from trialbook.differences import Difference
-from trialbook.effects import Effect
+from trialbook.comparison.armfindings import ArmFinding
+from trialbook.comparison.claims import ClaimResult
+from trialbook.comparison.compare import Comparison, GateResult, Row
+from trialbook.comparison.differences import Difference
+from trialbook.comparison.effects import Effect
+from trialbook.comparison.report import comparison_text
+from trialbook.comparison.stats import Estimate
+from trialbook.comparison.tables import MOST_INTERACTIONS, effect_tables, finding_lines, show_large
 from trialbook.formats import Column, Table, render, show_duration, show_value
-from trialbook.report import comparison_text
-from trialbook.stats import Estimate
 
 TABLE = Table([Column("name"), Column("value", "wert", right=True)], [["a|b_c", 0.123456], ["–", None], ["x", True]])
 COMPARISON = Comparison(

@@ -25,11 +25,11 @@ from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
 from trialbook.plan import RunSpec, make_plan
 from trialbook.progress import PlainWatcher
-from trialbook.recordmatch import Gap, match_records, relative
 from trialbook.records import Item, Record
 from trialbook.registry.query import open_index
 from trialbook.registry.sync import sync
-from trialbook.reproduce import Reproducer, Reproduction
+from trialbook.reproduction.recordmatch import Gap, match_records, relative
+from trialbook.reproduction.reproduce import Reproducer, Reproduction
 from trialbook.rundir import RunDirectory, find_runs, read_lines
 from trialbook.runlock import RunLock
 from trialbook.schema import SchemaBook

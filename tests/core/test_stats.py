@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from trialbook import stats
+from trialbook.comparison import stats
 
 scipy_stats = pytest.importorskip("scipy.stats", reason="scipy is the oracle")
 

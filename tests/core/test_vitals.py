@@ -148,7 +148,7 @@ def test_dead_units_spread_and_size_of_outputs() -> None:
     assert seen["type"] == "ReLU"
     assert seen["units"] == 6
     assert seen["dead"] == pytest.approx(float((y == 0).all(dim=0).float().mean()))
-    assert seen["spread"] == pytest.approx(float(y.std(dim=0, correction=0).mean()), rel=1e-5)
+    assert seen["spread"] == pytest.approx(float(y.detach().std(dim=0, correction=0).mean()), rel=1e-5)
     assert seen["largest"] == pytest.approx(float(y.abs().max()))
 
 

@@ -168,7 +168,7 @@ def _find(host: PluginHost, name: str) -> Registered:
 
 def _key_rows(schema: ComponentSchema) -> list[tuple[str, str]]:
     """Key, and its type, default and description."""
-    from trialbook.tablecheck import describe, describe_literal
+    from trialbook.checking.tablecheck import describe, describe_literal
 
     rows = []
     for key, one in schema.json_schema["properties"].items():

@@ -143,9 +143,9 @@ def compare(
     paired difference to the baseline and whether the seeds decide; below it stand answers to claims, effects of a grid, cost,
     gates, findings, missing runs and what else differed.
     """
-    from trialbook.compare import compare as make_comparison
+    from trialbook.comparison.compare import compare as make_comparison
+    from trialbook.comparison.report import print_report
     from trialbook.registry.query import open_index
-    from trialbook.report import print_report
 
     plan = _plan(names[0], profile, sets) if len(names) == 1 and names[0].endswith(".toml") else None
     if plan is None and (profile or sets):

@@ -67,8 +67,8 @@ def _of_run(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
 
 
 def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
-    from trialbook.compare import compare
-    from trialbook.groups import make_groups
+    from trialbook.comparison.compare import compare
+    from trialbook.comparison.groups import make_groups
     from trialbook.pages.write import write_experiment_pages
     from trialbook.selection import Facts
 
@@ -83,9 +83,9 @@ def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Wri
 
 def _of_file(file: Path, profile: str | None, registry: Path, *, plots: bool, png: bool) -> Written:
     from trialbook.cli.app import open_app
-    from trialbook.compare import compare_plan
-    from trialbook.conclusion import write_conclusion
+    from trialbook.comparison.compare import compare_plan
     from trialbook.experiment import load_experiment
+    from trialbook.pages.conclusion import write_conclusion
     from trialbook.plan import make_plan
     from trialbook.rundir import RunDirectory
 

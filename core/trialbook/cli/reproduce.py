@@ -12,8 +12,8 @@ from trialbook.cli.registry import complete_run
 
 if TYPE_CHECKING:
     from trialbook.progress import Watcher
-    from trialbook.recordmatch import Gap
-    from trialbook.reproduce import Reproduction
+    from trialbook.reproduction.recordmatch import Gap
+    from trialbook.reproduction.reproduce import Reproduction
 
 
 @click.command()
@@ -37,7 +37,7 @@ def reproduce(run: str, tolerance: float, keep: bool, as_json: bool, runs: Path 
     """
     from trialbook.cli.app import open_app
     from trialbook.ranks import is_first_process
-    from trialbook.reproduce import Reproducer
+    from trialbook.reproduction.reproduce import Reproducer
     from trialbook.rundir import to_json
 
     app = open_app(runs)

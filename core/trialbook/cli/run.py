@@ -92,9 +92,9 @@ def _length(spec: RunSpec) -> str:
 
 
 def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> None:
-    from trialbook.compare import compare_plan
-    from trialbook.conclusion import write_conclusion
-    from trialbook.report import print_report
+    from trialbook.comparison.compare import compare_plan
+    from trialbook.comparison.report import print_report
+    from trialbook.pages.conclusion import write_conclusion
 
     failed = [outcome for outcome in outcomes if outcome.state in ("failed", "busy")]
     for outcome in failed:

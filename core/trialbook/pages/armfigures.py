@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from trialbook.claims import claim_text
-from trialbook.compare import Row
-from trialbook.comparisontables import effect_text, short_names
-from trialbook.effects import last_part, show_level
-from trialbook.figures import higher_is_better
+from trialbook.comparison.claims import claim_text
+from trialbook.comparison.compare import Row
+from trialbook.comparison.effects import last_part, show_level
+from trialbook.comparison.figures import higher_is_better
+from trialbook.comparison.tables import effect_text, short_names
 from trialbook.formats import show_number
 from trialbook.pages.arms import Arms
 from trialbook.pages.bars import Series, draw_bars, draw_points

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trialbook.compare import Comparison
+from trialbook.comparison.compare import Comparison
 from trialbook.pages.gallery import final_figures, last_values
 from trialbook.pages.layout import Arm, Layout, make_layout
 from trialbook.pages.rundata import Curve, RunData

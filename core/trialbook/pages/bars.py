@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trialbook.comparison.stats import Estimate, t_interval
 from trialbook.formats import show_number
 from trialbook.pages.canvas import INK, MARKERS, PALETTE, Frame, add_legend, axis_label, clipped, draw, grid_lines
 from trialbook.pages.gallery import Undrawable
 from trialbook.pages.layout import Layout
-from trialbook.stats import Estimate, t_interval
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

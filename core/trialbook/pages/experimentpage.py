@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trialbook.armfindings import ArmFinding
-from trialbook.compare import Comparison
-from trialbook.comparisontables import BROKEN, broken_arms, claim_tables, cost_table, effect_tables, figure_table
+from trialbook.comparison.armfindings import ArmFinding
+from trialbook.comparison.compare import Comparison
+from trialbook.comparison.report import claims_said, effects_said, pareto_said, shown_said
+from trialbook.comparison.tables import BROKEN, broken_arms, claim_tables, cost_table, effect_tables, figure_table
 from trialbook.formats import Column, show_duration, show_number, show_value
 from trialbook.pages.arms import Arms
 from trialbook.pages.blocks import (
@@ -37,7 +38,6 @@ from trialbook.pages.facts import (
     show_option,
 )  # fmt: skip
 from trialbook.pages.verdicts import verdict_sentences
-from trialbook.report import claims_said, effects_said, pareto_said, shown_said
 from trialbook.rundir import read_json
 from trialbook.selection import flatten
 

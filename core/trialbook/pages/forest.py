@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trialbook.comparison.stats import Estimate
 from trialbook.formats import show_number
 from trialbook.pages.canvas import INK, PALETTE, Frame, axis_label, clipped, draw, grid_lines
 from trialbook.pages.gallery import Undrawable
-from trialbook.stats import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

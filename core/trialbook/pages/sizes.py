@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from trialbook.comparison.stats import t_interval
 from trialbook.pages.canvas import INK, MARKERS, PALETTE, Frame, add_legend, axis_label, clipped, draw, grid_lines
 from trialbook.pages.gallery import Undrawable
 from trialbook.pages.layout import Layout, Member
-from trialbook.stats import t_interval
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trialbook.claims import claim_text
-from trialbook.comparisontables import effect_text, short_names, show_p
+from trialbook.comparison.claims import claim_text
+from trialbook.comparison.stats import Estimate
+from trialbook.comparison.tables import effect_text, short_names, show_p
 from trialbook.formats import show_number
 from trialbook.pages.blocks import Code, Piece, Strong, Text
-from trialbook.stats import Estimate
 
 if TYPE_CHECKING:
-    from trialbook.claims import ClaimResult
-    from trialbook.compare import Comparison, Row
-    from trialbook.effects import Effect
+    from trialbook.comparison.claims import ClaimResult
+    from trialbook.comparison.compare import Comparison, Row
+    from trialbook.comparison.effects import Effect
 
 #: Figures, arms and effects that are told one by one; arms where effects are told as well.
 _MOST_FIGURES, _MOST_ARMS, _MOST_EFFECTS, _FEW_ARMS = 3, 6, 6, 2

@@ -11,11 +11,11 @@ from trialbook.pages.blocks import Page, Picture
 from trialbook.pages.html import to_html
 from trialbook.pages.markdown import to_markdown
 from trialbook.pages.rundata import RunData
+from trialbook.pages.runpage import run_page
 from trialbook.rundir import RunDirectory, read_json, write_whole
-from trialbook.runreport import run_page
 
 if TYPE_CHECKING:
-    from trialbook.compare import Comparison
+    from trialbook.comparison.compare import Comparison
 
 
 @dataclass(frozen=True)

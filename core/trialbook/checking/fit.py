@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from trialbook.componentcheck import ComponentCheck
+from trialbook.checking.components import ComponentCheck
+from trialbook.checking.tablereport import TableReport
 from trialbook.hookspec import KINDS
 from trialbook.options import EvaluateOptions
 from trialbook.records import answer_name, curve_name
 from trialbook.schema import ComponentSchema, expand_produces
-from trialbook.tablereport import TableReport
 from trialbook.tables import ARRAYS, NAMED
 from trialbook.toml import KeyPath
 from trialbook.variants import component_tables

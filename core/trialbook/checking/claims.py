@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trialbook.effects import place_of
+from trialbook.checking.tablecheck import describe_literal
+from trialbook.checking.tablereport import TableReport
+from trialbook.comparison.effects import place_of
 from trialbook.errors import TrialbookError
 from trialbook.experiment import Experiment
 from trialbook.options import ClaimOptions
-from trialbook.tablecheck import describe_literal
-from trialbook.tablereport import TableReport
 from trialbook.toml import KeyPath
 from trialbook.words import closest
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trialbook.circumstances import Change
 from trialbook.environment import environment
 from trialbook.errors import TrialbookError
 from trialbook.host import PluginHost
@@ -16,9 +15,10 @@ from trialbook.launch import LocalLauncher, components_of
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
 from trialbook.ranks import Companion, is_first_process
-from trialbook.recorded import RecordedRun
 from trialbook.recorder import Recorder
 from trialbook.records import Item, Record
+from trialbook.reproduction.circumstances import Change
+from trialbook.reproduction.recorded import RecordedRun
 from trialbook.rundir import RunDirectory, read_json, read_lines
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings

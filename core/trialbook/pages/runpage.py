@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trialbook.comparisontables import show_large
+from trialbook.comparison.tables import show_large
 from trialbook.formats import NOTHING, Column, show_duration, show_value
 from trialbook.pages.blocks import (
     Block,

@@ -11,11 +11,11 @@ import pytest
 
 from trialbook.doctor.findings import Finding
 from trialbook.pages.html import to_html
+from trialbook.pages.runpage import run_page, run_report
 from trialbook.pages.write import write_run_pages
 from trialbook.plan import Plan, RunSpec
 from trialbook.records import Arrays, Event, Facts, Item, Record, Vitals
 from trialbook.rundir import RunDirectory, read_json
-from trialbook.runreport import run_page, run_report
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]

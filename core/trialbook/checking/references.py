@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trialbook.claimcheck import ClaimCheck
-from trialbook.componentcheck import Judge, named_key
+from trialbook.checking.claims import ClaimCheck
+from trialbook.checking.components import Judge, named_key
+from trialbook.checking.tablereport import TableReport
 from trialbook.errors import TrialbookError
 from trialbook.experiment import Experiment
 from trialbook.options import DoctorOptions, GateOptions
 from trialbook.problems import Problems
-from trialbook.tablereport import TableReport
 from trialbook.toml import KeyPath
 from trialbook.words import closest
 

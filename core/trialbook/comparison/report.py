@@ -7,7 +7,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from trialbook.comparisontables import (
+from trialbook.comparison.figures import pareto_costs
+from trialbook.comparison.stats import ALPHA, FEWEST_SEEDS
+from trialbook.comparison.tables import (
     BROKEN,
     broken_arms,
     claim_tables,
@@ -17,13 +19,11 @@ from trialbook.comparisontables import (
     finding_lines,
     full_table,
 )
-from trialbook.figures import pareto_costs
 from trialbook.formats import Table, render, show_number
 from trialbook.rundir import to_json
-from trialbook.stats import ALPHA, FEWEST_SEEDS
 
 if TYPE_CHECKING:
-    from trialbook.compare import Comparison
+    from trialbook.comparison.compare import Comparison
 
 #: Width that lines of text are broken at, unless the terminal says another.
 _WIDTH = 118

@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialbook import stats
-from trialbook.armfindings import ArmFinding, arm_findings
-from trialbook.claims import ClaimResult
-from trialbook.differences import Difference, Sheets, find_differences
-from trialbook.effects import Effect
-from trialbook.factorial import Factorial, read_factorial
-from trialbook.figures import At, choose_metrics, find_pareto, higher_is_better, read_costs, read_values
-from trialbook.groups import Groups, make_groups
+from trialbook.comparison import stats
+from trialbook.comparison.armfindings import ArmFinding, arm_findings
+from trialbook.comparison.claims import ClaimResult
+from trialbook.comparison.differences import Difference, Sheets, find_differences
+from trialbook.comparison.effects import Effect
+from trialbook.comparison.factorial import Factorial, read_factorial
+from trialbook.comparison.figures import At, choose_metrics, find_pareto, higher_is_better, read_costs, read_values
+from trialbook.comparison.groups import Groups, make_groups
+from trialbook.comparison.stats import Estimate
 from trialbook.registry.query import Registry, open_index
 from trialbook.selection import Condition, Facts, of_plan, select_runs
-from trialbook.stats import Estimate
 
 if TYPE_CHECKING:
     from trialbook.plan import Plan

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialbook.circumstances import Change, as_then, check_components, check_processes, find_changes
 from trialbook.host import PluginHost
 from trialbook.progress import Watcher
 from trialbook.ranks import is_first_process
-from trialbook.recorded import RecordedRun, read_recorded
-from trialbook.recordmatch import VERDICTS, RecordMatch, match_records
-from trialbook.repetition import FOLDER, Repetition, remove_repetition
+from trialbook.reproduction.circumstances import Change, as_then, check_components, check_processes, find_changes
+from trialbook.reproduction.recorded import RecordedRun, read_recorded
+from trialbook.reproduction.recordmatch import VERDICTS, RecordMatch, match_records
+from trialbook.reproduction.repetition import FOLDER, Repetition, remove_repetition
 from trialbook.rundir import RunDirectory
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings

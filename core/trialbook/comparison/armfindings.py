@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trialbook.comparison.groups import Groups
 from trialbook.doctor.findings import SEVERITIES, Finding
-from trialbook.groups import Groups
 from trialbook.registry.query import Registry, Run
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
-from trialbook import stats
-from trialbook.stats import Estimate
+from trialbook.comparison import stats
+from trialbook.comparison.stats import Estimate
 
 if TYPE_CHECKING:
-    from trialbook.groups import Groups
+    from trialbook.comparison.groups import Groups
     from trialbook.registry.query import Run
 
 #: Places of a factor's levels -> their weights in a contrast.

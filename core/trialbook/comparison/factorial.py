@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trialbook.claims import ClaimResult, answer_claims
-from trialbook.effects import Design, Effect, find_effects, make_design
-from trialbook.groups import Groups
+from trialbook.comparison.claims import ClaimResult, answer_claims
+from trialbook.comparison.effects import Design, Effect, find_effects, make_design
+from trialbook.comparison.groups import Groups
 
-#: Metric to group to unit to value, as ``trialbook.figures.read_values`` gives them.
+#: Metric to group to unit to value, as ``trialbook.comparison.figures.read_values`` gives them.
 Figures = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 

@@ -12,9 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trialbook import stats
-from trialbook.effects import Design, Effect, Values, change, estimate_of, judge, last_part, place_of, show_level
-from trialbook.stats import Estimate
+from trialbook.comparison import stats
+from trialbook.comparison.effects import (
+    Design,
+    Effect,
+    Values,
+    change,
+    estimate_of,
+    judge,
+    last_part,
+    place_of,
+    show_level,
+)
+from trialbook.comparison.stats import Estimate
 
 
 @dataclass(frozen=True)

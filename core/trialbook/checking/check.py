@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trialbook.armcheck import ArmCheck
-from trialbook.componentcheck import ComponentCheck, Judge
+from trialbook.checking.arms import ArmCheck
+from trialbook.checking.components import ComponentCheck, Judge
+from trialbook.checking.fit import FitCheck
+from trialbook.checking.references import ReferenceCheck
+from trialbook.checking.tablereport import TableReport
 from trialbook.errors import Problem, TrialbookError
 from trialbook.experiment import Experiment
-from trialbook.fitcheck import FitCheck
 from trialbook.problems import Problems
-from trialbook.referencecheck import ReferenceCheck
 from trialbook.schema import RESERVED, SchemaBook
-from trialbook.tablereport import TableReport
 from trialbook.toml import Document
 from trialbook.variants import Table, Variant, arm_document, component_tables, nested_table, points, variant
 

@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trialbook.claims import claim_text
-from trialbook.effects import last_part, show_level
+from trialbook.comparison.claims import claim_text
+from trialbook.comparison.effects import last_part, show_level
 from trialbook.formats import NOTHING, Column, Table, show_duration, show_number
 
 if TYPE_CHECKING:
-    from trialbook.armfindings import ArmFinding
-    from trialbook.claims import ClaimResult
-    from trialbook.compare import Comparison, Row
-    from trialbook.effects import Effect
-    from trialbook.stats import Estimate
+    from trialbook.comparison.armfindings import ArmFinding
+    from trialbook.comparison.claims import ClaimResult
+    from trialbook.comparison.compare import Comparison, Row
+    from trialbook.comparison.effects import Effect
+    from trialbook.comparison.stats import Estimate
 
 #: Stands at the verdict of an arm with an error finding.
 BROKEN = "†"

@@ -11,7 +11,7 @@ from trialbook.environment import environment
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.host import AmbiguousComponent, PluginHost, UnknownComponent
 from trialbook.plan import source_hashes
-from trialbook.recorded import RecordedRun
+from trialbook.reproduction.recorded import RecordedRun
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
 from trialbook.toml import Document
@@ -40,9 +40,9 @@ def check_components(recorded: RecordedRun, book: SchemaBook) -> None:
         TrialbookError: one is not offered any more, or by several plugins.
         ProblemsError: its options do not fit any more; the error names the lines of the run's ``config.toml``.
     """
-    from trialbook.componentcheck import ComponentCheck, Judge
+    from trialbook.checking.components import ComponentCheck, Judge
+    from trialbook.checking.tablereport import TableReport
     from trialbook.problems import Problems
-    from trialbook.tablereport import TableReport
 
     spec = recorded.spec
     for table in component_tables(spec.config):

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trialbook import stats
+from trialbook.comparison import stats
+from trialbook.comparison.groups import Groups
 from trialbook.errors import TrialbookError
-from trialbook.groups import Groups
 from trialbook.registry.query import Registry, Run
 
 #: Last parts of metric names of which less is better; a gate's bound goes before them.

@@ -10,7 +10,7 @@ from trialbook.pages.write import Written, write_experiment_pages
 from trialbook.rundir import RunDirectory, read_json, to_json, write_whole
 
 if TYPE_CHECKING:
-    from trialbook.compare import Comparison
+    from trialbook.comparison.compare import Comparison
     from trialbook.plan import Plan
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from trialbook.checking.tablereport import TableReport
 from trialbook.errors import TrialbookError
 from trialbook.host import AmbiguousComponent, UnknownComponent
 from trialbook.options import CORE_TABLES, stages_of
 from trialbook.schema import RESERVED, ComponentSchema, SchemaBook, TableProblem, table_problems
-from trialbook.tablereport import TableReport
 from trialbook.toml import KeyPath
 from trialbook.variants import Table, component_tables, nested_table
 from trialbook.words import closest

@@ -1,0 +1,1 @@
+"""Checking an experiment file whole, before anything is spent on it."""
