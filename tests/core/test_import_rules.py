@@ -17,7 +17,6 @@ CORE = Path(trialbook.__file__).parent
 PLUGINS = CORE.parent.parent / "plugins" / "trialbook_plugins"
 HEAVY = {"torch", "accelerate", "transformers", "peft", "bitsandbytes", "gradio", "diffusers", "datasets", "tokenizers"}
 TORCH_MAY = ("build", "engine", "checkpoint", "features", "contracts", "testing")
-NO_TORCH_BY = {"registry", "comparison"}
 
 
 def _imports(tree: ast.AST, top_only: bool) -> Iterator[str]:
