@@ -17,15 +17,18 @@ from torch import nn
 
 from trialbook.contracts import Features, Task, to_device
 from trialbook.data import Overlap, find_overlaps
+from trialbook.engine.origin import Lineage, Origin, find_origin, start_part
 from trialbook.errors import Problem, ProblemsError, TrialbookError
 from trialbook.features import FeatureStore, Stored, weights_hash
-from trialbook.options import EvaluateOptions, stages_of
+from trialbook.options import EvaluateOptions, origin_of, stages_of
 from trialbook.plan import RunSpec
 from trialbook.schema import ComponentSchema, SchemaBook, construct
 from trialbook.seeding import derive_seed, seed_numpy
 from trialbook.toml import KeyPath
 
-RESERVED = ("use", "frozen", "weight", "name", "id")
+RESERVED = ("use", "frozen", "from", "weight", "name", "id")
+_STARTED = ("encoder", "projector", "llm", "decoder", "loss")
+"""Kinds whose parts may start from an earlier run."""
 _ARRAYS = ("loss", "metric")
 
 
@@ -37,12 +40,14 @@ class Workshop:
         book: schemas of all components.
         store: outputs of frozen encoders.
         data_root: where relative data paths start.
+        runs: directory of all runs, for parts that start from one.
         device: where frozen encoders compute.
     """
 
     book: SchemaBook
     store: FeatureStore
     data_root: Path | None
+    runs: Path = field(default_factory=lambda: Path("runs"))
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     datasets: dict[str, Any] = field(default_factory=dict)
 
@@ -70,6 +75,8 @@ class RunBuilder:
         self.inputs: Mapping[str, Path] = inputs or {}
         self.parts: list[Part] = []
         self.overlaps: list[Overlap] = []
+        self.lineage: list[Lineage] = []
+        self._origins: dict[str, Origin] = {}
         self.dataset: Any = None
 
     @property
@@ -84,6 +91,18 @@ class RunBuilder:
     def eval_batch_size(self) -> int:
         """Rows encoded at once in evaluation."""
         return EvaluateOptions(**self.spec.config.get("evaluate", {})).batch_size
+
+    @property
+    def final_split(self) -> str:
+        """The split of the answer."""
+        return EvaluateOptions(**self.spec.config.get("evaluate", {})).final
+
+    @property
+    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+        """Weights of sources by stage, for stages that give any."""
+        if not self.spec.config.get("train") and not self.spec.config.get("stage"):
+            return {}
+        return {stage.name: stage.data for stage in stages_of(dict(self.spec.config)) if stage.data}
 
     def task(self) -> Task:
         """Make the task and let it set itself up."""
@@ -113,12 +132,24 @@ class RunBuilder:
         seed_numpy(seed)
         torch.manual_seed(seed)
         made = self._construct(kind, path, table, wired)
+        if isinstance(made, nn.Module) and kind in _STARTED:
+            self._start(label, path, table, made)
         frozen = bool(table.get("frozen", False))
         if isinstance(made, nn.Module) and frozen:
             made.requires_grad_(False).eval()
         if kind != "task":
             self.parts.append(Part(label, made, frozen))
         return made
+
+    def _start(self, label: str, path: KeyPath, table: Mapping[str, Any], module: nn.Module) -> None:
+        """Give a part the weights of the earlier run that it, or the whole run, starts from."""
+        text = table.get("from") or origin_of(self.spec.config)
+        if text is None:
+            return
+        with self._located_at(path, {"from": text}):
+            if text not in self._origins:
+                self._origins[text] = find_origin(text, self.workshop.runs, self.inputs, self.seed)
+            self.lineage.append(start_part(label, module, self._origins[text], demanded="from" in table))
 
     def features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
@@ -181,7 +212,7 @@ class RunBuilder:
             dataset = self._construct("dataset", path, table, {})
             with self._located_at(path, table):
                 splits = dataset.splits()
-                memo[key] = (dataset, find_overlaps(splits, _modalities(dataset, table)))
+                memo[key] = (dataset, find_overlaps(splits, modalities_of(dataset, table)))
         self.dataset, self.overlaps = memo[key]
         return self.dataset
 
@@ -235,7 +266,8 @@ def _import(schema: ComponentSchema) -> type:
     return found
 
 
-def _modalities(dataset: Any, table: Mapping[str, Any]) -> list[str]:
+def modalities_of(dataset: Any, table: Mapping[str, Any]) -> list[str]:
+    """Names of a dataset's modalities: its own, or the keys of the option that names them in its table."""
     declared = dataset.modalities
     return list(table.get(declared, {})) if isinstance(declared, str) else list(declared)
 

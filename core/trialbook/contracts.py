@@ -10,7 +10,7 @@ Wired for every component that asks for it by name: ``data_root: Path | None``, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -19,11 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook.conversations import Turn
 from trialbook.data import Raw
-from trialbook.records import Event, Record
+from trialbook.predictions import Prediction
+from trialbook.records import Event, Facts, Record
 
 __all__ = [
-    "Builder", "Encoder", "Features", "Loss", "Measures", "Metric", "Prepared", "Projector", "Shows", "Step", "Task", "Trains",
+    "Answers", "Builder", "Encoder", "Exports", "Features", "Generated", "LanguageModel", "Loss", "Measures", "Metric", "Notes",
+    "Piece", "Prepared", "Projector", "Shows", "Step", "Task", "Trains", "Weighs",
 ]  # fmt: skip
 
 #: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis.
@@ -112,6 +115,84 @@ class Metric(Protocol):
     produces: ClassVar[tuple[str, ...]]
 
 
+class Piece(NamedTuple):
+    """A piece of a conversation as a language model sees it.
+
+    Args:
+        kind: ``"prompt"`` (given), ``"answer"`` (what the assistant says, with the token that ends its turn: what is learned)
+            or ``"image"``.
+        ids: token ids; empty for an image.
+        turn: place of the turn that it belongs to, from 0; what a template puts before the first belongs to it.
+        image: number of the image, from 0; -1 for text.
+    """
+
+    kind: str
+    ids: tuple[int, ...] = ()
+    turn: int = 0
+    image: int = -1
+
+
+class Generated(NamedTuple):
+    """What a language model wrote: text without outer white space and special tokens, token ids without the one that ended
+    it, the log-probability (natural, before temperature) of every token, the ending one included, and whether it ended itself."""
+
+    text: str
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    stopped: bool
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A causal language model that takes embeddings in place of tokens. Wired, if asked for: ``corpus: Callable[[],
+    Sequence[str]] | None``, all texts of the train split, for tokenizers that are trained on the data.
+
+    What learns of it is what requires a gradient when it is made: adapters, unfrozen blocks, or everything.
+
+    Attributes:
+        dim: width D of its input embeddings.
+        context: the longest sequence it can take, in tokens; 0 where it has no limit.
+    """
+
+    dim: int
+    context: int
+
+    def render(self, turns: Sequence[Turn], images: int, *, answer: bool) -> list[Piece]:
+        """Turns in the model's own chat template (a plain one where it has none), cut into pieces.
+
+        Images that no turn places stand before the text of the first user turn. The pieces of the same turns are the same
+        whatever follows them, so that a prompt in generation is the one of training.
+
+        Args:
+            turns: as ``trialbook.conversations.Conversation`` has them.
+            images: how many images the conversation has.
+            answer: the last turn is an answer that is there; else it is asked for one, and ``turns`` ends with a question.
+        """
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [B, L] to input embeddings [B, L, D]."""
+
+    def forward(self, embeds: Tensor, mask: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Embeddings [B, L, D] with mask [B, L] bool (False is padding) to logits [B, L, V] of the next tokens.
+
+        Args:
+            wanted: positions [P] that logits are needed at, ascending: [B, P, V] is returned; all if left out.
+        """
+
+    def generate(
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[Generated]:
+        """Continue every row of embeddings [B, L, D] with mask [B, L], padded on either side: greedily at temperature 0,
+        else sampled; with a key-value cache, without gradient."""
+
+
 class Builder(Protocol):
     """What a task uses to make its parts. Core's builder implements it; tests may use a simple stand-in."""
 
@@ -121,6 +202,10 @@ class Builder(Protocol):
     """Samples of one micro-batch in training; a loss that depends on the batch is evaluated at this size too."""
     eval_batch_size: int
     """Rows encoded at once in evaluation."""
+    final_split: str
+    """The split of the answer (``[evaluate] final``)."""
+    mixtures: Mapping[str, Mapping[str, float]]
+    """Weights of the sources of the data by stage name (``[[stage]] data``); a stage without any is left out."""
     inputs: Mapping[str, Path]
     """Directories of the runs that this run needs (``needs = ["arm"]`` in its arm), by arm name."""
 
@@ -170,7 +255,51 @@ class Shows(Protocol):
     def shown(self, split: str) -> Mapping[str, Any]:
         """What the last evaluation, if it was of ``split``, handed to metrics; empty otherwise.
 
-        Understood are ``embeddings`` (modality -> [R, D]), ``groups`` (modality -> [R]) and ``classes`` ([G] of integers).
+        Understood are ``embeddings`` (modality -> [R, D]), ``groups`` (modality -> [R]), ``classes`` ([G] of integers) and
+        ``predictions`` (a list of ``trialbook.predictions.Prediction``).
+        """
+
+
+@runtime_checkable
+class Weighs(Protocol):
+    """Optional for a task whose loss is a mean over something else than samples (tokens, say)."""
+
+    def weigh(self, samples: NDArray[np.int64], epoch: int, step: Step) -> float:
+        """How many things the loss of the batch of these samples is the mean of.
+
+        The micro-batches of a step, on all processes, count by it, so that a step does not depend on how it is split.
+        """
+
+
+@runtime_checkable
+class Notes(Protocol):
+    """Optional for a task: what it has to say when it is set up, such as samples that it had to shorten."""
+
+    def notes(self) -> Iterator[Event | Facts]:
+        """Facts, merged into ``data.json``, and events; taken when a run begins or goes on."""
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """Optional for a task: it answers questions about images that are no part of its data."""
+
+    def answer(
+        self, images: Sequence[NDArray[np.uint8]], question: str, *, max_new_tokens: int | None = None,
+        temperature: float = 0.0, seed: int = 0,
+    ) -> Prediction:  # fmt: skip
+        """The answer to a question about images [3, H, W]."""
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """Optional for a task: it can write its trained parts in the formats of other libraries."""
+
+    def export(self, folder: Path, *, merged: bool) -> list[str]:
+        """Write into an empty folder and say in a sentence each what lies where.
+
+        Args:
+            folder: where.
+            merged: put adapters into the weights of what they adapt.
         """
 
 

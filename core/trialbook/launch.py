@@ -197,6 +197,7 @@ class LocalLauncher:
             task, dict(spec.config), seed=spec.seed, accelerator=accelerator,
             checkpoints=directory / "checkpoints", recorded=lambda: recorder.recorded, begin=begin,
             parts=[PartView(part.name, part.module, part.frozen) for part in builder.parts], doctor=options,
+            lineage=builder.lineage,
         )  # fmt: skip
         with bedside:
             for item in items:
@@ -236,7 +237,7 @@ class LocalLauncher:
             if self.settings.threads:
                 torch.set_num_threads(self.settings.threads)
             store = FeatureStore(self.settings.runs / ".features")
-            self._workshop = Workshop(self.book, store, self.settings.data_root)
+            self._workshop = Workshop(self.book, store, self.settings.data_root, self.settings.runs)
         return self._workshop
 
     def _device(self) -> str:

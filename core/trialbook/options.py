@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -74,10 +75,19 @@ class StageOptions(TrainOptions):
     Args:
         name: name of the stage; ``stage0``, ``stage1`` … if left out.
         train: patterns of the parts that learn (``["projector.*"]``); all that are not frozen if left out.
+        data: weight of each source of the data in this stage, by its name (``{ captions = 1, documents = 3 }``), where the
+            dataset has several; sources left out are not used. All of them as they are if left out.
     """
 
     name: str = ""
     train: list[str] | None = None
+    data: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for source, weight in (self.data or {}).items():
+            if not 0 < weight < math.inf:
+                raise TrialbookError(f"'data' gives '{source}' the weight {weight}: it must be above 0 and finite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +223,13 @@ CORE_TABLES: dict[str, type] = {
 }
 
 
+def origin_of(config: Mapping[str, Any]) -> str | None:
+    """The earlier run that a whole run starts from: ``from`` of its first stage, or of ``[train]``."""
+    stages = config.get("stage") or [{}]
+    found: str | None = stages[0].get("from", config.get("train", {}).get("from"))
+    return found
+
+
 def stages_of(config: dict[str, Any]) -> list[StageOptions]:
     """The stages of a resolved configuration: its ``[[stage]]`` tables over ``[train]``, or ``[train]`` as the only one.
 
@@ -223,6 +240,8 @@ def stages_of(config: dict[str, Any]) -> list[StageOptions]:
     tables = config.get("stage") or [{"name": "train"}]
     stages = []
     for index, table in enumerate(tables):
+        if index and "from" in table:
+            raise TrialbookError("'from' belongs to the first stage: each other goes on from the one before it")
         merged = {**base, "name": f"stage{index}", **table}
         for one, other in (("steps", "epochs"), ("epochs", "steps")):
             if one in table and other not in table:

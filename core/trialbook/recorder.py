@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from trialbook.doctor.findings import Finding
 from trialbook.pages.runpage import run_report
-from trialbook.records import Arrays, Event, Facts, Item, Record, Timing, Vitals
+from trialbook.records import Arrays, Event, Facts, Item, Predictions, Record, Timing, Vitals
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.facts import session_seconds
 from trialbook.registry.summary import summarise
@@ -151,6 +151,9 @@ class Recorder:
             self.describe(item.values)
         elif isinstance(item, Arrays):
             _write_arrays(self.run.arrays(item.name), item)
+        elif isinstance(item, Predictions):
+            lines = (to_json(row.as_dict(), indent=None) for row in item.rows)
+            write_whole(self.run.predictions, "".join(f"{line}\n" for line in lines))
         else:
             event = {"time": _now(), "step": item.step, "kind": item.kind, "message": item.message, "data": item.data}
             self._write("events", f"{to_json(event, indent=None)}\n".encode())

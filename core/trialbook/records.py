@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from trialbook.predictions import Prediction
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,15 @@ class Arrays:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What a run answered in its last evaluation of the final split: ``predictions.jsonl``, written as a whole."""
+
+    step: int
+    split: str
+    rows: Sequence[Prediction]
+
+
+@dataclass(frozen=True)
 class Event:
     """Something to know about a run: a resume, a fallback, dropped samples. One line of ``events.jsonl``."""
 
@@ -86,4 +97,4 @@ class Event:
 
 
 #: All that an engine may yield.
-Item = Record | Timing | Vitals | Facts | Arrays | Event
+Item = Record | Timing | Vitals | Facts | Arrays | Predictions | Event

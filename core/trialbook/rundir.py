@@ -57,6 +57,35 @@ class RunDirectory:
         return self.path / "arrays" / f"{name}.safetensors"
 
     @property
+    def predictions(self) -> Path:
+        """What it answered in the last evaluation of its final split, one ``Prediction`` a line."""
+        return self.path / "predictions.jsonl"
+
+    def evaluation(self, name: str) -> Path:
+        """Figures of an evaluation that was made of the run later; its answers lie beside it."""
+        return self.path / "evaluations" / f"{name}.json"
+
+    def answers(self, evaluation: str | None = None) -> Path:
+        """What it answered: in the last evaluation of its final split, or in a later one."""
+        if evaluation is None:
+            return self.predictions
+        return self.path / "evaluations" / f"{evaluation}.predictions.jsonl"
+
+    def evaluations(self) -> list[str]:
+        """Names of the evaluations that were made of the run later."""
+        return sorted(file.stem for file in (self.path / "evaluations").glob("[!.]*.json"))
+
+    def failures(self, evaluation: str | None = None) -> Path:
+        """The gallery of its failures, or of those of a later evaluation."""
+        file = self.answers(evaluation)
+        return file.with_name(f"{file.name.removesuffix('predictions.jsonl')}failures.html")
+
+    @property
+    def tags(self) -> Path:
+        """What people said of its failures; never made anew."""
+        return self.path / "tags.json"
+
+    @property
     def error(self) -> Path:
         """Why the run failed; there only if it did."""
         return self.path / "error.txt"

@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from trialbook.host import PluginHost, Registered
 from trialbook.options import CORE_TABLES
 from trialbook.produces import expand_produces
 from trialbook.source import source_hash
-from trialbook.tables import RESERVED
+from trialbook.tables import FROM, RESERVED
 
 __all__ = [
     "RESERVED", "ComponentSchema", "SchemaBook", "TableProblem", "construct", "expand_produces",
@@ -93,7 +93,11 @@ class SchemaBook:
     def core(self, table: str) -> ComponentSchema:
         """The schema of one of core's own tables (``train``, ``stage``, ``evaluate`` …)."""
         cls = CORE_TABLES[table]
-        return self._schema("core", table, f"{cls.__module__}:{cls.__qualname__}", "trialbook")
+        schema = self._schema("core", table, f"{cls.__module__}:{cls.__qualname__}", "trialbook")
+        if table not in ("train", "stage"):
+            return schema
+        own = schema.json_schema
+        return replace(schema, json_schema={**own, "properties": {**own["properties"], "from": FROM}})
 
     def all(self) -> list[ComponentSchema]:
         """Schemas of all components that can be loaded; those that cannot are left out (``get`` says why)."""

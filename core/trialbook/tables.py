@@ -13,6 +13,10 @@ ARRAYS = ("loss", "metric")
 USE = {"type": "string", "description": "name of the component; 'plugin:name' where several plugins offer it"}
 _FROZEN = {"type": "boolean", "default": False, "description": "its parameters do not learn; its outputs may be stored"}
 _ID = {"type": "string", "description": "which checkpoint or part it is; kept in the record"}
+FROM = {
+    "type": "string",
+    "description": "an earlier run whose checkpoint it starts from: an arm in 'needs', 'EXPERIMENT/ARM', or a path",
+}
 _NAME = {"type": "string", "description": "its name in records; the component's name if left out"}
 _WEIGHT = {"type": "number", "default": 1.0, "description": "factor on this loss in the sum"}
 
@@ -20,7 +24,7 @@ _WEIGHT = {"type": "number", "default": 1.0, "description": "factor on this loss
 def _reserved(kind: str) -> dict[str, dict[str, Any]]:
     keys: dict[str, dict[str, Any]] = {"use": USE}
     if kind in ("encoder", "projector", "llm", "decoder"):
-        keys |= {"frozen": _FROZEN, "id": _ID}
+        keys |= {"frozen": _FROZEN, "from": FROM, "id": _ID}
     if kind == "loss":
         keys |= {"weight": _WEIGHT}
     if kind in ARRAYS:

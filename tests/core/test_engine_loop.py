@@ -251,3 +251,41 @@ def test_records_that_were_lost_are_made_again(tmp_path: Path, left: int) -> Non
     metrics.write_bytes(b"".join(lines[:left]) + b'{"step":')
     _execute(tmp_path / "cut")
     assert metrics.read_bytes() == whole
+
+
+class Weighed(Regression):
+    """Its loss is the mean over elements of unequal samples: sample i has i % 3 + 1 of them."""
+
+    def batch(self, samples: NDArray[np.int64], epoch: int, step: Step) -> Any:
+        rows = torch.from_numpy(samples)
+        return {"x": DATA[rows], "y": TARGET[rows], "count": (rows % 3 + 1).float()}
+
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        out = self.parts["projector"]["x"](self.parts["encoder"]["x"](batch["x"]))  # type: ignore[index]
+        error = (out - batch["y"]).square().mean(dim=1)
+        return {"loss": (error * batch["count"]).sum() / batch["count"].sum()}
+
+    def weigh(self, samples: NDArray[np.int64], epoch: int, step: Step) -> float:
+        return float((samples % 3 + 1).sum())
+
+    def evaluate(self, split: str) -> Mapping[str, float]:
+        return {"loss": 0.0} if split in ("val", "test") else {}
+
+
+def test_a_step_over_unequal_micro_batches_is_that_over_the_whole_batch(tmp_path: Path) -> None:
+    """Within float32's rounding of sums in another order."""
+    found = []
+    for accumulate in (1, 2, 5):
+        task = Weighed(dropout=0.0)
+        stage = StageOptions(name="s", steps=6, batch_size=10, accumulate=accumulate, lr=1e-2, log_every=1)
+        training = Training(
+            task, [stage], seed=0, accelerator=make_accelerator("cpu", "no"),
+            checkpoints=CheckpointStore(tmp_path / str(accumulate)), evaluate=EvaluateOptions(),
+            checkpoint=CheckpointOptions(every=0),
+        )  # fmt: skip
+        losses = [i.values["loss"] for i in training.run() if isinstance(i, Record) and "loss" in i.values]
+        weights = torch.cat([p.detach().flatten() for p in task.module().parameters()])
+        found.append((losses, weights))
+    for losses, weights in found[1:]:
+        assert losses == pytest.approx(found[0][0], rel=1e-5)
+        torch.testing.assert_close(weights, found[0][1], rtol=1e-4, atol=1e-5)

@@ -13,13 +13,14 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from trialbook.checkpoint import CheckpointStore
-from trialbook.contracts import Measures, Task, Trains
+from trialbook.contracts import Measures, Notes, Task, Trains
 from trialbook.engine.loop import Training
+from trialbook.engine.origin import Lineage
 from trialbook.engine.seed import seed_step
 from trialbook.engine.vitals import Monitor, PartView
 from trialbook.errors import TrialbookError
 from trialbook.options import CheckpointOptions, DoctorOptions, EvaluateOptions, stages_of
-from trialbook.records import Event, Item, Record
+from trialbook.records import Event, Facts, Item, Record
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 def execute(
     task: Task, config: dict[str, Any], *, seed: int, accelerator: Accelerator, checkpoints: Path,
     recorded: Callable[[], int], begin: Callable[[Start], None], parts: Sequence[PartView] = (),
-    doctor: DoctorOptions | None = None,
+    doctor: DoctorOptions | None = None, lineage: Sequence[Lineage] = (),
 ) -> Iterator[Item]:  # fmt: skip
     """Do the work of a run whose task is set up.
 
@@ -71,6 +72,7 @@ def execute(
         begin: told where the run goes on, before the first record, and again where measuring skips what is measured.
         parts: all parts that were made, for the doctor.
         doctor: how closely the doctor looks; not at all if left out.
+        lineage: what parts took over from earlier runs.
     Raises:
         TrialbookError: the task does neither, or its options do not fit it.
     """
@@ -82,9 +84,15 @@ def execute(
             checkpoints=CheckpointStore(checkpoints, cadence.keep),
             evaluate=EvaluateOptions(**config.get("evaluate", {})), checkpoint=cadence,
             monitor=Monitor(task.module(), parts, doctor.every if doctor else 0),
+            taken=[name for one in lineage for name in one.loaded],
         )  # fmt: skip
         events = training.restore(recorded())
         begin(Start(training.records, training.step, training.total, tuple(events)))
+        if lineage and not training.step:
+            yield Facts(0, {"lineage": [one.as_dict() for one in lineage]})
+            yield from (Event(0, "started-from", str(one)) for one in lineage)
+        if isinstance(task, Notes):
+            yield from task.notes()
         yield from training.run()
         trained, steps = training.records, training.total
     elif not isinstance(task, Measures):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from trialbook.checkpoint import CheckpointStore
-from trialbook.contracts import Step, Trains, to_device
+from trialbook.contracts import Step, Trains, Weighs, to_device
 from trialbook.engine import optim, state
 from trialbook.engine.clock import Clock
 from trialbook.engine.cost import count_flops
@@ -70,6 +70,7 @@ class Training:
         evaluate: cadence of evaluations.
         checkpoint: cadence of checkpoints.
         monitor: looks inside the parts; none does if left out.
+        taken: names of tensors that came from an earlier run; checkpoints hold those within the module as well.
     Raises:
         TrialbookError: a stage trains nothing, or its batch is larger than its data.
     """
@@ -77,7 +78,7 @@ class Training:
     def __init__(
         self, task: Trains, stages: list[StageOptions], *, seed: int, accelerator: Accelerator,
         checkpoints: CheckpointStore, evaluate: EvaluateOptions, checkpoint: CheckpointOptions,
-        monitor: Monitor | None = None,
+        monitor: Monitor | None = None, taken: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.task, self.seed, self.accelerator = task, seed, accelerator
         self.checkpoints, self.evaluate, self.checkpoint = checkpoints, evaluate, checkpoint
@@ -88,6 +89,8 @@ class Training:
         self._samples = SampleOrder(task, seed, accelerator.process_index, accelerator.num_processes)
         self.total = self.stages[-1].stop
         self.trained = tuple(dict.fromkeys(name for stage in self.stages for name in stage.trained))
+        within = set(self.module.state_dict())
+        self._saved = tuple(dict.fromkeys([*self.trained, *(name for name in taken if name in within)]))
         self.step = 0
         self.records = 0
         self._moments: Mapping[str, Tensor] = {}
@@ -104,7 +107,7 @@ class Training:
         events = [Event(found.step if found else 0, "checkpoint-broken", reason) for reason in passed]
         if found is None:
             return events
-        state.load_model(self.module, found.tensors["model"], self.trained)
+        state.load_model(self.module, found.tensors["model"], self._saved)
         self._moments = found.tensors.get("optimizer", {})
         self.step, self.records = found.step, int(found.state["records"])
         return [*events, *state.resume_events(found)]
@@ -170,15 +173,18 @@ class Training:
         looked_at = self.monitor.due(local, stage.steps)
         epoch, samples = self._samples.at(stage, local)
         sums: dict[str, Tensor] = {}
-        parts = samples.reshape(options.accumulate, -1)
-        for index, micro in enumerate(parts):
+        micro_batches = samples.reshape(options.accumulate, -1)
+        shares = self._shares(micro_batches, epoch, stage)
+        for index, (micro, share) in enumerate(zip(micro_batches, shares, strict=True)):
             batch = self._batch(micro, epoch, stage)
-            if index + 1 < len(parts):
+            if index + 1 < len(micro_batches):
                 with self.accelerator.no_sync(self.forward):
-                    self._backward(batch, len(parts), sums)
+                    self._backward(batch, share, sums)
             else:
                 with self.monitor.watching() if looked_at else nullcontext():
-                    self._backward(batch, len(parts), sums)
+                    self._backward(batch, share, sums)
+        if isinstance(self.task, Weighs) and self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums, "mean")  # each process has the losses of its own samples
         values: dict[str, float | Tensor] = {**sums, "lr": rate}
         if looked_at:
             self.monitor.before_update(optimizer, self._loss_scale())
@@ -197,13 +203,22 @@ class Training:
         batch = self.task.batch(samples, epoch, Step(self.step, stage.options.name, self.seed))
         return to_device(batch, self.accelerator.device)
 
-    def _backward(self, batch: Any, micro_batches: int, sums: dict[str, Tensor]) -> None:
+    def _shares(self, micro_batches: NDArray[np.int64], epoch: int, stage: StagePlan) -> list[float]:
+        """What each micro-batch counts of the step, the same for all or as the task weighs them; 1 a process in the mean."""
+        if not isinstance(self.task, Weighs) or (len(micro_batches) == 1 and self.accelerator.num_processes == 1):
+            return [1 / len(micro_batches)] * len(micro_batches)
+        at = Step(self.step, stage.options.name, self.seed)
+        weights = [self.task.weigh(micro, epoch, at) for micro in micro_batches]
+        total = torch.tensor(sum(weights), dtype=torch.float64, device=self.accelerator.device)
+        mean = float(self.accelerator.reduce(total, "mean"))  # gradients are averaged over processes
+        return [weight / mean for weight in weights]
+
+    def _backward(self, batch: Any, share: float, sums: dict[str, Tensor]) -> None:
         losses = self.forward(batch)
-        loss = losses["loss"] if micro_batches == 1 else losses["loss"] / micro_batches
-        self.accelerator.backward(loss)
+        self.accelerator.backward(losses["loss"] if share == 1 else losses["loss"] * share)
         for name, value in losses.items():
-            share = value.detach() if micro_batches == 1 else value.detach() / micro_batches
-            sums[name] = sums[name] + share if name in sums else share
+            own = value.detach() if share == 1 else value.detach() * share
+            sums[name] = sums[name] + own if name in sums else own
 
     def _loss_scale(self) -> float:
         """What gradients are multiplied by at this moment, in half precision."""
@@ -282,7 +297,7 @@ class Training:
         if not self.accelerator.is_main_process:
             return
         tensors = {
-            "model": state.model_tensors(self.module, self.trained),
+            "model": state.model_tensors(self.module, self._saved),
             "optimizer": state.optimizer_tensors(getattr(optimizer, "optimizer", optimizer), self.module),
         }
         facts = {"records": self.records, "threads": torch.get_num_threads(), "torch": torch.__version__}

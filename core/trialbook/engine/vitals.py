@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from trialbook.contracts import Shows
 from trialbook.engine.embeddings import describe_embeddings, keep_embeddings
 from trialbook.engine.watch import Watch
-from trialbook.records import Arrays, Vitals
+from trialbook.records import Arrays, Predictions, Vitals
 
 #: Numbers of a tensor that a checksum covers, and that an update is measured on; larger ones are sampled evenly.
 _SUMMED, _MEASURED = 1 << 18, 1 << 15
@@ -136,14 +136,16 @@ class Monitor:
         if values and self.every:
             yield Vitals(step, "own", values, split)
 
-    def evaluated(self, step: int, split: str, task: object, *, keep: bool) -> Iterator[Vitals | Arrays]:
-        """After an evaluation: what modules say, what embeddings look like; the embeddings themselves if asked for."""
+    def evaluated(self, step: int, split: str, task: object, *, keep: bool) -> Iterator[Vitals | Arrays | Predictions]:
+        """After an evaluation: what modules say, what embeddings look like; if asked for, embeddings and answers themselves."""
         yield from self.own(step, split)
         shown: Mapping[str, Any] = task.shown(split) if isinstance(task, Shows) else {}
         if self.every and shown.get("embeddings"):
             yield Vitals(step, "embeddings", describe_embeddings(shown), split)
         if keep and (arrays := keep_embeddings(shown)):
             yield Arrays(step, split, arrays)
+        if keep and shown.get("predictions"):
+            yield Predictions(step, split, tuple(shown["predictions"]))
 
 
 def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
