@@ -17,6 +17,7 @@ from trialbook.testing.builder import PartsBuilder
 from trialbook.testing.common import Subject, check_constructor, ensure
 from trialbook.testing.datasets import check_dataset
 from trialbook.testing.figures import check_loss, check_metric
+from trialbook.testing.llms import check_llm
 from trialbook.testing.modules import check_encoder, check_projector
 from trialbook.testing.tasks import check_task
 
@@ -25,6 +26,7 @@ __all__ = ["PartsBuilder", "check_component"]
 _CHECKS: dict[str, Callable[[Subject], None]] = {
     "encoder": check_encoder,
     "projector": check_projector,
+    "llm": check_llm,
     "loss": check_loss,
     "metric": check_metric,
     "dataset": check_dataset,
@@ -47,10 +49,10 @@ def check_component(
         kind: component kind, e.g. ``"projector"``.
         options: keyword-only parameters, as a TOML table would give them.
         wired: positional-only parameters. Made up where left out: ``modality`` of the first kind that an encoder
-            accepts, ``dim_in`` 16, ``dim_out`` 8, ``dim`` 16, ``seed`` 0, ``data_root`` None. Nested parts must be
-            given. A task is run only if ``builder`` is given (see ``PartsBuilder``).
+            accepts, ``dim_in`` 16, ``dim_out`` 8, ``dim`` 16, ``seed`` 0, ``data_root`` None, ``corpus`` a few
+            sentences. Nested parts must be given. A task is run only if ``builder`` is given (see ``PartsBuilder``).
         inputs: encoder: raw rows, at least two. projector: ``{"tokens": [B, N, D_in], "mask": [B, N]}``. loss and
-            metric: what ``needs`` names; ``embeddings`` and ``groups`` are made up. Other kinds: unused.
+            metric: what ``needs`` names; ``embeddings``, ``groups`` and ``predictions`` are made up. Other kinds: unused.
     Raises:
         AssertionError: the component breaks a rule; the message says which.
         TrialbookError: the constructor cannot be read as a schema, or refuses the options.

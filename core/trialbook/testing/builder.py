@@ -23,6 +23,7 @@ class PartsBuilder:
         seed: of the run.
         inputs: directories of runs that this one needs, by arm.
         batch_size: samples of a training step, and rows encoded at once in evaluation.
+        mixtures: weights of the data's sources, by stage.
     """
 
     def __init__(
@@ -33,12 +34,15 @@ class PartsBuilder:
         seed: int = 0,
         inputs: Mapping[str, Path] | None = None,
         batch_size: int = 64,
+        mixtures: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         self._parts, self._options = parts, options or {}
         self.seed = seed
         self.batch_size = self.eval_batch_size = batch_size
         self.data_root: Path | None = None
         self.inputs: Mapping[str, Path] = inputs or {}
+        self.mixtures: Mapping[str, Mapping[str, float]] = mixtures or {}
+        self.final_split = "test"
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Names of the parts of ``kind``."""

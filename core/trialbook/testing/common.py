@@ -19,7 +19,7 @@ from trialbook.schema import construct
 from trialbook.signature import describe_class, documented
 
 #: Kinds whose docstring names the source of their mathematics.
-_SOURCED = ("encoder", "projector", "loss", "metric")
+_SOURCED = ("encoder", "projector", "llm", "loss", "metric")
 _TEXTS = ("a red square", "two blue circles near a green triangle", "nothing", "a red circle", "a green square")
 _SHAPES: dict[str, tuple[int, ...]] = {"image": (3, 32, 32), "vector": (16,), "series": (12, 4), "text": ()}
 
@@ -52,7 +52,10 @@ class Subject:
         return construct(self.cls, {**self._made_up(), **self.wired}, self.options)
 
     def _made_up(self) -> dict[str, Any]:
-        return {"modality": self.modality, "dim_in": 16, "dim_out": 8, "dim": 16, "seed": 0, "data_root": None}
+        return {
+            "modality": self.modality, "dim_in": 16, "dim_out": 8, "dim": 16, "seed": 0, "data_root": None,
+            "corpus": lambda: _TEXTS,
+        }  # fmt: skip
 
     @property
     def modality(self) -> Modality:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.produces import expand_produces
+from trialbook.testing.answers import made_up_predictions
 from trialbook.testing.common import Subject, check_gradients, check_names, check_signature, ensure, same
 
 _ROWS = 6
@@ -63,7 +64,7 @@ def check_metric(subject: Subject) -> None:
 
 
 def _inputs(subject: Subject, needs: tuple[str, ...], captions: int) -> dict[str, Any]:
-    """Inputs that were given, and made-up embeddings and groups: ``captions`` texts an image."""
+    """Inputs that were given, and made-up predictions, embeddings and groups: ``captions`` texts an image."""
     generator = torch.Generator().manual_seed(0)
     dim = int(subject.wired.get("dim", 16))
     image = torch.randn(_ROWS, dim, generator=generator)
@@ -72,6 +73,7 @@ def _inputs(subject: Subject, needs: tuple[str, ...], captions: int) -> dict[str
     made_up: dict[str, Any] = {
         "embeddings": {"image": image, "text": text},
         "groups": {"image": groups, "text": groups.repeat_interleave(captions)},
+        "predictions": made_up_predictions(),
     }
     inputs = {key: value for key, value in {**made_up, **(subject.inputs or {})}.items() if key in needs}
     missing = [key for key in needs if key not in inputs]

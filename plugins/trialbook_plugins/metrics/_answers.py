@@ -1,0 +1,50 @@
+"""What the metrics of answers share: which questions count, and means of what they score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from trialbook.errors import TrialbookError
+from trialbook.predictions import Prediction
+from trialbook.scoring import Scorer, score
+from trialbook.words import closest
+
+
+def chosen(
+    predictions: Sequence[Prediction], sources: Sequence[str] | None, *, answerable_only: bool = False
+) -> list[Prediction]:
+    """The predictions that count.
+
+    Args:
+        predictions: all of a split.
+        sources: whose questions count; None for all.
+        answerable_only: leave out those without an answer.
+    Raises:
+        TrialbookError: no question is of one of the sources.
+    """
+    known = {one.source for one in predictions}
+    for source in sources or ():
+        if known and source not in known:
+            near = closest(source, known)
+            meant = f"; did you mean '{near}'?" if near else ""
+            raise TrialbookError(
+                f"no question of the split is of the source '{source}', which 'sources' of a metric names "
+                f"(sources: {', '.join(sorted(known))}){meant}"
+            )
+    return [
+        one
+        for one in predictions
+        if (sources is None or one.source in sources) and (one.answerable or not answerable_only)
+    ]
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean; NaN of nothing."""
+    listed = list(values)
+    return math.fsum(listed) / len(listed) if listed else math.nan
+
+
+def mean_scores(predictions: Sequence[Prediction], scorers: Mapping[str, Scorer]) -> dict[str, float]:
+    """Mean score of the predictions by each scorer, under the scorer's name."""
+    return {name: mean(score(one, scorer) for one in predictions) for name, scorer in scorers.items()}

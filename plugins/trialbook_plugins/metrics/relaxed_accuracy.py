@@ -1,0 +1,75 @@
+"""Metric ``relaxed-accuracy``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+from trialbook.predictions import Prediction
+from trialbook_plugins.metrics._answers import chosen, mean_scores
+
+
+def relaxed_match(text: str, answers: Sequence[str], tolerance: float = 0.05) -> float:
+    """1 if the text is an accepted answer but for case, or both are numbers and differ by at most ``tolerance`` of it.
+
+    A number is what ``float`` reads, or that with a percent sign, which divides by 100. A number with thousands separators
+    or a unit is a text, and so is an accepted answer of 0, which has no relative error.
+    """
+    return float(any(_near(text, answer, tolerance) for answer in answers))
+
+
+class RelaxedAccuracy:
+    """Share of questions whose answer is within 5% of an accepted number, or is an accepted text but for case.
+
+    ``5%`` is 0.05, so that it matches ``0.05`` and not ``5``. ``1,000`` is a text, as is an accepted answer of ``0``: both
+    must be met as they are written. Abstaining is right where the images do not hold the answer, and wrong where they do.
+
+    Args:
+        tolerance: largest difference of two numbers, as a share of the accepted one.
+        sources: sets whose questions count, by name; all if left out.
+        answerable_only: leave questions without an answer out.
+
+    Raises:
+        ValueError: ``tolerance`` is not from 0 to 1.
+
+    Source: Masry et al. 2022 (ChartQA), section 5.1, as pix2struct's ``relaxed_correctness`` reads numbers; Qwen-VL and
+    lmms-eval take theirs from it. Deviation: equal texts are right even if they read as infinity or NaN.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("predictions",)
+    produces: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    def __init__(
+        self, *, tolerance: float = 0.05, sources: list[str] | None = None, answerable_only: bool = False
+    ) -> None:
+        if not 0 <= tolerance <= 1:
+            raise ValueError(f"tolerance ({tolerance}) must be from 0 to 1")
+        self.scorer = partial(relaxed_match, tolerance=tolerance)
+        self.sources = sources
+        self.answerable_only = answerable_only
+
+    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Figures of a split; NaN where no question counts.
+
+        Raises:
+            TrialbookError: a source has no question, or a question that is answerable has no accepted answer.
+        """
+        asked = chosen(predictions, self.sources, answerable_only=self.answerable_only)
+        return mean_scores(asked, {"accuracy": self.scorer})
+
+
+def _near(text: str, answer: str, tolerance: float) -> bool:
+    given, wanted = _number(text), _number(answer)
+    if given is None or not wanted:
+        return text.lower() == answer.lower()
+    return abs(given - wanted) / abs(wanted) <= tolerance
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text.rstrip("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
