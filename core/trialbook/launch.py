@@ -17,6 +17,7 @@ from trialbook.errors import Problem, ProblemsError, TrialbookError
 from trialbook.hookcheck import FAULTS
 from trialbook.hookspec import hookimpl
 from trialbook.host import PluginHost
+from trialbook.memory import out_of_memory
 from trialbook.options import DoctorOptions
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
@@ -127,7 +128,14 @@ class LocalLauncher:
             except ProblemsError as error:
                 problems.update(dict.fromkeys(error.problems))
             except FAULTS as error:
-                problems[Problem(str(plan.experiment.file), 0, f"arm.{spec.arm}", _told(error))] = None
+                problems[
+                    Problem(
+                        str(plan.experiment.file),
+                        0,
+                        f"arm.{spec.arm}",
+                        _told(out_of_memory(error, spec.config) or error),
+                    )
+                ] = None
         if problems:
             raise ProblemsError(problems)
         return sizes
@@ -152,8 +160,9 @@ class LocalLauncher:
         try:
             self._work(spec, plan, recorder, directory)
         except FAULTS as error:
-            message = _told(error)
-            recorder.fail(message if isinstance(error, TrialbookError) else traceback.format_exc())
+            short = out_of_memory(error, spec.config)
+            message = _told(short or error)
+            recorder.fail(message if isinstance(short or error, TrialbookError) else traceback.format_exc())
             self.notify("mlrun_run_failed", run=spec.name, error=message)
             self._write_pages(recorder)
             return self._ended(spec, "failed", message)

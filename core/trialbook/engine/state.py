@@ -16,20 +16,34 @@ from trialbook.records import Event
 
 
 def model_tensors(module: nn.Module, trained: Sequence[str]) -> dict[str, Tensor]:
-    """Every parameter that any stage trains, and every buffer: all that is needed beside the frozen parts."""
+    """Every parameter that any stage trains, and every buffer: all that is needed beside the frozen parts.
+
+    A parameter that stands under two names is held under its first. What a quantised weight keeps beside its numbers
+    (``….weight.absmax``) is no buffer, and as frozen as it is.
+    """
     chosen = set(trained)
-    parameters = {name for name, _ in module.named_parameters()}
-    return {name: t for name, t in module.state_dict().items() if name in chosen or name not in parameters}
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    return {
+        name: tensor
+        for name, tensor in module.state_dict().items()
+        if name in chosen or not (name in parameters or any(above in parameters for above in _above(name)))
+    }
+
+
+def _above(name: str) -> list[str]:
+    """``a`` and ``a.b`` of ``a.b.c``."""
+    levels = name.split(".")
+    return [".".join(levels[:count]) for count in range(1, len(levels))]
 
 
 def load_model(module: nn.Module, tensors: Mapping[str, Tensor], trained: Sequence[str]) -> None:
     """Put the tensors back.
 
     Raises:
-        TrialbookError: something that is trained is not in the checkpoint, or the checkpoint holds what the module has
-            not.
+        TrialbookError: something that is trained, or a buffer, is not in the checkpoint, or the checkpoint holds what the
+            module has not.
     """
-    missing = sorted(set(trained) - set(tensors))
+    missing = sorted(set(model_tensors(module, trained)) - set(tensors))
     unknown = sorted(set(tensors) - set(module.state_dict()))
     if missing or unknown:
         raise TrialbookError(

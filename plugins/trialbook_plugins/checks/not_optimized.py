@@ -60,8 +60,9 @@ def _judged(part: str, facts: Mapping[str, Any], asked: bool) -> tuple[Severity,
             "add a pattern for it to 'train' of a stage, or write frozen = true",
         )
     if not facts["optimized"]:
+        asleep = part.split(".")[0] == "llm"  # a pretrained one learns only if it is told to
         return (
-            "error" if learner else "warning",
+            "error" if learner else "note" if asleep else "warning",
             f"the optimiser was given none of this part's {facts['parameters']} parameters, though it is not frozen",
             "look for requires_grad_(False) in the part and in the task; write frozen = true if it is meant",
         )

@@ -5,10 +5,7 @@ transformers is imported on use, because importing it takes seconds.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.errors import TrialbookError
-
-from ._hub import first_line
+from trialbook.hub import config_hash, import_transformers, quiet
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Part = Literal["vision", "text"]
@@ -28,30 +24,6 @@ _PARTS: dict[Part, tuple[str, ...]] = {
 }
 """Where two-tower models keep a tower; the names differ between architectures and releases."""
 _READS: dict[Part, str] = {"vision": "pixel_values", "text": "input_ids"}
-
-
-def import_transformers() -> Any:
-    """The package transformers.
-
-    Raises:
-        TrialbookError: it is not installed.
-    """
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        raise TrialbookError(f"no module '{error.name}': install it with pip install 'trialbook[hf]'") from error
-    return transformers
-
-
-@contextmanager
-def reading(what: str, model: str) -> Iterator[None]:
-    """Turns what transformers raises into one sentence that names ``what`` could not be read of ``model``."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise TrialbookError(f"cannot load the {what} of model '{model}': {first_line(error)}") from error
-    except TrialbookError as error:
-        raise TrialbookError(f"cannot load the {what} of model '{model}': {error}") from error
 
 
 def load_tower(folder: Path, part: Part, dtype: Precision) -> Any:
@@ -132,22 +104,6 @@ def tower_identity(tower: Any, layer: int, preprocessing: str) -> dict[str, str]
     }
 
 
-def config_hash(config: Any) -> str:
-    """SHA-256 of a configuration or preprocessing, without where it came from."""
-    origin = ("_name_or_path", "transformers_version")
-    content = {key: value for key, value in config.to_dict().items() if key not in origin}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def files_hash(folder: Path, names: Sequence[str]) -> str:
-    """SHA-256 of those of the files that there are, with their names."""
-    digest = hashlib.sha256()
-    for name in sorted(set(names)):
-        if (folder / name).is_file():
-            digest.update(f"{name}\x00".encode() + hashlib.sha256((folder / name).read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def _class_of(config: Any, part: Part) -> Any:
     transformers = import_transformers()
     mappings = [transformers.MODEL_MAPPING]
@@ -159,7 +115,7 @@ def _class_of(config: Any, part: Part) -> Any:
 def _read(maker: Any, folder: Path, dtype: Precision, config: Any) -> tuple[nn.Module, list[str]]:
     """A model and the names of those of its weights that the checkpoint lacks."""
     given = {"use_safetensors": True, "local_files_only": True, **({} if config is None else {"config": config})}
-    with _quiet():  # it reports every weight of the other tower
+    with quiet():  # it reports every weight of the other tower
         model, report = maker.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True, **given)
     tower = _without_pooling(model)
     missing = sorted(set(report["missing_keys"]) & set(model.state_dict()))
@@ -168,21 +124,6 @@ def _read(maker: Any, folder: Path, dtype: Precision, config: Any) -> tuple[nn.M
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
     return tower, missing
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the reports and bars of transformers: the checks here say what matters."""
-    logging: Any = import_transformers().utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _without_pooling(tower: Any) -> nn.Module:

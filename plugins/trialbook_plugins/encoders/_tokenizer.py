@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
 from tokenizers.trainers import BpeTrainer
-from torch import Tensor, nn
+from torch import Tensor
 
+from trialbook.checkpoint_tokenizer import KeptTokenizer
 from trialbook.errors import TrialbookError
 
 Vocabulary = Literal["word", "bpe"]
@@ -20,7 +21,7 @@ PAD, UNKNOWN = 0, 1
 _SPECIAL = ["[PAD]", "[UNK]"]
 
 
-class TrainedTokenizer(nn.Module):
+class TrainedTokenizer(KeptTokenizer):
     """Lower-cased words and punctuation marks, or pieces of them, to numbers. Equal texts train equal tokenizers.
 
     The tokenizer is kept as a buffer: it is saved, hashed and loaded together with the weights that were learned for
@@ -39,7 +40,6 @@ class TrainedTokenizer(nn.Module):
     def __init__(
         self, corpus: Callable[[], Sequence[str]] | None, kind: Vocabulary, size: int, max_length: int
     ) -> None:
-        super().__init__()
         if size <= len(_SPECIAL):
             raise TrialbookError(f"vocab_size ({size}) must be above {len(_SPECIAL)}")
         if max_length < 1:
@@ -52,11 +52,7 @@ class TrainedTokenizer(nn.Module):
         length = max(1, min(longest, max_length))
         tokenizer.enable_truncation(length)
         tokenizer.enable_padding(length=length, pad_id=PAD, pad_token=_SPECIAL[PAD])
-        self.tokenizer = tokenizer
-        self.tokenizer_json: Tensor
-        content = bytearray(tokenizer.to_str().encode())
-        self.register_buffer("tokenizer_json", torch.frombuffer(content, dtype=torch.uint8))
-        self.register_load_state_dict_pre_hook(_restore)  # type: ignore[no-untyped-call]
+        super().__init__(tokenizer)
 
     @property
     def size(self) -> int:
@@ -76,14 +72,6 @@ class TrainedTokenizer(nn.Module):
         numbers = numbers.reshape(len(texts), self.length)
         numbers[(numbers == PAD).all(dim=1), 0] = UNKNOWN
         return numbers
-
-
-def _restore(module: TrainedTokenizer, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
-    """Before weights are loaded: become the tokenizer that was saved with them."""
-    saved = state.get(f"{prefix}tokenizer_json")
-    if saved is not None:
-        module.tokenizer_json = torch.empty_like(saved, device=module.tokenizer_json.device)
-        module.tokenizer = Tokenizer.from_str(bytes(saved.cpu().numpy()).decode())
 
 
 def _train(texts: Sequence[str], kind: Vocabulary, size: int) -> Any:

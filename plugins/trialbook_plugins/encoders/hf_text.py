@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from trialbook.contracts import Features
 from trialbook.data import Raw
 from trialbook.errors import TrialbookError
+from trialbook.hub import files_hash, find_checkpoint, import_transformers, reading
 
 from . import _checkpoint as checkpoint
-from ._hub import find_checkpoint
 
 _LONGEST = 512
 _POSITIONS_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert")
@@ -73,7 +73,7 @@ class HFText(nn.Module):
         super().__init__()
         folder = find_checkpoint(model, revision, data_root)
         self.tokenizer, self._tokenizer_hash = _tokenizer(folder, model)
-        with checkpoint.reading("text tower", model):
+        with reading("text tower", model):
             tower = checkpoint.load_tower(folder, "text", dtype)
         self.tower = tower
         self.layer = checkpoint.resolve_layer(tower.config, layer)
@@ -110,8 +110,8 @@ class HFText(nn.Module):
 
 def _tokenizer(folder: Path, model: str) -> tuple[Any, str]:
     """The tokenizer of a checkpoint, made to pad and cut on the right, and the hash of its files."""
-    with checkpoint.reading("tokenizer", model):
-        tokenizer = checkpoint.import_transformers().AutoTokenizer.from_pretrained(folder)
+    with reading("tokenizer", model):
+        tokenizer = import_transformers().AutoTokenizer.from_pretrained(folder)
     names = tokenizer.vocab_files_names.values()
     if not any((folder / name).is_file() for name in (*_VOCABULARY, *names)):
         raise TrialbookError(f"cannot load the tokenizer of model '{model}': {folder} has no file with its vocabulary")
@@ -120,7 +120,7 @@ def _tokenizer(folder: Path, model: str) -> tuple[Any, str]:
             raise TrialbookError(f"the tokenizer of model '{model}' has neither a padding nor an end-of-text token")
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = tokenizer.truncation_side = "right"
-    return tokenizer, checkpoint.files_hash(folder, (*_VOCABULARY, *_SETTINGS, *names))
+    return tokenizer, files_hash(folder, (*_VOCABULARY, *_SETTINGS, *names))
 
 
 def _length(tokenizer: Any, config: Any, wanted: int | None) -> int:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from trialbook.contracts import Features
 from trialbook.data import Raw
 from trialbook.errors import TrialbookError
+from trialbook.hub import config_hash, find_checkpoint, import_transformers, reading
 
 from . import _checkpoint as checkpoint
-from ._hub import find_checkpoint
 
 
 class HFVision(nn.Module):
@@ -58,11 +58,11 @@ class HFVision(nn.Module):
         dtype: checkpoint.Precision = "float32",
     ) -> None:
         super().__init__()
-        transformers = checkpoint.import_transformers()
+        transformers = import_transformers()
         folder = find_checkpoint(model, revision, data_root)
-        with checkpoint.reading("image preprocessing", model):
+        with reading("image preprocessing", model):
             self.processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-        with checkpoint.reading("vision tower", model):
+        with reading("vision tower", model):
             tower = checkpoint.load_tower(folder, "vision", dtype)
         self.tower = tower
         self.layer = checkpoint.resolve_layer(tower.config, layer)
@@ -88,7 +88,7 @@ class HFVision(nn.Module):
 
     def identity(self) -> dict[str, str]:
         """What the tokens depend on beside weights and options: see :class:`trialbook.contracts.Encoder`."""
-        return checkpoint.tower_identity(self.tower, self.layer, checkpoint.config_hash(self.processor))
+        return checkpoint.tower_identity(self.tower, self.layer, config_hash(self.processor))
 
     def _patches(self, pixels: Tensor) -> int:
         """Number of patches of each image in the batch."""

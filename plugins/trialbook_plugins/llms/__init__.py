@@ -1,0 +1,1 @@
+"""First-party language models; one file each. Importing this package imports nothing."""
