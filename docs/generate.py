@@ -23,7 +23,7 @@ from trialbook.host import PluginHost
 from trialbook.options import CORE_TABLES
 from trialbook.schema import ComponentSchema, SchemaBook
 from trialbook.signature import documented
-from trialbook.tables import ARRAYS, NAMED, RESERVED
+from trialbook.tables import ARRAYS, NAMED, RESERVED, part_kind
 
 DOCS = Path(__file__).parent
 INTRO = DOCS / "_experiment-file-intro.md"
@@ -103,9 +103,15 @@ def _key_table(schema: ComponentSchema, leave_out: Iterable[str] = ()) -> list[s
         for key, one in own["properties"].items()
         if key not in leave_out
     ]
-    for part, kind in schema.attributes.get("parts", {}).items():
+    for part, declared in schema.attributes.get("parts", {}).items():
+        kind, named = part_kind(declared)
+        what = (
+            f"{kind}s under names: each its table, or its name alone"
+            if named
+            else f"a {kind}: its table, or its name alone"
+        )
         default = "**required**" if part in schema.wired else "left out"
-        rows.insert(0, (f"`{part}`", f"a {kind}: its table, or its name alone", default, texts.get(part, "")))
+        rows.insert(0, (f"`{part}`", what, default, texts.get(part, "")))
     rows.sort(key=lambda row: row[2] != "**required**")
     return _table(rows) if rows else ["It has no keys of its own."]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import re
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +15,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trialbook.contracts import Features, Task, to_device
-from trialbook.data import Overlap, find_overlaps
+from trialbook.data import Overlap, find_overlaps, modalities_of
 from trialbook.engine.origin import Lineage, Origin, find_origin, start_part
-from trialbook.errors import Problem, ProblemsError, TrialbookError
+from trialbook.errors import TrialbookError
 from trialbook.features import FeatureStore, Stored, weights_hash
 from trialbook.options import EvaluateOptions, origin_of, stages_of
 from trialbook.plan import RunSpec
-from trialbook.schema import ComponentSchema, SchemaBook, construct
+from trialbook.schema import SchemaBook
 from trialbook.seeding import derive_seed, seed_numpy
 from trialbook.toml import KeyPath
+from trialbook.variants import Table
+from trialbook.wiring import Located, Wiring, own_keys
 
-RESERVED = ("use", "frozen", "from", "weight", "name", "id")
 _STARTED = ("encoder", "projector", "llm", "decoder", "loss")
 """Kinds whose parts may start from an earlier run."""
 _ARRAYS = ("loss", "metric")
@@ -62,8 +62,14 @@ class Part:
 
     @property
     def parameters(self) -> int:
-        """Number of parameters; 0 for what is no module."""
-        return sum(p.numel() for p in self.module.parameters()) if isinstance(self.module, nn.Module) else 0
+        """Number of parameters, two to a byte where they are quantised so; 0 for what is no module."""
+        return sum(_count(p) for p in self.module.parameters()) if isinstance(self.module, nn.Module) else 0
+
+
+def _count(parameter: nn.Parameter) -> int:
+    """Numbers of a parameter; one that bitsandbytes quantised says of how many it was made."""
+    shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
+    return parameter.numel() if shape is None else math.prod(shape)
 
 
 class RunBuilder:
@@ -159,7 +165,7 @@ class RunBuilder:
         schema = self.workshop.book.get("encoder", table["use"])
         identity: Callable[[], Mapping[str, str]] = getattr(encoder, "identity", dict)
         made_of = {
-            "encoder": schema.target, "source": schema.source, "options": _without(table, RESERVED),
+            "encoder": schema.target, "source": schema.source, "options": own_keys(table),
             "identity": dict(identity()), "weights": weights_hash(encoder), "data": dataset.fingerprint,
             "split": split, "modality": modality, "dtype": str(next((p.dtype for p in encoder.parameters()), "none")),
             "device": self.workshop.device.type,
@@ -189,21 +195,12 @@ class RunBuilder:
         raise TrialbookError(f"the experiment has no [{kind}.{name}]")
 
     def _construct(self, kind: str, path: KeyPath, table: Mapping[str, Any], wired: Mapping[str, Any]) -> Any:
-        schema = self.workshop.book.get(kind, table["use"])
-        options = _without(table, RESERVED)
-        offered = {"data_root": self.data_root, "seed": self.seed, **wired}
-        for name, nested_kind in schema.attributes.get("parts", {}).items():
-            if name in options:
-                nested = options.pop(name)
-                nested = {"use": nested} if isinstance(nested, str) else nested
-                offered[name] = self._construct(nested_kind, (*path, name), nested, wired)
-        if missing := [name for name in schema.wired if name not in offered]:
-            raise TrialbookError(
-                f"{kind} '{schema.name}' wants '{missing[0]}', which the task does not offer (it offers {', '.join(wired)})"
-            )
-        handed = {name: offered[name] for name in (*schema.wired, *schema.wired_optional) if name in offered}
-        with self._located_at(path, options):
-            return construct(_import(schema), handed, options)
+        return self._wiring.construct(Table(kind, path, table), wired)
+
+    @property
+    def _wiring(self) -> Wiring:
+        offered = {"data_root": self.data_root, "seed": self.seed}
+        return Wiring(self.workshop.book, self.spec.experiment, self.spec.positions, offered)
 
     def _dataset(self, path: KeyPath, table: Mapping[str, Any]) -> Any:
         key = json.dumps(table, sort_keys=True, default=str)
@@ -216,34 +213,11 @@ class RunBuilder:
         self.dataset, self.overlaps = memo[key]
         return self.dataset
 
-    def _located(self, kind: str, name: str | None, options: Mapping[str, Any]) -> _Located:
+    def _located(self, kind: str, name: str | None, options: Mapping[str, Any]) -> Located:
         return self._located_at(self._table(kind, name)[0], options)
 
-    def _located_at(self, path: KeyPath, options: Mapping[str, Any]) -> _Located:
-        return _Located(self.spec, path, options)
-
-
-class _Located:
-    """Turns errors of a component into problems with file and line: those of the key that the message names."""
-
-    def __init__(self, spec: RunSpec, path: KeyPath, options: Mapping[str, Any]) -> None:
-        self.spec, self.path, self.options = spec, path, options
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ProblemsError) or not isinstance(error, TrialbookError | ValueError):
-            return
-        if isinstance(error, ValueError) and kind is not ValueError:
-            return  # a subclass (UnicodeDecodeError, …) is no value check: let its traceback be seen
-        named = [key for key in self.options if re.search(rf"(?<![\w-]){re.escape(str(key))}(?![\w-])", str(error))]
-        positions = self.spec.positions
-        paths: list[KeyPath] = [*((*self.path, key) for key in (*named, "use")), self.path]
-        place = next((positions[path] for path in paths if path in positions), None)
-        file = str(place.file) if place and place.file else "--set" if place else self.spec.experiment
-        table = ".".join(str(level) for level in self.path if not isinstance(level, int))
-        raise ProblemsError([Problem(file, place.line if place else 0, table, str(error))]) from error
+    def _located_at(self, path: KeyPath, options: Mapping[str, Any]) -> Located:
+        return self._wiring.located(path, options)
 
 
 def _encode(encoder: nn.Module, raw: Any, device: torch.device) -> Features:
@@ -258,19 +232,3 @@ def _pad(features: Features, length: int) -> Features:
         return features
     extra = length - features.mask.shape[1]
     return Features(nn.functional.pad(features.tokens, (0, 0, 0, extra)), nn.functional.pad(features.mask, (0, extra)))
-
-
-def _import(schema: ComponentSchema) -> type:
-    module, _, name = schema.target.partition(":")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
-
-
-def modalities_of(dataset: Any, table: Mapping[str, Any]) -> list[str]:
-    """Names of a dataset's modalities: its own, or the keys of the option that names them in its table."""
-    declared = dataset.modalities
-    return list(table.get(declared, {})) if isinstance(declared, str) else list(declared)
-
-
-def _without(table: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key not in keys}

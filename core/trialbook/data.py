@@ -156,6 +156,12 @@ def find_overlaps(splits: Mapping[str, Split], modalities: Iterable[str]) -> lis
     return found
 
 
+def modalities_of(dataset: Any, table: Mapping[str, Any]) -> list[str]:
+    """Names of a dataset's modalities: its own, or the keys of the option that names them in its table."""
+    declared = dataset.modalities
+    return list(table.get(declared, {})) if isinstance(declared, str) else list(declared)
+
+
 def pair_names(modalities: Sequence[str]) -> dict[tuple[str, str], str]:
     """Short names for both directions of each pair: image, text -> ``i2t`` and ``t2i``; full names where initials clash."""
     initials = [name[0] for name in modalities]

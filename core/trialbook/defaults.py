@@ -7,8 +7,8 @@ from typing import Any
 
 from trialbook.errors import TrialbookError
 from trialbook.schema import RESERVED, SchemaBook
-from trialbook.tables import ARRAYS, NAMED
-from trialbook.variants import Table, component_tables, nested_table
+from trialbook.tables import ARRAYS, NAMED, part_kind
+from trialbook.variants import Table, component_tables, nested_tables
 
 
 def with_defaults(data: Mapping[str, Any], book: SchemaBook) -> dict[str, Any]:
@@ -43,9 +43,11 @@ def _component(table: Table, book: SchemaBook) -> dict[str, Any]:
     if len(table.path) > 2:  # a nested part: what belongs to the experiment is said of the outer one
         reserved = {}
     content = _over_defaults(table.content, {**reserved, **schema.defaults()})
-    for part, kind in schema.attributes.get("parts", {}).items():
-        if inner := nested_table(table, part, kind):
-            content[part] = _component(inner, book)
+    parts: Mapping[str, str] = schema.attributes.get("parts", {})
+    for inner in nested_tables(table, parts):
+        part, filled = str(inner.path[len(table.path)]), _component(inner, book)
+        named = part_kind(parts[part])[1]
+        content[part] = {**content[part], str(inner.path[-1]): filled} if named else filled
     return content
 
 

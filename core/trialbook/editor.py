@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trialbook.hookspec import KINDS
 from trialbook.options import CORE_TABLES
-from trialbook.tables import ARRAYS, NAMED, RESERVED
+from trialbook.tables import ARRAYS, NAMED, RESERVED, part_kind
 
 if TYPE_CHECKING:
     from trialbook.schema import ComponentSchema, SchemaBook
@@ -77,9 +77,13 @@ def _component(kind: str, full: str, schemas: dict[str, ComponentSchema]) -> dic
 
 
 def _parts(schema: ComponentSchema) -> dict[str, Any]:
-    """Nested components: a table, or a name where all defaults will do."""
-    parts: dict[str, str] = schema.attributes.get("parts", {})
-    return {part: {"anyOf": [{"$ref": f"#/$defs/{kind}"}, _TEXT]} for part, kind in parts.items()}
+    """Nested components: a table, or a name where all defaults will do; or tables of them, each under a name."""
+    found: dict[str, Any] = {}
+    for part, declared in schema.attributes.get("parts", {}).items():
+        kind, named = part_kind(declared)
+        one = {"anyOf": [{"$ref": f"#/$defs/{kind}"}, _TEXT]}
+        found[part] = {"type": "object", "additionalProperties": one} if named else one
+    return found
 
 
 def _choice(kind: str, schemas: dict[str, ComponentSchema]) -> dict[str, Any]:

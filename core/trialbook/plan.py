@@ -18,7 +18,7 @@ from trialbook.merge import leaves
 from trialbook.options import GateOptions
 from trialbook.schema import SchemaBook
 from trialbook.toml import KeyPath
-from trialbook.variants import Table, component_tables, needed_first, nested_table
+from trialbook.variants import Table, component_tables, needed_first, nested_tables
 from trialbook.words import closest
 
 _ID_LENGTH = 8
@@ -196,9 +196,8 @@ def source_hashes(config: Mapping[str, Any], book: SchemaBook) -> dict[str, str]
 def _hashes(table: Table, book: SchemaBook) -> list[str]:
     schema = book.get(table.kind, table.use or "")
     hashes = [schema.source]
-    for part, kind in schema.attributes.get("parts", {}).items():
-        if inner := nested_table(table, part, kind):
-            hashes += _hashes(inner, book)
+    for inner in nested_tables(table, schema.attributes.get("parts", {})):
+        hashes += _hashes(inner, book)
     return hashes
 
 

@@ -21,7 +21,7 @@ from trialbook.host import PluginHost, Registered
 from trialbook.options import CORE_TABLES
 from trialbook.produces import expand_produces
 from trialbook.source import source_hash
-from trialbook.tables import FROM, RESERVED
+from trialbook.tables import FROM, RESERVED, part_kind
 
 __all__ = [
     "RESERVED", "ComponentSchema", "SchemaBook", "TableProblem", "construct", "expand_produces",
@@ -144,7 +144,9 @@ def table_problems(
         reserved: keys that belong to the experiment with their JSON schemas: ``RESERVED[kind]``.
     """
     parts: Mapping[str, str] = schema.attributes.get("parts", {})
-    nested = {name: {"anyOf": [{"type": "object"}, {"type": "string"}]} for name in parts}
+    one: dict[str, Any] = {"anyOf": [{"type": "object"}, {"type": "string"}]}
+    several = {"type": "object", "additionalProperties": one}
+    nested = {name: several if part_kind(declared)[1] else one for name, declared in parts.items()}
     needed = [name for name in parts if name in schema.wired]
     own = schema.json_schema
     return schema_problems(

@@ -21,6 +21,15 @@ _NAME = {"type": "string", "description": "its name in records; the component's 
 _WEIGHT = {"type": "number", "default": 1.0, "description": "factor on this loss in the sum"}
 
 
+def part_kind(declared: str) -> tuple[str, bool]:
+    """Kind of a nested component as ``parts`` declares it, and whether there are any number of them, each under a name.
+
+    ``"loss"`` is one, ``"dataset.*"`` any number.
+    """
+    kind, dot, _ = declared.partition(".")
+    return kind, bool(dot)
+
+
 def _reserved(kind: str) -> dict[str, dict[str, Any]]:
     keys: dict[str, dict[str, Any]] = {"use": USE}
     if kind in ("encoder", "projector", "llm", "decoder"):

@@ -12,7 +12,7 @@ from trialbook.errors import Position
 from trialbook.experiment import Experiment
 from trialbook.hookspec import KINDS
 from trialbook.merge import assign, overlay
-from trialbook.tables import ARRAYS, NAMED
+from trialbook.tables import ARRAYS, NAMED, part_kind
 from trialbook.toml import Document, KeyPath, parse_key
 
 
@@ -84,11 +84,24 @@ def component_tables(data: Mapping[str, Any]) -> Iterator[Table]:
             yield Table(kind, (kind,), tables)
 
 
-def nested_table(table: Table, part: str, kind: str) -> Table | None:
-    """The table of a nested component; a name alone stands for a table with that ``use``."""
-    content = table.content.get(part)
-    content = {"use": content} if isinstance(content, str) else content
-    return Table(kind, (*table.path, part), content) if isinstance(content, dict) else None
+def nested_tables(table: Table, parts: Mapping[str, str]) -> Iterator[Table]:
+    """The tables of nested components; a name alone stands for a table with that ``use``.
+
+    Args:
+        table: the outer component's.
+        parts: of the outer component's schema: key to ``KIND``, or to ``KIND.*`` where it holds tables with names.
+    """
+    for part, declared in parts.items():
+        kind, named = part_kind(declared)
+        held, path = table.content.get(part), (*table.path, part)
+        if named:
+            found = {(*path, name): one for name, one in held.items()} if isinstance(held, dict) else {}
+        else:
+            found = {path: held}
+        for at, content in found.items():
+            inner = {"use": content} if isinstance(content, str) else content
+            if isinstance(inner, dict):
+                yield Table(kind, at, inner)
 
 
 def arm_document(experiment: Experiment, arm: str) -> Document:

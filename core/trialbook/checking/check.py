@@ -15,7 +15,7 @@ from trialbook.experiment import Experiment
 from trialbook.problems import Problems
 from trialbook.schema import RESERVED, SchemaBook
 from trialbook.toml import Document
-from trialbook.variants import Table, Variant, arm_document, component_tables, nested_table, points, variant
+from trialbook.variants import Table, Variant, arm_document, component_tables, nested_tables, points, variant
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,8 @@ class _Check:
         except TrialbookError:
             return
         yield from (f"{front}.{key}" for key in schema.json_schema["properties"])
-        for part, kind in schema.attributes.get("parts", {}).items():
-            if inner := nested_table(table, part, kind):
-                yield from self.keys_of_table(inner)
+        for inner in nested_tables(table, schema.attributes.get("parts", {})):
+            yield from self.keys_of_table(inner)
 
     def variant(self, one: Variant) -> CheckedVariant:
         """Check one configuration."""

@@ -15,7 +15,7 @@ from trialbook.host import AmbiguousComponent, UnknownComponent
 from trialbook.options import CORE_TABLES, stages_of
 from trialbook.schema import RESERVED, ComponentSchema, SchemaBook, TableProblem, table_problems
 from trialbook.toml import KeyPath
-from trialbook.variants import Table, component_tables, nested_table
+from trialbook.variants import Table, component_tables, nested_tables
 from trialbook.words import closest
 
 
@@ -82,9 +82,8 @@ class ComponentCheck:
             return
         self.schemas[table.path] = schema
         self.keys(table.path, table.content, schema)
-        for part, kind in schema.attributes.get("parts", {}).items():
-            if inner := nested_table(table, part, kind):
-                self.component(inner)
+        for inner in nested_tables(table, schema.attributes.get("parts", {})):
+            self.component(inner)
 
     def core(self, path: KeyPath, name: str, content: Mapping[str, Any]) -> None:
         """One of core's own tables."""

@@ -162,10 +162,8 @@ class FitCheck:
 
     def reported(self, path: KeyPath) -> list[str]:
         """Names of what a loss reports beside its value, those of the losses in it included."""
-        schema = self.schemas[path]
-        inner = [(*path, part) for part in schema.attributes.get("parts", {}) if (*path, part) in self.schemas]
-        own = list(schema.attributes.get("produces", []))
-        return [*own, *(figure for part in inner for figure in self.reported(part))]
+        inside = [schema for at, schema in self.schemas.items() if at[: len(path)] == path]
+        return [figure for schema in inside for figure in schema.attributes.get("produces", [])]
 
     def lower_is_better(self) -> list[str]:
         """Names of the figures that are declared to be better when lower."""

@@ -169,6 +169,7 @@ def _find(host: PluginHost, name: str) -> Registered:
 def _key_rows(schema: ComponentSchema) -> list[tuple[str, str]]:
     """Key, and its type, default and description."""
     from trialbook.checking.tablecheck import describe, describe_literal
+    from trialbook.tables import part_kind
 
     rows = []
     for key, one in schema.json_schema["properties"].items():
@@ -177,7 +178,10 @@ def _key_rows(schema: ComponentSchema) -> list[tuple[str, str]]:
         else:
             default = "required"
         rows.append((key, f"{describe(one)}, {default}. {one.get('description', '')}"))
-    return rows + [(part, f"a nested {kind}") for part, kind in schema.attributes.get("parts", {}).items()]
+    for part, declared in schema.attributes.get("parts", {}).items():
+        kind, named = part_kind(declared)
+        rows.append((part, f"nested {kind}s, each under a name of its own" if named else f"a nested {kind}"))
+    return rows
 
 
 def _echo_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:

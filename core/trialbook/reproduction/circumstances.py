@@ -15,7 +15,7 @@ from trialbook.reproduction.recorded import RecordedRun
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
 from trialbook.toml import Document
-from trialbook.variants import Table, component_tables, nested_table
+from trialbook.variants import Table, component_tables, nested_tables
 
 #: Variables of the environment that change how numbers come out.
 _VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "PYTHONHASHSEED")
@@ -71,9 +71,8 @@ def _check_offered(table: Table, recorded: RecordedRun, book: SchemaBook) -> Non
         raise TrialbookError(
             f"{named}, which several plugins offer now; name the others in leave_out of runner.toml"
         ) from error
-    for part, kind in schema.attributes.get("parts", {}).items():
-        if inner := nested_table(table, part, kind):
-            _check_offered(inner, recorded, book)
+    for inner in nested_tables(table, schema.attributes.get("parts", {})):
+        _check_offered(inner, recorded, book)
 
 
 def check_processes(recorded: RecordedRun) -> None:

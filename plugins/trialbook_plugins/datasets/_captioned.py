@@ -82,7 +82,7 @@ class CaptionedPool:
             "image": Column(np.arange(len(photos)), self._pictures.read, self.keys),
             "text": joined(text_column(texts, owner), self.keys),
         }
-        self.pool = Pool(len(photos), columns, {"file": [file.name for file in files]})
+        self.pool = Pool(len(photos), columns, {"file": [file.name for file in files]}, path=files.__getitem__)
 
     def keys(self) -> list[str]:
         """Content key of every photo: equal files have equal keys."""

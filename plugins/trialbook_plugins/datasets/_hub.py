@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,13 @@ import numpy as np
 from trialbook.data import Rows
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._images import Pictures
-from trialbook_plugins.datasets._splits import Column, array_column, text_column
+from trialbook_plugins.datasets._splits import SPLITS, Column, array_column, text_column
 
 if TYPE_CHECKING:
     import datasets
 
 _BUILDERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+_OFFERED = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
 _NUMBERS = ("int", "uint", "float")
 _PATIENCE = 3.0  # seconds that the hub has to answer
 
@@ -46,6 +47,25 @@ def load(path: str, data_root: Path | None, config: str | None, revision: str | 
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise TrialbookError(f"'{path}' cannot be loaded: {' '.join(str(error).split())}") from error
     return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
+
+
+def named_splits(
+    path: str, data_root: Path | None, config: str | None, revision: str | None, given: Mapping[str, str] | None
+) -> dict[str, datasets.Dataset]:
+    """The splits of a data set under our names: as ``given``, or those of a name that means one.
+
+    Raises:
+        TrialbookError: as ``load``, or it is not clear which split is train.
+    """
+    loaded = load(path, data_root, config, revision)
+    names = given or {ours: name for ours, known in _OFFERED.items() for name in known if name in loaded}
+    if not names and len(loaded) == 1:
+        names = {"train": next(iter(loaded))}
+    if "train" not in names or set(names.values()) - set(loaded):
+        raise TrialbookError(
+            f"'{path}' has the splits {', '.join(loaded)}; say which is which: splits = {{ train = '…' }}"
+        )
+    return {name: loaded[names[name]] for name in SPLITS if name in names}
 
 
 def _builder(file: Path) -> str:
@@ -153,8 +173,8 @@ def texts_of(value: str | list[str | None] | None) -> list[str]:
     return [text.strip() for text in given if text and text.strip()]
 
 
-def image_column(data: datasets.Dataset, column: str, size: int, where: str) -> Column:
-    """Pictures of a column, a group each."""
+def encoded_pictures(data: datasets.Dataset, column: str) -> Callable[[int], bytes]:
+    """The bytes of the picture in each row of a column."""
     import datasets
 
     stored = data.select_columns([column]).cast_column(column, datasets.Image(decode=False))
@@ -164,6 +184,12 @@ def image_column(data: datasets.Dataset, column: str, size: int, where: str) -> 
         content: bytes | None = cell["bytes"]
         return Path(cell["path"]).read_bytes() if content is None else content
 
+    return encoded
+
+
+def image_column(data: datasets.Dataset, column: str, size: int, where: str) -> Column:
+    """Pictures of a column, a group each."""
+    encoded = encoded_pictures(data, column)
     pictures = Pictures(encoded, [f"{where}: column '{column}' row {row}" for row in range(len(data))], size)
     return Column(np.arange(len(data)), pictures.read, lambda: pictures.hashes)
 

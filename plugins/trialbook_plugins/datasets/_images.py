@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ _Item = TypeVar("_Item")
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-def decode(data: bytes, size: int) -> Picture:
+def decode(data: bytes, size: int, crop: bool = True) -> Picture:
     """An encoded picture as RGB uint8 [3, H, W].
 
     Turned upright as its EXIF orientation says; transparency lies on white; 16-bit grey keeps its upper 8 bits.
@@ -31,10 +32,13 @@ def decode(data: bytes, size: int) -> Picture:
         data: the bytes of a picture file.
         size: the shorter side is resized to this many pixels (bicubic, antialiased) and the centre square cut out;
             0 keeps the picture as it is.
+        crop: cut the square out; else nothing is cut: the longer side is resized to ``size``, and white fills the square.
     """
     with Image.open(io.BytesIO(data)) as opened:
         picture = _to_rgb(ImageOps.exif_transpose(opened))
-    if size:
+    if size and not crop:
+        picture = ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC, "white")
+    elif size:
         shorter = min(picture.size)
         width, height = (max(size, round(side * size / shorter)) for side in picture.size)
         left, top = (width - size) // 2, (height - size) // 2
@@ -52,6 +56,15 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def is_picture(file: Path) -> bool:
+    """Whether a file begins as a picture does."""
+    try:
+        with Image.open(file):
+            return True
+    except _UNREADABLE:
+        return False
+
+
 class Pictures:
     """Encoded pictures that are decoded when read; decoded ones stay in memory as long as there is room.
 
@@ -60,12 +73,21 @@ class Pictures:
         names: what each picture is called in errors.
         size: see ``decode``.
         room: bytes of decoded pictures that are kept.
+        crop: see ``decode``.
     """
 
-    def __init__(self, load: Callable[[int], bytes], names: Sequence[object], size: int, room: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        load: Callable[[int], bytes],
+        names: Sequence[object],
+        size: int,
+        room: int = 1 << 30,
+        crop: bool = True,
+    ) -> None:
         self._load = load
         self._names = names
         self._size = size
+        self._crop = crop
         self._room = room
         self._kept: dict[int, Picture] = {}
 
@@ -98,7 +120,7 @@ class Pictures:
 
     def _decode(self, row: int) -> Picture:
         try:
-            return decode(self._load(row), self._size)
+            return decode(self._load(row), self._size, self._crop)
         except _UNREADABLE as error:
             raise TrialbookError(f"{self._names[row]}: the picture cannot be decoded ({error})") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,13 @@ class Pool:
         size: number of groups G.
         columns: modality to its rows.
         labels: annotation name to one value a group: an array [G, ...] or a list of G values.
+        path: where the picture of each row of ``image`` lies; None where they have no files.
     """
 
     size: int
     columns: Mapping[str, Column]
     labels: Mapping[str, NDArray[Any] | Sequence[Any]] = field(default_factory=dict)
+    path: Callable[[int], Path | None] | None = None
 
     def split(self, name: str, groups: Rows | None = None) -> PoolSplit:
         """The groups with these ascending indices (all if None) as split ``name``."""
@@ -98,6 +101,10 @@ class PoolSplit:
         """
         values = self.pool.labels[name]
         return values[self._chosen] if isinstance(values, np.ndarray) else [values[group] for group in self._chosen]
+
+    def image_path(self, row: int) -> Path | None:
+        """Where the picture lies that row ``row`` of ``image`` shows, as it was before it was resized; None if nowhere."""
+        return self.pool.path(int(self._rows["image"][row])) if self.pool.path is not None else None
 
 
 def array_column(rows: NDArray[Any], group: Rows | None = None, hashes: Sequence[str] | None = None) -> Column:

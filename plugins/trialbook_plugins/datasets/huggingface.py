@@ -30,8 +30,6 @@ from trialbook_plugins.datasets._splits import (
 if TYPE_CHECKING:
     import datasets
 
-_OFFERED = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
-
 
 class HuggingFace:
     """Columns of a data set of the ``datasets`` library as modalities; a row is a group.
@@ -123,15 +121,7 @@ class HuggingFace:
     @cached_property
     def _data(self) -> dict[str, datasets.Dataset]:
         """The data set's splits under our names."""
-        loaded = _hub.load(self.path, self.data_root, self.config, self.revision)
-        names = self.given or {ours: name for ours, known in _OFFERED.items() for name in known if name in loaded}
-        if not names and len(loaded) == 1:
-            names = {"train": next(iter(loaded))}
-        if "train" not in names or set(names.values()) - set(loaded):
-            raise TrialbookError(
-                f"'{self.path}' has the splits {', '.join(loaded)}; say which is which: splits = {{ train = '…' }}"
-            )
-        return {name: loaded[names[name]] for name in SPLITS if name in names}
+        return _hub.named_splits(self.path, self.data_root, self.config, self.revision, self.given)
 
     @cached_property
     def _kinds(self) -> dict[str, str]:

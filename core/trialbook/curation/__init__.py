@@ -1,0 +1,1 @@
+"""Building, reading and describing folders of conversations; importing this package imports nothing."""

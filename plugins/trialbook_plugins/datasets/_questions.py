@@ -1,0 +1,229 @@
+"""Published sets of questions about pictures: rows checked and gathered into documents, bad ones counted or refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialbook.conversations import IMAGE, Conversation
+from trialbook.curation.folder import LeftOut
+from trialbook.data import Modality
+from trialbook.errors import TrialbookError
+from trialbook_plugins.datasets._conversations import (
+    MODALITIES,
+    conversation_column,
+    describe_conversations,
+    question_turns,
+)
+from trialbook_plugins.datasets._images import Pictures, check_size, is_picture
+from trialbook_plugins.datasets._paths import locate
+from trialbook_plugins.datasets._splits import (
+    SPLITS,
+    Column,
+    Pool,
+    PoolSplit,
+    fingerprint_of,
+    group_keys,
+    refuse_overlap,
+    shares_of,
+)
+
+_LOG = logging.getLogger(__name__)
+_SHOWN = 3  # examples of bad rows in a message
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as a published set has it.
+
+    Args:
+        id: unique in its set.
+        picture: the picture's file.
+        question: what is asked.
+        answers: accepted answers, the best one first; empty where there is none.
+        where: file and place of the row.
+        kind: kind of the question.
+        answerable: whether the picture holds the answer.
+    """
+
+    id: str
+    picture: Path
+    question: str
+    answers: tuple[str, ...]
+    where: str
+    kind: str = ""
+    answerable: bool = True
+
+
+class Questions:
+    """What all sets of questions about pictures are: rows of each split, read late, gathered by picture.
+
+    A set that reads files implements ``read``, which yields an ``Asked`` for each good row and notes a bad one with ``bad``.
+
+    Args:
+        data_root: folder that a relative ``root`` starts from.
+        root: folder of the set.
+        size: side of the pictures, 0 to keep them as they are.
+        val: share of val, where the set has none of its own.
+        test: share of test, where the set has none of its own.
+        seed: of the dealing.
+        skip_bad: leave bad rows out instead of stopping.
+        allow_overlap: accept splits that share pictures.
+    """
+
+    modalities = {"image": "image", "conversation": "conversation"}
+    source = ""
+    #: Gives the bytes of a picture that is no file.
+    load: Callable[[Path], bytes] | None = None
+
+    def __init__(
+        self, data_root: Path | None, root: str, size: int, val: float, test: float, seed: int, skip_bad: bool,
+        allow_overlap: bool,
+    ) -> None:  # fmt: skip
+        self.data_root = data_root
+        self.root = root
+        self.size = check_size(size)
+        self.shares = shares_of(val, test)
+        self.seed = seed
+        self.skip_bad = skip_bad
+        self.allow_overlap = allow_overlap
+        self.left_out: list[LeftOut] = []
+        self._bad: list[LeftOut] = []
+
+    def read(self, folder: Path) -> Iterable[tuple[str | None, Asked]]:
+        """Every good row with its split; None for the split where the set has none of its own."""
+        raise NotImplementedError
+
+    def folder(self) -> Path:
+        """Where the set lies.
+
+        Raises:
+            TrialbookError: there is no such folder.
+        """
+        folder = locate(self.data_root, self.root)
+        if not folder.is_dir():
+            raise TrialbookError(f"'root' ({self.root}): there is no folder {folder}")
+        return folder
+
+    def has(self, picture: Path) -> bool:
+        """Whether the picture is there, and is one."""
+        return is_picture(picture)
+
+    def bad(self, where: str, why: str) -> None:
+        """Note a row that cannot be used."""
+        self._bad.append(LeftOut(where, why))
+
+    def leave_out(self, where: str, why: str) -> None:
+        """Note something that is left out though nothing is wrong with it."""
+        self.left_out.append(LeftOut(where, why))
+
+    def describe(self, modality: str) -> Modality:
+        """Kind and shape of ``image`` or ``conversation``."""
+        return describe_conversations(modality, self.size, self.splits)
+
+    def splits(self) -> Mapping[str, PoolSplit]:
+        """Train, and val and test where there are such."""
+        return self._splits
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of pictures, questions, answers, splits and the size."""
+        return fingerprint_of(self._splits, self.size)
+
+    @cached_property
+    def _splits(self) -> dict[str, PoolSplit]:
+        folder = self.folder()
+        rows: dict[str | None, list[Asked]] = {}
+        for split, one in self._checked(self.read(folder)):
+            rows.setdefault(split, []).append(one)
+        self._tell(folder, sum(map(len, rows.values())))
+        splits: dict[str, PoolSplit] = {}
+        pools = {
+            split: question_pool(asked, folder, self.source, self.size, self.load) for split, asked in rows.items()
+        }
+        main = pools.pop(None, None) or pools.pop("train", None)
+        if main is None:
+            raise TrialbookError(f"{folder}: there is no train split, only {', '.join(map(str, pools))}")
+        shares = {name: 0.0 if name in pools else share for name, share in self.shares.items()}
+        shares["train"] = 1 - shares["val"] - shares["test"]
+        dealt: Mapping[str, Any] = main.deal(group_keys(main.columns["image"], main.size), shares, self.seed)
+        splits.update(dealt)
+        splits.update({str(split): pool.split(str(split)) for split, pool in pools.items()})
+        if not self.allow_overlap:
+            refuse_overlap(splits, MODALITIES, folder)
+        return {name: splits[name] for name in SPLITS if name in splits}
+
+    def _checked(self, rows: Iterable[tuple[str | None, Asked]]) -> Iterable[tuple[str | None, Asked]]:
+        """The rows whose question is a text, whose answers are, and whose picture is there; each id once."""
+        seen: dict[str, str] = {}
+        readable: dict[Path, bool] = {}
+        for split, one in rows:
+            if one.picture not in readable:
+                readable[one.picture] = self.has(one.picture)
+            if not readable[one.picture]:
+                self.bad(one.where, f"there is no picture {one.picture} that can be opened")
+            elif not one.question.strip():
+                self.bad(one.where, "the question is empty")
+            elif IMAGE in one.question:
+                self.bad(one.where, f"the question holds '{IMAGE}', which stands for a picture here")
+            elif one.answerable and not any(answer.strip() for answer in one.answers):
+                self.bad(one.where, "there is no answer")
+            elif one.id in seen:
+                self.bad(one.where, f"the id '{one.id}' stands at {seen[one.id]} already")
+            else:
+                seen[one.id] = one.where
+                yield split, one
+
+    def _tell(self, folder: Path, good: int) -> None:
+        """Stop for bad rows, or say how many are left out."""
+        examples = "; ".join(f"{one.where}: {one.why}" for one in self._bad[:_SHOWN])
+        said = f"{len(self._bad)} of {good + len(self._bad)} rows are bad ({examples})"
+        if self._bad and not self.skip_bad:
+            raise TrialbookError(f"{folder}: {said}; mend them or set skip_bad = true")
+        if not good:
+            raise TrialbookError(
+                f"{folder}: no question with an answer and a picture" + (f": {said}" * bool(self._bad))
+            )
+        if self._bad:
+            _LOG.warning("%s: left out: %s", folder, said)
+        self.left_out += self._bad
+
+
+def question_pool(
+    asked: Sequence[Asked], folder: Path, source: str, size: int, load: Callable[[Path], bytes] | None = None
+) -> Pool:
+    """A pool of questions: a picture with all that is asked about it is a group.
+
+    Args:
+        asked: the questions.
+        folder: where the paths of pictures start.
+        source: name of the set.
+        size: side of the pictures, 0 to keep them as they are; nothing is cut off.
+        load: bytes of a picture that is no file of its own.
+    """
+    places: dict[Path, int] = {}
+    for one in asked:
+        places.setdefault(one.picture, len(places))
+    files = list(places)
+    ordered = sorted(asked, key=lambda one: places[one.picture])
+    owner = np.array([places[one.picture] for one in ordered], dtype=np.int64)
+    pictures = Pictures(lambda row: (load or Path.read_bytes)(files[row]), files, size, crop=False)
+    image = Column(np.arange(len(files)), pictures.read, lambda: pictures.hashes)
+    said = [_conversation(one, folder, source) for one in ordered]
+    columns = {"image": image, "conversation": conversation_column(said, owner, image)}
+    labels = {"source": [source] * len(files), "file": [file.name for file in files]}
+    return Pool(len(files), columns, labels, path=files.__getitem__ if load is None else None)
+
+
+def _conversation(one: Asked, folder: Path, source: str) -> Conversation:
+    answers = tuple(answer.strip() for answer in one.answers if answer.strip()) if one.answerable else ()
+    inside = one.picture.is_relative_to(folder)
+    name = str(one.picture.relative_to(folder)) if inside else str(one.picture)
+    turns = question_turns(one.question.strip(), answers)
+    return Conversation(one.id, (name,), turns, answers, one.answerable, source, one.kind)

@@ -1,0 +1,117 @@
+"""Captions as conversations: somebody asks for a description, and the caption is the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from trialbook.conversations import Conversation, Turn
+from trialbook.curation.folder import LeftOut
+from trialbook.data import Dataset, Modality, Split, content_hash
+from trialbook.errors import TrialbookError
+from trialbook_plugins.datasets._conversations import conversation_column, texts_of
+from trialbook_plugins.datasets._splits import Column, Pool, PoolSplit, unknown_modality
+
+INSTRUCTIONS = (
+    "Describe the image.",
+    "What does the image show?",
+    "Write a caption for this image.",
+    "What can be seen here?",
+    "Say in a sentence what is in the picture.",
+)
+
+
+class CaptionConversations:
+    """Pictures (``image``) with captions as conversations (``conversation``): an instruction, and a caption as the answer.
+
+    Every caption is a conversation; all captions of its picture are accepted answers. The instruction is chosen by a hash of
+    picture and caption, so that it stays when others come or go. Annotation of a split: ``source``.
+
+    Args:
+        pairs: the pictures and captions: a dataset with modalities ``image`` and ``text``.
+        instructions: what the user says; five ways to ask for a description if left out.
+        source: what the conversations give as their source.
+    Raises:
+        TrialbookError: there is no instruction or an empty one, or ``pairs`` has other modalities.
+    """
+
+    modalities = {"image": "image", "conversation": "conversation"}
+    parts: ClassVar[Mapping[str, str]] = {"pairs": "dataset"}
+
+    def __init__(self, pairs: Dataset, /, *, instructions: list[str] | None = None, source: str = "captions") -> None:
+        declared = pairs.modalities if isinstance(pairs.modalities, Mapping) else {}
+        if not isinstance(pairs.modalities, str) and (declared.get("image"), declared.get("text")) != ("image", "text"):
+            raise TrialbookError(
+                f"'pairs' must be a dataset of image and text, not of {', '.join(declared) or 'neither'}"
+            )
+        self.instructions = tuple(INSTRUCTIONS if instructions is None else instructions)
+        if not self.instructions or not all(text.strip() for text in self.instructions):
+            raise TrialbookError("'instructions' must hold at least one text, and no empty one")
+        self.pairs = pairs
+        self.source = source
+
+    @property
+    def licence(self) -> str:
+        """What is known of the licence of the captions."""
+        return str(getattr(self.pairs, "licence", ""))
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What was not taken of the pairs."""
+        dropped = getattr(self.pairs, "dropped", None)
+        return [LeftOut(str(one), "no picture or no caption") for one in getattr(dropped, "examples", ())]
+
+    def describe(self, modality: str) -> Modality:
+        """Kind and shape of ``image`` or ``conversation``."""
+        if modality == "image":
+            return self.pairs.describe("image")
+        if modality == "conversation":
+            return Modality("conversation", corpus=lambda: texts_of(self._splits["train"]))
+        raise unknown_modality(modality, ("image", "conversation"))
+
+    def splits(self) -> Mapping[str, PoolSplit]:
+        """The splits of the pairs."""
+        return self._splits
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the pairs, the instructions and the source."""
+        return content_hash(self.pairs.fingerprint, repr((self.instructions, self.source)))
+
+    @cached_property
+    def _splits(self) -> dict[str, PoolSplit]:
+        return {name: self._pool(name, split).split(name) for name, split in self.pairs.splits().items()}
+
+    def _pool(self, name: str, split: Split) -> Pool:
+        groups, owner = split.groups("image"), split.groups("text")
+        image = Column(groups, lambda rows: split.read("image", rows), lambda: split.content("image"))
+        captions: list[str] = split.read("text", np.arange(len(owner)))
+        by_group: dict[int, list[str]] = {}
+        for group, caption in zip(owner.tolist(), captions, strict=True):
+            by_group.setdefault(group, []).append(caption)
+        files = _labels(split, "file") or [""] * len(split)
+        shown: dict[int, list[str]] = {}
+        for row, group in enumerate(groups.tolist()):
+            shown.setdefault(group, []).append(files[group] or f"{name}/{row}.png")
+        keys = split.content("text")  # of a caption together with its picture
+        said = []
+        for row, (group, caption, key) in enumerate(zip(owner.tolist(), captions, keys, strict=True)):
+            instruction = self.instructions[int(key[:8], 16) % len(self.instructions)]
+            answers = dict.fromkeys([caption, *by_group[group]])
+            turns = (Turn("user", instruction), Turn("assistant", caption))
+            images, identity = tuple(shown.get(group, ())), f"{self.source}-{name}-{row}"
+            said.append(Conversation(identity, images, turns, tuple(answers), source=self.source, kind="caption"))
+        columns = {"image": image, "conversation": conversation_column(said, owner, image)}
+        labels = {"source": [self.source] * len(split)}
+        path = getattr(split, "image_path", None)
+        return Pool(len(split), columns, labels, path=path)
+
+
+def _labels(split: Split, name: str) -> list[Any] | None:
+    try:
+        return list(split.labels(name))
+    except KeyError:
+        return None

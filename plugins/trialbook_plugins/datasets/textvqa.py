@@ -1,0 +1,99 @@
+"""TextVQA as it is published: questions about photos with text in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trialbook.predictions import is_abstention
+from trialbook_plugins.datasets._published import find_rows, first_file, split_files, texts
+from trialbook_plugins.datasets._questions import Asked, Questions
+
+
+class TextVQA(Questions):
+    """A folder of TextVQA: photos (``image``) and questions about their text, with ten answers each (``conversation``).
+
+    Each split is a JSON file with ``data``, a list of ``question_id``, ``image_id``, ``question`` and ``answers``. What the
+    assistant says is the most frequent answer; a question whose most frequent answer is that it cannot be answered has none.
+    A split without answers (the published test split) is left out. Annotations of a split: ``source``, and ``file``, the names
+    of the photos' files.
+
+    Args:
+        data_root: folder that a relative ``root`` starts from.
+        root: folder of the set.
+        train_file: JSON file of the train split, in ``root``; if left out, that whose name ends with ``train.json``.
+        val_file: the same of val.
+        test_file: the same of test.
+        images: folder of the photos, in ``root``; if left out, ``train_images``, ``test_images`` and ``images`` are looked into.
+        val: share of the photos in train that go to val, where there is no such split.
+        test: share of the photos in train that go to test, where there is no such split.
+        seed: another seed deals the photos differently.
+        size: side of the pictures: the longer side is resized to it and white fills the square; 0 keeps them as they are.
+        skip_bad: leave out rows that are broken, and list them in ``left_out``, instead of stopping.
+        allow_overlap: accept splits that share pictures.
+    Raises:
+        TrialbookError: an option is out of its range; on first reading: a file is missing or broken, a row is bad, or splits
+            share photos.
+    Source: "Towards VQA Models That Can Read" (Singh et al., 2019); files as given out at textvqa.org.
+    """
+
+    source = "textvqa"
+    licence = "TextVQA: annotations CC BY 4.0; photos of Open Images, each under the licence that it has there"
+
+    def __init__(
+        self,
+        data_root: Path | None = None,
+        /,
+        *,
+        root: str = "textvqa",
+        train_file: str | None = None,
+        val_file: str | None = None,
+        test_file: str | None = None,
+        images: str | None = None,
+        val: float = 0.0,
+        test: float = 0.0,
+        seed: int = 0,
+        size: int = 0,
+        skip_bad: bool = False,
+        allow_overlap: bool = False,
+    ) -> None:
+        super().__init__(data_root, root, size, val, test, seed, skip_bad, allow_overlap)
+        self.files = {"train": train_file, "val": val_file, "test": test_file}
+        self.folders = [images] if images else ["train_images", "test_images", "images"]
+
+    def read(self, folder: Path) -> Iterable[tuple[str, Asked]]:
+        """Every good row with its split."""
+
+        def find(split: str) -> list[Path]:
+            return sorted(folder.glob(f"*{split}.json"))[-1:]
+
+        for split, files in split_files(folder, self.files, find).items():
+            rows = find_rows(files[0], "data")
+            if rows and not any(isinstance(row, dict) and row.get("answers") for row in rows):
+                self.leave_out(str(files[0]), f"its {len(rows)} questions have no answers")
+                continue
+            for number, row in enumerate(rows):
+                if one := self._asked(folder, f"{files[0]}: row {number}", row, split):
+                    yield split, one
+
+    def _asked(self, folder: Path, where: str, row: Any, split: str) -> Asked | None:
+        named = row if isinstance(row, Mapping) else {}
+        question, picture, answers = named.get("question"), named.get("image_id"), texts(named.get("answers"))
+        if (
+            not isinstance(question, str)
+            or not isinstance(picture, str)
+            or answers is None
+            or "question_id" not in named
+        ):
+            self.bad(where, "it needs 'question_id', 'question', 'image_id' and 'answers'")
+            return None
+        said = [answer.strip() for answer in answers if answer.strip()]
+        best = [answer for answer, _ in Counter(said).most_common(1)]
+        first = [*best, *(answer for n, answer in enumerate(said) if n != said.index(best[0]))] if best else []
+        found = first_file(
+            folder / inner / f"{picture}{ending}" for ending in (".png", ".jpg") for inner in self.folders
+        )
+        known = not (best and is_abstention(best[0]))
+        return Asked(f"textvqa-{split}-{named['question_id']}", found, question, tuple(first), where, answerable=known)
