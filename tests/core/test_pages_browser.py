@@ -14,14 +14,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from trialbook.comparison.compare import compare_plan
 from trialbook.doctor.findings import Finding
+from trialbook.failures.judged import judge
+from trialbook.failures.pictures import Photos
+from trialbook.failures.taxonomy import BY_HAND, TAGS
 from trialbook.pages.conclusion import write_conclusion
+from trialbook.pages.failurepage import FailurePage
+from trialbook.pages.html import to_html
 from trialbook.pages.write import write_run_pages
 from trialbook.plan import Plan, RunSpec
+from trialbook.predictions import Prediction
 from trialbook.records import Item
 from trialbook.rundir import RunDirectory
 
@@ -164,7 +171,27 @@ def pages(
     for name, state in (("run", "finished"), ("failed", "failed")):
         run = next(r for spec in plan.runs if (r := RunDirectory(runs / spec.relative_path)).status() == state)
         made[name] = write_run_pages(run).files[1]
+    made["failures"] = _write_failures(runs / "failures.html")
     return made
+
+
+def _write_failures(file: Path) -> Path:
+    """A gallery of forty failures with a picture for two each, some of them long, wide or hostile."""
+    texts = ("<script>document.title='broken'</script>", "x" * 400, "", "unanswerable", "13")
+    asked = [
+        Prediction(
+            id=f"{'long-' * 30}{i}" if i == 1 else f"q{i}", question=f"How many <b>rows</b> has table {i}?",
+            prediction=texts[i % 5],
+            answers=() if i % 4 == 0 else ("12", "twelve"), answerable=i % 4 != 0, abstained=texts[i % 5] == "unanswerable",
+            confidence=i / 40, source=f"set {i % 2}", kind=f"kind-{i % 3}", images=(f"{i // 2}.png",),
+        )
+        for i in range(40)
+    ]  # fmt: skip
+    grey = Image.new("RGB", (64, 40), "gray")
+    photos = Photos(lambda one: [np.asarray(grey).transpose(2, 0, 1)])
+    page = FailurePage("a run", judge(asked), {**TAGS, **BY_HAND}, photos.of, 0).page()
+    file.write_text(to_html(page), encoding="utf-8")
+    return file
 
 
 def test_pages_hold_in_every_window_and_ask_for_nothing(browser: Browser, pages: dict[str, Path]) -> None:
@@ -177,10 +204,10 @@ def test_pages_hold_in_every_window_and_ask_for_nothing(browser: Browser, pages:
             asked = [
                 e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"
             ]
-            assert asked == [page.resolve().as_uri()], place
+            assert [url for url in asked if not url.startswith("data:")] == [page.resolve().as_uri()], place
             said = [e for e in browser.events if e.get("method") in COMPLAINTS]
             assert said == [], place
-            assert browser.evaluate("document.title").endswith(("– experiment", "– run")), place
+            assert browser.evaluate("document.title").endswith(("– experiment", "– run", "– failures")), place
 
 
 #: Elements that stick out of the window although no box of their own scrolls them.
@@ -271,3 +298,32 @@ def test_a_plot_of_its_own_is_legible_in_light_and_dark(browser: Browser, pages:
     for dark, bright in ((False, True), (True, False)):
         browser.open(plot, width=600, dark=dark)
         assert (sum(browser.screenshot().getpixel((3, 3))) > 3 * 128) == bright
+
+
+def test_examples_are_chosen_by_their_marks_and_pictures_grow(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["failures"])
+    shown = "[...document.querySelectorAll('.example')].filter(e => e.getBoundingClientRect().height > 0)"
+    everything = browser.evaluate(f"{shown}.length")
+    labels = browser.evaluate(
+        "[...document.querySelectorAll('.choices label')].map(l => l.firstChild.textContent.trim())"
+    )
+    assert labels == ["tag", "kind", "source"]
+    left = everything
+    for place, label in enumerate(labels):  # one choice after the other, each within what the others leave
+        value, count = browser.evaluate(
+            f"(s => {{ s.selectedIndex = 1; return [s.value, parseInt(s.selectedOptions[0].text.match(/[(](\\d+)[)]/)[1])]; }})"
+            f"(document.querySelectorAll('.choices select')[{place}])"
+        )
+        mark, _, number = value.partition("-")
+        assert mark == label
+        seen = browser.evaluate(f"{shown}.map(e => e.dataset.{mark})")
+        assert 0 < len(seen) <= min(left, count)
+        assert set(seen) == {number}
+        left = len(seen)
+    assert left < everything
+    browser.evaluate("document.querySelectorAll('.choices select').forEach(s => s.selectedIndex = 0)")
+    assert browser.evaluate(f"{shown}.length") == everything
+    width = "document.querySelector('.example:has(use)').getBoundingClientRect().width"
+    before = browser.evaluate(width)
+    browser.evaluate("document.querySelector('.photo').click()")
+    assert browser.evaluate(width) > 1.5 * before

@@ -143,6 +143,58 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """An image of the data; one that several examples show stands in the page once.
+
+    Args:
+        name: unique in the page.
+        uri: its pixels as a ``data:`` address.
+        width, height: in pixels.
+    """
+
+    name: str
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example of the data and what became of it.
+
+    Args:
+        title: its id.
+        heading: what is asked.
+        pairs: names and what they are.
+        marks: what examples are chosen by: ``tag``, ``kind``, ``source``; the first is shown as a label.
+        photos: its images.
+    """
+
+    title: str
+    heading: str
+    pairs: Mapping[str, Text]
+    marks: Mapping[str, str] = field(default_factory=dict)
+    photos: Sequence[Photo] = ()
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples side by side, to be chosen by their marks; ``name`` is unique in the page."""
+
+    name: str
+    examples: Sequence[Example]
+
+    def values(self) -> dict[str, dict[str, int]]:
+        """Mark to its values and how many examples have each; marks that all examples share are left out."""
+        found: dict[str, dict[str, int]] = {}
+        for one in self.examples:
+            for mark, value in one.marks.items():
+                counts = found.setdefault(mark, {})
+                counts[value] = counts.get(value, 0) + 1
+        return {mark: dict(sorted(counts.items())) for mark, counts in found.items() if len(counts) > 1}
+
+
+@dataclass(frozen=True)
 class Folded:
     """Blocks that only some readers want."""
 
@@ -158,7 +210,7 @@ class Section:
     blocks: Sequence[Block]
 
 
-Block = Paragraph | Items | Facts | Grid | Notice | Listing | Gallery | Folded
+Block = Paragraph | Items | Facts | Grid | Notice | Listing | Gallery | Examples | Folded
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -12,6 +11,7 @@ from urllib.parse import quote
 from trialbook.pages.blocks import (
     Block,
     Code,
+    Examples,
     Facts,
     Gallery,
     Grid,
@@ -26,15 +26,17 @@ from trialbook.pages.blocks import (
     Text,
     pieces,
 )  # fmt: skip
+from trialbook.pages.examples import choices_css, examples_html, photos_html
+from trialbook.pages.markup import escape
 
 _STYLE = Path(__file__).with_name("page.css")
 #: No script, no request: whatever a name or an error may hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def escape(text: str) -> str:
-    """Text that is safe between tags and within quotes; what no page may hold is shown as a replacement sign."""
-    return html.escape(re.sub(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text))
+def to_fragment(blocks: Iterable[Block]) -> str:
+    """Blocks to stand in a page that is not ours and has a style for them."""
+    return _all(blocks)
 
 
 def to_html(page: Page) -> str:
@@ -57,7 +59,8 @@ def to_html(page: Page) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        f"<title>{escape(page.title)} – {escape(page.kind)}</title>", f"<style>\n{_style()}</style>", "</head>", "<body>",
+        f"<title>{escape(page.title)} – {escape(page.kind)}</title>",
+        f"<style>\n{_style()}{_choices(page)}</style>", "</head>", "<body>", _photos(page),
         f'<header>\n<p class="kind">{escape(page.kind)}</p>\n<h1>{escape(page.title)}</h1>\n</header>', contents,
         "<main>", *body, "</main>", "</body>", "</html>", "",
     ])  # fmt: skip
@@ -66,6 +69,19 @@ def to_html(page: Page) -> str:
 @lru_cache(maxsize=1)
 def _style() -> str:
     return _STYLE.read_text(encoding="utf-8")
+
+
+def _choices(page: Page) -> str:
+    return "".join(choices_css(block) for block in _examples(page))
+
+
+def _photos(page: Page) -> str:
+    return photos_html([one for block in _examples(page) for one in block.examples])
+
+
+def _examples(page: Page) -> list[Examples]:
+    """Examples at the top level of sections."""
+    return [block for section in page.sections for block in section.blocks if isinstance(block, Examples)]
 
 
 def _anchors(titles: Sequence[str]) -> list[str]:
@@ -111,6 +127,8 @@ def _block(block: Block) -> str:
         return _notice(block)
     if isinstance(block, Listing):
         return f'<pre tabindex="0">{escape(block.text.rstrip())}</pre>'
+    if isinstance(block, Examples):
+        return examples_html(block, _text)
     if isinstance(block, Gallery):
         return '<div class="gallery">\n' + "\n".join(map(_picture, block.pictures)) + "\n</div>"
     return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks)}\n</details>"

@@ -9,6 +9,7 @@ from trialbook.formats import Column, Table, render
 from trialbook.pages.blocks import (
     Block,
     Code,
+    Examples,
     Facts,
     Gallery,
     Grid,
@@ -89,6 +90,10 @@ def _block(block: Block, plots: str) -> Iterator[str]:
     elif isinstance(block, Gallery):
         for picture in block.pictures:
             yield _picture(picture, plots)
+    elif isinstance(block, Examples):
+        for one in block.examples:
+            said = [f"{escape(name)}: {_text(value)}" for name, value in {**one.pairs, **one.marks}.items()]
+            yield "\\\n  ".join([f"- **{escape(one.heading)}** ({escape(one.title)})", *said])
     else:
         yield f"### {escape(block.title)}"
         for inner in block.blocks:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trialbook.comparison.tables import show_large
 from trialbook.formats import NOTHING, Column, show_duration, show_value
+from trialbook.pages.answers import answer_blocks
 from trialbook.pages.blocks import (
     Block,
     Code,
@@ -68,6 +69,7 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
         Section("Findings", [finding_notice(finding) for finding in findings]),
         Section("Plots", [Gallery(pictures)] if pictures else []),
         Section("Figures", [_metric_grid(metrics) if metrics else Paragraph("Nothing was recorded.")]),
+        Section("Answers", answer_blocks(run)),
         Section("Setup", _setup(run, spec, data)),
         Section("Cost", _cost(run, results, data)),
         Section("Provenance", _provenance(run, data)),

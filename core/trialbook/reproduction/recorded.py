@@ -79,16 +79,14 @@ def read_recorded(text: str, settings: Settings) -> RecordedRun:
     Raises:
         TrialbookError: there is no such run, it is running, has recorded nothing, or a run that it needs is gone.
     """
-    run = _find(text, settings)
+    run = find_run(text, settings)
     status = run.status()
     if status == "gone":
         raise TrialbookError(f"the registry remembers '{text}', but its directory {run.path} is gone")
     if status == "running":
         raise TrialbookError(f"{run.path.name} is running; wait for its end")
     if next(read_lines(run.lines("metrics")), None) is None:
-        raise TrialbookError(
-            f"{run.path.name} ({status}) has recorded nothing that a repetition could be compared with"
-        )
+        raise TrialbookError(f"{run.path.name} ({status}) has recorded nothing that could be repeated or loaded")
     spec, document = _read_spec(run)
     spec, inputs, doubts = _fitting(run, spec, document)
     for event in read_lines(run.lines("events")):
@@ -97,7 +95,12 @@ def read_recorded(text: str, settings: Settings) -> RecordedRun:
     return RecordedRun(run, spec, status, inputs, tuple(doubts))
 
 
-def _find(text: str, settings: Settings) -> RunDirectory:
+def find_run(text: str, settings: Settings) -> RunDirectory:
+    """The run that ``text`` means: a path, or what ``mlrun show`` understands.
+
+    Raises:
+        TrialbookError: there is no such run.
+    """
     here = RunDirectory(Path(text).absolute())
     if here.is_run():
         return here

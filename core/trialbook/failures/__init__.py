@@ -1,0 +1,1 @@
+"""What a run answered wrongly: why, by rule and by hand, and beside another run."""
