@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from trialbook.hookspec import Component, hookimpl
+
+if TYPE_CHECKING:
+    import click
 
 _HERE = "trialbook_plugins"
 
@@ -13,6 +17,11 @@ _HERE = "trialbook_plugins"
 def mlrun_tasks() -> Iterable[Component]:
     """Tasks."""
     yield Component("align", f"{_HERE}.tasks.align:Align", "two or more modalities into one space")
+    yield Component(
+        "instruct",
+        f"{_HERE}.tasks.instruct:Instruct",
+        "images into a language model, which answers questions about them",
+    )
 
 
 @hookimpl
@@ -30,6 +39,23 @@ def mlrun_datasets() -> Iterable[Component]:
     yield Component("embeddings", f"{at}.embeddings:Embeddings", "precomputed embeddings from NPZ or safetensors")
     yield Component(
         "huggingface", f"{at}.huggingface:HuggingFace", "any data set of the datasets library, by name or folder"
+    )
+    yield Component(
+        "documents", f"{at}.documents:Documents", "generated documents and screens with questions about them"
+    )
+    yield Component("conversations", f"{at}.conversations:Conversations", "a folder that mlrun data build made")
+    yield Component(
+        "caption-conversations",
+        f"{at}.caption_conversations:CaptionConversations",
+        "pictures with captions, as conversations",
+    )
+    yield Component("mixture", f"{at}.mixture:Mixture", "several datasets of conversations, each under a name")
+    yield Component("docvqa", f"{at}.docvqa:DocVQA", "DocVQA as it is published")
+    yield Component("textvqa", f"{at}.textvqa:TextVQA", "TextVQA as it is published")
+    yield Component("chartqa", f"{at}.chartqa:ChartQA", "ChartQA as it is published, or one list of its questions")
+    yield Component("receipts", f"{at}.receipts:Receipts", "SROIE's receipts, asked for their fields")
+    yield Component(
+        "huggingface-questions", f"{at}.huggingface_questions:HuggingFaceQuestions", "questions of the datasets library"
     )
 
 
@@ -56,7 +82,22 @@ def mlrun_projectors() -> Iterable[Component]:
     at = f"{_HERE}.projectors"
     yield Component("linear", f"{at}.linear:Linear", "one linear map")
     yield Component("mlp", f"{at}.mlp:MLP", "linear layers with GELU; mean, attention or class-token pooling")
+    yield Component(
+        "pixel-shuffle", f"{at}.pixel_shuffle:PixelShuffle", "squares of neighbouring tokens as one, then two layers"
+    )
     yield Component("perceiver", f"{at}.perceiver:Perceiver", "Perceiver resampler: latents that attend to the tokens")
+
+
+@hookimpl
+def mlrun_llms() -> Iterable[Component]:
+    """Language models."""
+    at = f"{_HERE}.llms"
+    yield Component(
+        "hf-causal", f"{at}.hf_causal:HFCausal", "Qwen, Llama, Gemma, Phi … by name or folder; LoRA, 4 bits"
+    )
+    yield Component(
+        "small-causal", f"{at}.small_causal:SmallCausal", "a small Llama, trained from scratch, own tokenizer"
+    )
 
 
 @hookimpl
@@ -84,6 +125,19 @@ def mlrun_metrics() -> Iterable[Component]:
     )
     yield Component(
         "modality-gap", f"{at}.modality_gap:ModalityGap", "distance of centroids; cosines of matching and other pairs"
+    )
+    yield Component("exact-match", f"{at}.exact_match:ExactMatch", "share of accepted answers, exactly or normalised")
+    yield Component("anls", f"{at}.anls:ANLS", "edit similarity of answers, by both definitions (paper, script)")
+    yield Component(
+        "vqa-accuracy", f"{at}.vqa_accuracy:VQAAccuracy", "agreement with ten annotators, by both definitions"
+    )
+    yield Component(
+        "relaxed-accuracy", f"{at}.relaxed_accuracy:RelaxedAccuracy", "answers within 5% of a number, or the same text"
+    )
+    yield Component("token-f1", f"{at}.token_f1:TokenF1", "overlap of the words of answers, as SQuAD takes it")
+    yield Component("abstention", f"{at}.abstention:Abstention", "abstaining where there is no answer, and only there")
+    yield Component(
+        "risk-coverage", f"{at}.risk_coverage:RiskCoverage", "risk of the answers that stay above a confidence"
     )
 
 
@@ -127,3 +181,11 @@ def mlrun_checks() -> Iterable[Component]:
     """Checks of the doctor."""
     for name, summary in _CHECKS.items():
         yield Component(name, f"{_HERE}.checks.{name.replace('-', '_')}:check", summary)
+
+
+@hookimpl
+def mlrun_commands(cli: click.Group) -> None:
+    """Commands."""
+    from trialbook_plugins.demo.command import demo
+
+    cli.add_command(demo, "demo")

@@ -34,6 +34,7 @@ _PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("projector", "perceiver", {"latents": 3, "depth": 1, "heads": 2, "head_dim": 4, "pool": "mean"}, {}),
     ("projector", "perceiver", {"latents": 3, "depth": 1, "heads": 3, "head_dim": 4, "pool": "attention"}, {}),
+    ("projector", "pixel-shuffle", {"factor": 1, "columns": 1}, {}),
     ("loss", "info-nce", {}, {}),
     ("loss", "siglip", {}, {}),
     ("loss", "matryoshka", {"dims": [4, 16]}, {"of": InfoNCE()}),
@@ -43,6 +44,14 @@ _PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("metric", "effective-rank", {}, {}),
     ("metric", "effective-rank", {"normalize": False, "center": False}, {}),
     ("metric", "modality-gap", {}, {}),
+    ("metric", "exact-match", {"sources": ["one"]}, {}),
+    ("metric", "anls", {"answerable_only": True}, {}),
+    ("metric", "vqa-accuracy", {}, {}),
+    ("metric", "relaxed-accuracy", {"tolerance": 0.5}, {}),
+    ("metric", "token-f1", {}, {}),
+    ("metric", "abstention", {"score": "anls@paper"}, {}),
+    ("metric", "risk-coverage", {"coverage": [0.25, 1.0], "risk": [0.1, 0.25]}, {}),
+    ("metric", "risk-coverage", {"coverage": [0.5], "risk": [0.5], "answered_only": True, "score": "token-f1"}, {}),
 ]
 
 

@@ -1,0 +1,166 @@
+"""Conversations of one split with their images, as a task trains on them and asks from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trialbook.contracts import Features
+from trialbook.conversations import Conversation
+from trialbook.data import Split
+from trialbook.errors import TrialbookError
+from trialbook.words import closest
+from trialbook_plugins.tasks._rows import Rows
+from trialbook_plugins.tasks._turns import IGNORED, Sequence1D, Sequencer
+
+
+class Batch(NamedTuple):
+    """Sequences padded on the right to one length, and the images that they show, one after the other.
+
+    Args:
+        ids: [B, L], 0 at images and padding; mask: [B, L], False is padding.
+        slots: [B, L]: which of all image tokens of the batch [I M] stands there; -1 for text.
+        labels: [B, L], ``IGNORED`` where nothing is learned.
+        wanted: [P]: positions of which some row's next token is learned.
+        images: I of them, stored or prepared; None where no sequence shows one.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    slots: Tensor
+    labels: Tensor
+    wanted: Tensor
+    images: Rows | None
+
+
+class Dialogues:
+    """The conversations of one split.
+
+    Args:
+        split: with modalities ``conversation`` and ``modality``.
+        modality: name of the images' modality.
+        encoder: prepares images that are not stored.
+        stored: features of all images, if the encoder is frozen.
+        sequencer: makes sequences.
+
+    Attributes:
+        conversations: all of them, by row.
+    """
+
+    def __init__(
+        self, split: Split, modality: str, encoder: nn.Module,
+        stored: tuple[NDArray[Any], NDArray[Any] | None] | None, sequencer: Sequencer,
+    ) -> None:  # fmt: skip
+        self.split, self.modality, self.encoder, self.stored, self.sequencer = (
+            split,
+            modality,
+            encoder,
+            stored,
+            sequencer,
+        )
+        self.groups = split.groups("conversation")
+        self.conversations: list[Conversation] = list(split.read("conversation", np.arange(len(self.groups))))
+        order = np.argsort(split.groups(modality), kind="stable")
+        ends = np.cumsum(np.bincount(split.groups(modality), minlength=len(split)))
+        self._image_rows = np.split(order, ends[:-1])
+        for conversation, group in zip(self.conversations, self.groups, strict=True):
+            if len(conversation.images) > len(self._image_rows[group]):
+                raise TrialbookError(
+                    f"conversation '{conversation.id}' of split '{split.name}' shows {len(conversation.images)} images, but its "
+                    f"document has {len(self._image_rows[group])}"
+                )
+        self._sequences: dict[int, Sequence1D | None] = {}
+
+    def __len__(self) -> int:
+        return len(self.conversations)
+
+    def sequence(self, row: int) -> Sequence1D | None:
+        """A conversation to learn from; None where nothing can be learned of it. Made once."""
+        if row not in self._sequences:
+            self._sequences[row] = self.sequencer.training(self.conversations[row])
+        return self._sequences[row]
+
+    def usable(self) -> NDArray[np.int64]:
+        """Rows that something can be learned from."""
+        return np.array([row for row in range(len(self)) if self.sequence(row) is not None], np.int64)
+
+    def counts(self) -> dict[str, int]:
+        """How many conversations there are, and how many had to be shortened or dropped."""
+        made = [self.sequence(row) for row in range(len(self))]
+        shortened = sum(one is not None and one.shortened for one in made)
+        return {"conversations": len(made), "shortened": shortened, "dropped": sum(one is None for one in made)}
+
+    def mixed(self, rows: NDArray[np.int64], weights: Mapping[str, float] | None) -> NDArray[np.int64]:
+        """Rows as often as the weights of their sources ask for.
+
+        The list is as long as it must be for no row of any source to be left out; rows of the others are repeated.
+
+        Raises:
+            TrialbookError: the data has no sources, or none of a name, or a source without a row.
+        """
+        if not weights:
+            return rows
+        try:
+            sources = np.asarray(self.split.labels("source"))[self.groups[rows]]
+        except KeyError:
+            raise TrialbookError("'data' weighs sources, but this dataset has none: use a 'mixture'") from None
+        own = {name: rows[sources == name] for name in weights}
+        for name, found in own.items():
+            if not len(found):
+                near = closest(name, known := sorted(set(sources.tolist())))
+                hint = f"did you mean '{near}'?" if near else f"there are {', '.join(known)}"
+                raise TrialbookError(f"'data' weighs '{name}', of which there is no sample; {hint}")
+        total = sum(weights.values())
+        length = max(len(own[name]) * total / weight for name, weight in weights.items())
+        return np.concatenate([np.resize(own[name], round(length * w / total)) for name, w in weights.items()])
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """Conversations to learn from, none of which is unusable."""
+        made = [self.sequence(row) for row in rows]
+        return self.gather(rows, [one for one in made if one is not None])
+
+    def gather(self, rows: Sequence[int], sequences: Sequence[Sequence1D]) -> Batch:
+        """Sequences of the conversations ``rows`` with the images that they show."""
+        shown = [
+            self._image_rows[self.groups[row]][: _images(one, self.tokens)]
+            for row, one in zip(rows, sequences, strict=True)
+        ]
+        images = np.concatenate(shown) if shown else np.zeros(0, np.int64)
+        return pad(sequences, self.tokens, self._read(images) if len(images) else None)
+
+    @property
+    def tokens(self) -> int:
+        """M, tokens of an image."""
+        return self.sequencer.image_tokens
+
+    def _read(self, rows: NDArray[np.int64]) -> Rows:
+        if self.stored is None:
+            return Rows(None, self.encoder.prepare(self.split.read(self.modality, rows)))  # type: ignore[operator]
+        tokens, mask = self.stored
+        kept = None if mask is None else torch.from_numpy(mask[rows])
+        return Rows(Features(torch.from_numpy(tokens[rows]), kept), None)
+
+
+def pad(sequences: Sequence[Sequence1D], image_tokens: int, images: Rows | None) -> Batch:
+    """Sequences as a batch; their images follow one another in ``images``."""
+    length, first = max(len(one.ids) for one in sequences), 0
+    ids = np.zeros((len(sequences), length), np.int64)
+    mask = np.zeros((len(sequences), length), bool)
+    slots, labels = np.full_like(ids, -1), np.full_like(ids, IGNORED)
+    for row, one in enumerate(sequences):
+        at = slice(len(one.ids))
+        ids[row, at], mask[row, at], labels[row, at] = one.ids, True, one.labels
+        slots[row, at] = np.where(one.slots >= 0, one.slots + first, -1)
+        first += _images(one, image_tokens) * image_tokens
+    wanted = np.flatnonzero((labels[:, 1:] != IGNORED).any(axis=0))
+    return Batch(*(torch.from_numpy(array) for array in (ids, mask, slots, labels, wanted)), images)
+
+
+def _images(one: Sequence1D, image_tokens: int) -> int:
+    """How many images a sequence shows."""
+    return int(one.slots.max(initial=-1) + 1) // image_tokens
