@@ -8,11 +8,12 @@ PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint 
 run: $(VENV)/.run
 	$(VENV)/bin/mlrun run experiments/perceiver_vs_mlp.toml
 
+# Each core tests by itself, one thread each: threads that wait for one another are slower than none.
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 slow: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile -m slow
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
