@@ -1,0 +1,90 @@
+"""The second page: the runs that are recorded here, their curves, and what experiments answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from trialbook.errors import TrialbookError
+from trialbook.pages.blocks import Block, Paragraph
+from trialbook_plugins.demo.look import html, navigation, shown
+from trialbook_plugins.demo.records import MOST_CURVES, Records
+
+#: Runs whose curves are drawn before any are chosen: the newest ones.
+_FIRST = 4
+
+
+@dataclass(frozen=True)
+class RegistryPage:
+    """What the page shows.
+
+    Args:
+        records: where it is read.
+        experiment: that is shown first.
+    """
+
+    records: Records
+    experiment: str
+
+    def build(self, page: gr.Blocks) -> None:
+        """Make the page within the blocks that are open; ``page`` says when it is opened."""
+        navigation()
+        html('<div class="trialbook"><h1>Registry</h1></div>')
+        with gr.Row(equal_height=True):
+            experiment = gr.Dropdown(
+                [self.experiment], value=self.experiment, label="Experiment", elem_id="experiment", scale=4
+            )
+            again = gr.Button("Read again", scale=0, min_width=140, elem_id="again")
+        runs = html("", "runs")
+        html('<div class="trialbook"><h2>Learning curves</h2></div>')
+        with gr.Row():
+            chosen = gr.Dropdown(
+                [], multiselect=True, max_choices=MOST_CURVES, label=f"Runs, at most {MOST_CURVES}", elem_id="chosen",
+                scale=4, min_width=320,
+            )  # fmt: skip
+            figure = gr.Dropdown([], label="Figure", elem_id="figure", scale=2, min_width=240)
+        curves = html("", "curves")
+        html('<div class="trialbook"><h2>What the experiment answers</h2></div>')
+        comparison = html("", "comparison")
+        at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "minimal"}
+        drawn: dict[str, Any] = {"fn": self.draw, "inputs": [experiment, chosen, figure], "outputs": curves, **at_once}
+        for event in (page.load, again.click, experiment.input):
+            listed = event(self.show, experiment, [experiment, runs, chosen, figure], **at_once)
+            listed.then(**drawn).then(self.compare, experiment, comparison, **at_once)
+        for control in (chosen, figure):
+            control.input(**drawn)
+
+    def show(self, experiment: str | None) -> tuple[Any, ...]:
+        """The experiments, the runs of one, and whose curves are drawn first."""
+        try:
+            names = self.records.experiments()
+            one = experiment if experiment in names else names[0]
+            figures = self.records.curve_names(one)
+            listed = self.records.run_names(one)
+            return (
+                gr.Dropdown(names, value=one), shown(self.records.runs(one)),
+                gr.Dropdown(listed, value=listed[-_FIRST:]), gr.Dropdown(figures, value=figures[0] if figures else None),
+            )  # fmt: skip
+        except TrialbookError as error:
+            return gr.skip(), _told(error), gr.skip(), gr.skip()
+
+    def draw(self, experiment: str, chosen: list[str], figure: str | None) -> str:
+        """The curves of chosen runs."""
+        try:
+            return shown(self.records.curves(experiment, chosen or [], figure or ""))
+        except TrialbookError as error:
+            return _told(error)
+
+    def compare(self, experiment: str) -> str:
+        """What the experiment answers."""
+        try:
+            return shown(self.records.comparison(experiment))
+        except TrialbookError as error:
+            return _told(error)
+
+
+def _told(error: TrialbookError) -> str:
+    blocks: list[Block] = [Paragraph(str(error))]
+    return shown(blocks)
