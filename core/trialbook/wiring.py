@@ -56,7 +56,8 @@ class Wiring:
 
     def located(self, path: KeyPath, options: Mapping[str, Any]) -> Located:
         """A context in which errors are those of the table at ``path``."""
-        return Located(self.file, self.positions, path, own_keys(options))
+        named = {key: value for key, value in options.items() if key == "from" or key not in RESERVED}
+        return Located(self.file, self.positions, path, named)
 
     def _parts(self, table: Table, parts: Mapping[str, str], wired: Mapping[str, Any]) -> dict[str, Any]:
         """Nested components by the parameter that takes them; those that have names as a mapping."""
