@@ -15,9 +15,10 @@ from trialbook.errors import TrialbookError
 from trialbook.failures.source import Answers
 from trialbook.predictions import Prediction
 from trialbook.rundir import read_json
-from trialbook.schema import SchemaBook, construct
+from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
-from trialbook.tables import RESERVED
+from trialbook.variants import Table
+from trialbook.wiring import Wiring
 
 
 class Surroundings:
@@ -79,14 +80,10 @@ def open_surroundings(answers: Answers, settings: Settings, book: SchemaBook) ->
     Raises:
         TrialbookError: it cannot be made, or is none of conversations.
     """
-    from trialbook.signature import load_target
-
     table = dict(answers.dataset)
     if "use" not in table:
         raise TrialbookError("the run has no [dataset]")
-    schema = book.get("dataset", table["use"])
-    options = {key: value for key, value in table.items() if key not in RESERVED["dataset"]}
     seed = (read_json(answers.run.json("run")) or {}).get("seed", 0)
-    offered = {"data_root": settings.data_root, "seed": seed}
-    wired = {name: offered[name] for name in (*schema.wired, *schema.wired_optional) if name in offered}
-    return Surroundings(construct(load_target(schema.target), wired, options), table, answers.split)
+    wiring = Wiring(book, answers.run.path.name, {}, {"data_root": settings.data_root, "seed": seed})
+    dataset = wiring.construct(Table("dataset", ("dataset",), table), {})
+    return Surroundings(dataset, table, answers.split)

@@ -1,0 +1,23 @@
+"""Galleries of failures find the data of a mixture, the tables of which are nested."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trialbook.failures.source import Answers
+from trialbook.failures.surroundings import open_surroundings
+from trialbook.host import PluginHost
+from trialbook.rundir import RunDirectory
+from trialbook.schema import SchemaBook
+from trialbook.settings import Settings
+
+
+def test_texts_and_pictures_of_nested_sources_are_found(tmp_path: Path) -> None:
+    table = {"use": "mixture", "sources": {"pages": {"use": "documents", "train": 4, "val": 0, "test": 4}}}
+    settings = Settings(root=tmp_path, runs=tmp_path / "runs", data_root=None, cache=tmp_path / "cache")
+    book = SchemaBook(PluginHost.discover(), tmp_path / "cache")
+    around = open_surroundings(Answers(RunDirectory(tmp_path), None, (), "test", table), settings, book)
+    texts = around.texts()
+    assert texts
+    assert all(name.startswith("pages") for name in texts)
+    assert all(texts.values())
