@@ -108,7 +108,7 @@ def _kill_until_done(folder: Path, kills: int, before: float, lines: int, seed: 
         known = _lines(folder)
         process = _start(folder)
         if rng.random() < 0.25:
-            deadline, wanted = time.monotonic() + before * rng.uniform(0.2, 0.9), lines
+            deadline, wanted = time.monotonic() + before * rng.uniform(0.2, 0.9), known + lines // kills
         else:
             deadline, wanted = time.monotonic() + 600, known + round(lines / kills * rng.uniform(0, 0.9))
         while process.poll() is None and time.monotonic() < deadline and _lines(folder) < max(wanted, 1):
