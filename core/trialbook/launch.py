@@ -17,6 +17,7 @@ from trialbook.errors import Problem, ProblemsError, TrialbookError
 from trialbook.hookcheck import FAULTS
 from trialbook.hookspec import hookimpl
 from trialbook.host import PluginHost
+from trialbook.inventory import PartSize, components_of, describe, parameters_of
 from trialbook.memory import out_of_memory
 from trialbook.options import DoctorOptions
 from trialbook.plan import Plan, RunSpec
@@ -30,7 +31,7 @@ from trialbook.settings import Settings
 from trialbook.source import provenance
 
 if TYPE_CHECKING:
-    from trialbook.build import RunBuilder, Workshop
+    from trialbook.build import Workshop
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,6 @@ class Outcome:
     spec: RunSpec
     state: str
     message: str = ""
-
-
-@dataclass(frozen=True)
-class PartSize:
-    """A part of a variant and its parameters."""
-
-    name: str
-    use: str
-    parameters: int
-    frozen: bool
 
 
 class LocalLauncher:
@@ -189,7 +180,7 @@ class LocalLauncher:
         workshop.device = accelerator.device
         builder = RunBuilder(spec, workshop, self.inputs_of(spec, plan))
         task = builder.task()
-        described = _description(builder)
+        described = describe(builder)
         recorder.describe(described)
         options = DoctorOptions(**spec.about.get("doctor", {}))
         bedside = self._bedside(spec, recorder, options)
@@ -215,7 +206,7 @@ class LocalLauncher:
                 bedside.see(item)
                 if isinstance(item, Record):
                     self.notify("mlrun_run_recorded", run=spec.name, record=item)
-        results = recorder.finish({"parameters": _parameters(builder)})
+        results = recorder.finish({"parameters": parameters_of(builder)})
         self.notify("mlrun_run_finished", run=spec.name, results=results)
 
     def _bedside(self, spec: RunSpec, recorder: Recorder | Companion, options: DoctorOptions) -> Bedside:
@@ -270,46 +261,3 @@ def _told(error: BaseException) -> str:
         return str(error)
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
-
-
-def components_of(spec: RunSpec) -> dict[str, tuple[str, str]]:
-    """Part name to (kind, component) of a run."""
-    found = {}
-    for part in spec.sources:
-        kind, _, name = part.partition(".")
-        tables = spec.config[kind]
-        if isinstance(tables, list):
-            table = next(t for t in tables if name == t.get("name", t["use"]))
-        else:
-            table = tables if "use" in tables else tables[name]
-        found[part] = (kind, table["use"])
-    return found
-
-
-def _parameters(builder: RunBuilder) -> dict[str, int]:
-    return {part.name: part.parameters for part in builder.parts if part.parameters}
-
-
-def _description(builder: RunBuilder) -> dict[str, Any]:
-    """What ``data.json`` says: the data's fingerprint and splits, overlaps, parameters by part."""
-    described: dict[str, Any] = {
-        "parameters": _parameters(builder),
-        "frozen": [part.name for part in builder.parts if part.frozen],
-        "overlaps": [
-            {
-                "modality": o.modality,
-                "first": o.first,
-                "second": o.second,
-                "count": o.count,
-                "rows": o.rows,
-            }
-            for o in builder.overlaps
-        ],
-    }
-    if builder.dataset is not None:
-        splits = builder.dataset.splits()
-        described["dataset"] = {
-            "fingerprint": builder.dataset.fingerprint,
-            "splits": {name: len(split) for name, split in splits.items()},
-        }
-    return described

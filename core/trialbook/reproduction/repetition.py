@@ -11,7 +11,8 @@ from typing import Any
 from trialbook.environment import environment
 from trialbook.errors import TrialbookError
 from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher, components_of
+from trialbook.inventory import components_of
+from trialbook.launch import LocalLauncher
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
 from trialbook.ranks import Companion, is_first_process
