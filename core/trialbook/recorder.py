@@ -23,7 +23,17 @@ from trialbook.records import Arrays, Event, Facts, Item, Predictions, Record, T
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.facts import session_seconds
 from trialbook.registry.summary import summarise
-from trialbook.rundir import LINE_FILES, RunDirectory, cut_torn_line, read_json, read_lines, to_json, write_whole
+from trialbook.rundir import (
+    LINE_FILES,
+    RunDirectory,
+    count_lines,
+    cut_torn_line,
+    read_json,
+    read_lines,
+    to_json,
+    write_arrays,
+    write_whole,
+)  # fmt: skip
 from trialbook.runlock import RunBusy, RunLock
 
 if TYPE_CHECKING:
@@ -61,7 +71,7 @@ class Recorder:
             file = self.run.lines(name)
             cut_torn_line(file)
             self._handles[name] = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._recorded = _count_lines(self.run.lines("metrics"))
+        self._recorded = count_lines(self.run.lines("metrics"))
         return self
 
     def __exit__(
@@ -150,7 +160,7 @@ class Recorder:
         elif isinstance(item, Facts):
             self.describe(item.values)
         elif isinstance(item, Arrays):
-            _write_arrays(self.run.arrays(item.name), item)
+            write_arrays(self.run.arrays(item.name), item.values, item.step)
         elif isinstance(item, Predictions):
             lines = (to_json(row.as_dict(), indent=None) for row in item.rows)
             write_whole(self.run.predictions, "".join(f"{line}\n" for line in lines))
@@ -245,7 +255,7 @@ class Recorder:
             return True
         self._stop_replay()
         if known:
-            kept = _count_lines(self.run.lines("metrics"), start)
+            kept = count_lines(self.run.lines("metrics"), start)
             cut, self._recorded = self._recorded - kept, kept
             os.ftruncate(self._handles["metrics"], start)
             if self._follower:
@@ -269,25 +279,6 @@ class Recorder:
 
     def _warn(self, message: str) -> None:
         self.add(Event(0, "registry-behind", message))
-
-
-def _write_arrays(file: Path, item: Arrays) -> None:
-    from safetensors.numpy import save  # late: a run that leaves none need not import it
-
-    file.parent.mkdir(exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.write_bytes(save(dict(item.values), metadata={"step": str(item.step)}))
-    aside.replace(file)
-
-
-def _count_lines(file: Path, size: int | None = None) -> int:
-    """Lines in a file, or in its first ``size`` bytes."""
-    count, left = 0, size
-    with file.open("rb") as stream:
-        while data := stream.read(1 << 20 if left is None else min(left, 1 << 20)):
-            count += data.count(b"\n")
-            left = None if left is None else left - len(data)
-    return count
 
 
 def _changes(before: Mapping[str, Any] | None, now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,3 +211,23 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
         for line in stream:
             if line.endswith(b"\n"):
                 yield json.loads(line)
+
+
+def write_arrays(file: Path, values: Mapping[str, Any], step: int) -> None:
+    """Replace a file of named arrays, as a whole."""
+    from safetensors.numpy import save  # late: a run that leaves none need not import it
+
+    file.parent.mkdir(exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_bytes(save(dict(values), metadata={"step": str(step)}))
+    aside.replace(file)
+
+
+def count_lines(file: Path, size: int | None = None) -> int:
+    """Lines in a file, or in its first ``size`` bytes."""
+    count, left = 0, size
+    with file.open("rb") as stream:
+        while data := stream.read(1 << 20 if left is None else min(left, 1 << 20)):
+            count += data.count(b"\n")
+            left = None if left is None else left - len(data)
+    return count

@@ -24,7 +24,7 @@ from trialbook.contracts import Step, Trains, Weighs, to_device
 from trialbook.engine import optim, state
 from trialbook.engine.clock import Clock
 from trialbook.engine.cost import count_flops
-from trialbook.engine.nonfinite import locate
+from trialbook.engine.nonfinite import locate, told_place
 from trialbook.engine.seed import seed_step
 from trialbook.engine.stages import SampleOrder, StagePlan, plan_stages
 from trialbook.engine.vitals import Monitor
@@ -34,15 +34,6 @@ from trialbook.records import Event, Facts, Item, Record, Timing, Vitals, answer
 
 _PLAIN = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
 """Where the optimiser needs no wrapper of accelerate's, which looks for optional packages at every step."""
-
-#: What is said of the place where a value first was not finite.
-_WHERE = {
-    "parameter": ": {module} has parameters that are not finite",
-    "input": ": the batch has values that are not finite",
-    "output": ": {module} makes it of finite inputs",
-    "gradient": ": the backward pass of {module} makes it",
-    "vanished": "",
-}
 
 
 class _Forward(nn.Module):
@@ -258,10 +249,8 @@ class Training:
             if failed["how"] != "vanished":
                 break
         yield Vitals(self.step, "failure", {"step": self.step, "name": name, "value": str(value), **failed})
-        where = _WHERE[failed["how"]].format(module=failed["module"] or "the task itself")
-        raise TrialbookError(
-            f"'{name}' is {value} at step {self.step}{where}; try a lower lr, clipping, or precision 'no'"
-        )
+        told = f"'{name}' is {value} at step {self.step}{told_place(failed)}"
+        raise TrialbookError(f"{told}; try a lower lr, clipping, or precision 'no'")
 
     def _evaluations(self, stage: StagePlan) -> Iterator[Item]:
         """The evaluations that are due at this step: curves at their cadence, the answer at both ends."""

@@ -9,6 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+#: What is said of the place where a value first was not finite.
+_WHERE = {
+    "parameter": ": {module} has parameters that are not finite",
+    "input": ": the batch has values that are not finite",
+    "output": ": {module} makes it of finite inputs",
+    "gradient": ": the backward pass of {module} makes it",
+    "vanished": "",
+}
+
 
 def locate(root: nn.Module, losses: Callable[[], Mapping[str, Tensor]], batch: Any) -> dict[str, Any]:
     """The first part of a step that gives NaN or infinity.
@@ -34,6 +43,11 @@ def locate(root: nn.Module, losses: Callable[[], Mapping[str, Tensor]], batch: A
     if not _finite(made):
         return {"module": "", "how": "output"}
     return _locate_gradient(root, losses)
+
+
+def told_place(found: Mapping[str, Any]) -> str:
+    """What ``locate`` found, to go on a sentence with; empty where it found nothing."""
+    return _WHERE[found["how"]].format(module=found["module"] or "the task itself")
 
 
 def _locate_gradient(root: nn.Module, losses: Callable[[], Mapping[str, Tensor]]) -> dict[str, Any]:
