@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +62,7 @@ class Asked:
     answerable: bool = True
 
 
-class Questions:
+class Questions(ABC):
     """What all sets of questions about pictures are: rows of each split, read late, gathered by picture.
 
     A set that reads files implements ``read``, which yields an ``Asked`` for each good row and notes a bad one with ``bad``.
@@ -96,9 +97,9 @@ class Questions:
         self.left_out: list[LeftOut] = []
         self._bad: list[LeftOut] = []
 
+    @abstractmethod
     def read(self, folder: Path) -> Iterable[tuple[str | None, Asked]]:
         """Every good row with its split; None for the split where the set has none of its own."""
-        raise NotImplementedError
 
     def folder(self) -> Path:
         """Where the set lies.
