@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from chromium import ABSENT, PROGRAM, Browser
 from PIL import Image
 
 from trialbook.comparison.compare import compare_plan
@@ -32,104 +25,7 @@ from trialbook.predictions import Prediction
 from trialbook.records import Item
 from trialbook.rundir import RunDirectory
 
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PROGRAM = next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"none of {', '.join(_PROGRAMS)} is installed")
-
-
-#: The browser reads commands from handle 3 and answers on handle 4.
-_START = (
-    "import fcntl, os, sys; high = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3]]; "
-    "os.dup2(high[0], 3); os.dup2(high[1], 4); os.execv(sys.argv[3], sys.argv[3:])"
-)
-
-
-class Browser:
-    """Headless Chromium, spoken to over a pipe in the DevTools protocol."""
-
-    def __init__(self, profile: Path) -> None:
-        down, up = os.pipe(), os.pipe()
-        flags = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--remote-debugging-pipe",
-        ]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(down[0]), str(up[1]), str(PROGRAM), *flags, f"--user-data-dir={profile}"],
-            pass_fds=(down[0], up[1]), stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        os.close(down[0])
-        os.close(up[1])
-        self._out, self._in = os.fdopen(down[1], "wb"), os.fdopen(up[0], "rb")
-        self._number, self._rest, self.events = 0, b"", []
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.send(f"{domain}.enable")
-
-    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method and wait for its answer; events that come before it are kept."""
-        self._number += 1
-        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        if hasattr(self, "_session"):
-            message["sessionId"] = self._session
-        self._out.write(json.dumps(message).encode() + b"\0")
-        self._out.flush()
-        while (answer := self._read()).get("id") != self._number:
-            self.events.append(answer)
-        assert "error" not in answer, answer
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    def open(self, file: Path, *, width: int = 1280, dark: bool = False, media: str = "") -> None:
-        """Show a file in a window of that width."""
-        self.events.clear()
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
-        )
-        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.send("Emulation.setEmulatedMedia", media=media, features=features)
-        self.send("Page.navigate", url=file.resolve().as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._read())
-
-    def evaluate(self, code: str) -> Any:
-        """Value of an expression in the page."""
-        return self.send("Runtime.evaluate", expression=code, returnByValue=True)["result"].get("value")
-
-    def screenshot(self, *, whole: bool = False) -> Image.Image:
-        """What is seen, or the whole page."""
-        data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._area(whole))[
-            "data"
-        ]
-        return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
-
-    def _area(self, whole: bool) -> dict[str, Any]:
-        if not whole:
-            return {}
-        size = self.send("Page.getLayoutMetrics")["cssContentSize"]
-        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
-
-    def pdf(self) -> bytes:
-        """The page in print."""
-        return base64.b64decode(self.send("Page.printToPDF", printBackground=True)["data"])
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        self._out.close()
-        self._in.close()
-
-    def _read(self) -> dict[str, Any]:
-        while b"\0" not in self._rest:
-            more = os.read(self._in.fileno(), 1 << 16)
-            assert more, "the browser is gone"
-            self._rest += more
-        message, _, self._rest = self._rest.partition(b"\0")
-        answer: dict[str, Any] = json.loads(message)
-        return answer
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason=ABSENT)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from interrupts import Interrupts
 
 import trialbook_plugins.plugin
 from trialbook import source
@@ -23,9 +24,8 @@ from trialbook.experiment import load_experiment
 from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
-from trialbook.plan import RunSpec, make_plan
+from trialbook.plan import make_plan
 from trialbook.progress import PlainWatcher
-from trialbook.records import Item, Record
 from trialbook.registry.query import open_index
 from trialbook.registry.sync import sync
 from trialbook.reproduction.recordmatch import Gap, match_records, relative
@@ -135,18 +135,6 @@ class Mine:
     @hookimpl
     def mlrun_tasks(self) -> Iterator[Component]:
         yield Component("adds", "mine_parts:Adds", "")
-
-
-class Interrupts(PlainWatcher):
-    """Interrupts a run, as Ctrl-C does, at its first record from ``step`` on."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(lambda line: None)
-        self.step = step
-
-    def item(self, spec: RunSpec, item: Item) -> None:
-        if isinstance(item, Record) and item.step >= self.step:
-            raise KeyboardInterrupt
 
 
 class Place:

@@ -35,13 +35,9 @@ from trialbook_plugins.metrics.abstention import Abstention
 from trialbook_plugins.projectors.linear import Linear
 from trialbook_plugins.tasks._turns import IGNORED, Sequence1D, Sequencer
 
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
-TOWER = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32,
-    "patch_size": 8,
-}  # fmt: skip
-TEXT = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 99}
+from vision_checkpoints import make_checkpoint
 
 FILE = """
 name = "tiny"
@@ -337,10 +333,10 @@ def test_a_checkpoint_holds_everything_that_any_stage_trains_and_nothing_that_is
     assert not [name for name in names if name.startswith("llm.") and "lora_" not in name]
 
 
-def test_adapters_of_the_language_model_leave_the_vision_tower_alone(build, llm_folder, tmp_path: Path) -> None:
+def test_adapters_of_the_language_model_leave_the_vision_tower_alone(build, vision, llm_folder, tmp_path: Path) -> None:
     llm = f'use = "hf-causal"\nmodel = "{llm_folder("llama")}"\nlora_rank = 2'
     text = with_table(FILE, "[llm]", llm).replace("max_length = 96", "max_length = 120")
-    vit = f'use = "hf-vision"\nmodel = "{vision_folder("clip", tmp_path)}"'
+    vit = f'use = "hf-vision"\nmodel = "{vision("clip")}"'
     task = build(with_table(text, "[encoder.image]", vit) + '[[stage]]\ntrain = ["projector", "llm"]\n')
     before = {name: p.detach().clone() for name, p in task.parts["encoder"].named_parameters()}
     list(train(task, tmp_path / "c"))
@@ -365,32 +361,16 @@ VISION = ("clip", "siglip", "dinov2")
 FAMILIES = {"qwen2": "chatml", "llama": "headers", "gemma": "gemma", "phi3": "phi"}
 
 
-def vision_folder(kind: str, root: Path) -> Path:
-    """A tiny vision checkpoint of a real architecture."""
-    folder = root / kind
-    if folder.exists():
-        return folder
-    torch.manual_seed(0)
-    square = {"height": 32, "width": 32}
-    if kind == "clip":
-        config = transformers.CLIPConfig(vision_config=TOWER, text_config=TEXT, projection_dim=8)
-        model, processor, size = transformers.CLIPModel(config), "CLIPImageProcessor", {"shortest_edge": 32}
-    elif kind == "siglip":
-        model = transformers.SiglipModel(transformers.SiglipConfig(vision_config=TOWER, text_config=TEXT))
-        processor, size = "SiglipImageProcessor", square
-    else:
-        model = transformers.Dinov2Model(transformers.Dinov2Config(**TOWER))
-        processor, size = "BitImageProcessor", {"shortest_edge": 32}
-    model.save_pretrained(folder)
-    made = getattr(transformers, f"{processor}Pil", None) or getattr(transformers, processor)
-    made(size=size, **({} if kind == "siglip" else {"crop_size": square})).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def vision(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    root = tmp_path_factory.mktemp("vision")
-    return lambda kind: vision_folder(kind, root)
+    made: dict[str, Path] = {}
+
+    def give(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = make_checkpoint(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return give
 
 
 def exchanged(vision: Path, projector: str, llm: Path) -> str:

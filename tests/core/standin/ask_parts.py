@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from interrupts import Interrupts
 from torch import nn
 
 import trialbook_plugins.plugin
@@ -17,10 +18,9 @@ from trialbook.experiment import load_experiment
 from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
-from trialbook.plan import RunSpec, make_plan
+from trialbook.plan import make_plan
 from trialbook.predictions import UNANSWERABLE, Prediction, is_abstention
 from trialbook.progress import PlainWatcher
-from trialbook.records import Item, Record
 from trialbook.rundir import RunDirectory
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
@@ -216,18 +216,6 @@ class Asking:
     @hookimpl
     def mlrun_metrics(self) -> Iterable[Component]:
         yield Component("hits", "ask_parts:Hits", "")
-
-
-class Interrupts(PlainWatcher):
-    """Interrupts a run, as Ctrl-C does, at its first record from ``step`` on."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(lambda line: None)
-        self.step = step
-
-    def item(self, spec: RunSpec, item: Item) -> None:
-        if isinstance(item, Record) and item.step >= self.step:
-            raise KeyboardInterrupt
 
 
 class Place:
