@@ -165,7 +165,7 @@ class RunBuilder:
         schema = self.workshop.book.get("encoder", table["use"])
         identity: Callable[[], Mapping[str, str]] = getattr(encoder, "identity", dict)
         made_of = {
-            "encoder": schema.target, "source": schema.source, "options": own_keys(table),
+            "encoder": schema.target, "source": self.spec.sources[f"encoder.{name}"], "options": own_keys(table),
             "identity": dict(identity()), "weights": weights_hash(encoder), "data": dataset.fingerprint,
             "split": split, "modality": modality, "dtype": str(next((p.dtype for p in encoder.parameters()), "none")),
             "device": self.workshop.device.type,
@@ -199,11 +199,11 @@ class RunBuilder:
 
     @property
     def _wiring(self) -> Wiring:
-        offered = {"data_root": self.data_root, "seed": self.seed}
+        offered = {"data_root": self.data_root, "seed": self.seed, "inputs": self.inputs}
         return Wiring(self.workshop.book, self.spec.experiment, self.spec.positions, offered)
 
     def _dataset(self, path: KeyPath, table: Mapping[str, Any]) -> Any:
-        key = json.dumps(table, sort_keys=True, default=str)
+        key = json.dumps([table, dict(self.inputs)], sort_keys=True, default=str)
         memo = self.workshop.datasets
         if key not in memo:
             dataset = self._construct("dataset", path, table, {})

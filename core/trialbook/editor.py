@@ -26,7 +26,12 @@ _TOP: dict[str, dict[str, Any]] = {
         "default": [0], "description": "one run of every arm for each seed",
     },
     "baseline": {**_TEXT, "description": "the arm that the others are compared with"},
+    "needs": {
+        **_TEXTS,
+        "description": "steps of the file (all if left out), or other files, whose runs are inputs of this one's",
+    },
     "headline": {**_TEXTS, "description": "metrics that a comparison shows first"},
+    "trackers": {**_TEXTS, "description": "trackers that are told of its runs, in place of those of runner.toml"},
 }  # fmt: skip
 _RESULTS = {"type": "object", "additionalProperties": _TEXT, "description": "names in results.json and their metrics"}
 _GRID = {
@@ -50,8 +55,14 @@ def experiment_json_schema(book: SchemaBook) -> dict[str, Any]:
     outer = {"results": _RESULTS, "grid": _GRID}
     definitions["arm"] = _arm(tables)
     arms = {"type": "object", "additionalProperties": {"$ref": "#/$defs/arm"}, "description": "[arm.NAME]: a variant"}
+    definitions["step"] = _step(definitions["arm"])
+    steps = {
+        "type": "object",
+        "additionalProperties": {"$ref": "#/$defs/step"},
+        "description": "[step.NAME]: what is prepared before, as a run of its own",
+    }
     inner_top = {key: value for key, value in _TOP.items() if key != "extends"}
-    definitions["profile"] = _closed({**inner_top, **tables, **outer, "arm": arms})
+    definitions["profile"] = _closed({**inner_top, **tables, **outer, "arm": arms, "step": steps})
     profiles = {
         "type": "object",
         "additionalProperties": {"$ref": "#/$defs/profile"},
@@ -60,7 +71,7 @@ def experiment_json_schema(book: SchemaBook) -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "trialbook experiment",
-        **_closed({**_TOP, **tables, **outer, "arm": arms, "profile": profiles}),
+        **_closed({**_TOP, **tables, **outer, "arm": arms, "step": steps, "profile": profiles}),
         "$defs": definitions,
     }
 
@@ -121,6 +132,11 @@ def _arm(tables: dict[str, Any]) -> dict[str, Any]:
     return _closed(
         {**{key: value for key, value in tables.items() if key not in ("doctor", "gate", "claim")}, "needs": needs}
     )
+
+
+def _step(arm: dict[str, Any]) -> dict[str, Any]:
+    needs = {**_TEXTS, "description": "steps whose runs are its inputs; all that stand before it if left out"}
+    return _closed({**arm["properties"], "needs": needs, "seeds": _TOP["seeds"]})
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,13 @@ class Problem:
     message: str
     suggestion: str | None = None
 
+    @classmethod
+    def at(cls, place: Position | None, table: str, message: str) -> Problem:
+        """A problem where something was written; a place without a file is the command line's."""
+        if place is None:
+            return cls("", 0, table, message)
+        return cls(str(place.file) if place.file is not None else "--set", place.line, table, message)
+
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
         table = f" [{self.table}]" if self.table else ""

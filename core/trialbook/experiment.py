@@ -20,6 +20,8 @@ from trialbook.words import closest
 _ASSIGNMENT = re.compile(r"((?:[^=\"']|\"[^\"]*\"|'[^']*')+)=(.*)", re.DOTALL)
 #: Name of the only arm of a file that has none.
 SOLE_ARM = "main"
+#: What the names begin with that steps are filed under.
+STEP = "step."
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Experiment:
         return tuple(self.document.data.get("headline", ()))
 
     @property
+    def trackers(self) -> tuple[str, ...] | None:
+        """Names of the trackers that are told of its runs; None where it leaves that to the workplace."""
+        named = self.document.data.get("trackers")
+        return None if named is None else tuple(named)
+
+    @property
     def results(self) -> dict[str, str]:
         """Names in ``results.json`` and the metrics that they stand for."""
         return dict(self.document.data.get("results", {}))
@@ -82,6 +90,39 @@ class Experiment:
     def needs(self, arm: str) -> tuple[str, ...]:
         """Arms whose runs of the same seed are inputs of this arm's."""
         return tuple(self.document.data.get("arm", {}).get(arm, {}).get("needs", ()))
+
+    @property
+    def steps(self) -> dict[str, Experiment]:
+        """What is prepared before its own runs, each step as an experiment of its own; several files share equal ones."""
+        return {name: self._step(name) for name in self.document.data.get("step", {})}
+
+    def _step(self, name: str) -> Experiment:
+        others = tuple(other._step(name) for other in self.alternatives if name in other.document.data.get("step", {}))
+        document = subtree(self.document, "step", name)
+        if "needs" not in document.data:  # all that stands before it
+            names = list(self.document.data["step"])
+            document = Document({**document.data, "needs": names[: names.index(name)]}, document.positions)
+        return Experiment(self.file, f"{STEP}{name}", "", document, self.profile, alternatives=others)
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a step of a file, and answers no question."""
+        return self.name.startswith(STEP)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Names of the steps, and files, whose runs are inputs of all of its own; all steps if it does not say."""
+        return tuple(self.document.data.get("needs", self.document.data.get("step", ())))
+
+    def needed_files(self) -> list[tuple[Position | None, Path]]:
+        """The experiment files among what it and its steps need, with where they are named."""
+        found: dict[Path, Position | None] = {}
+        for one in (self, *self.steps.values()):
+            for index, need in enumerate(one.needed):
+                if need.endswith(".toml"):
+                    path = Path(os.path.normpath(self.file.parent / need))
+                    found.setdefault(path, one.place("needs", index) or one.place("needs"))
+        return [(place, path) for path, place in found.items()]
 
     @property
     def grid(self) -> dict[str, list[Any]]:
@@ -199,19 +240,16 @@ def _read(file: Path, chain: tuple[Path, ...], problems: Problems) -> Document:
     for name in [parents] if isinstance(parents, str) else parents:
         parent = Path(os.path.normpath(file.parent / name))
         if not parent.is_file():
-            raise ProblemsError([_at(place, f"'extends' names {parent}, which is no file")])
+            raise ProblemsError([Problem.at(place, "", f"'extends' names {parent}, which is no file")])
         if parent.resolve() in chain:
             loop = [*chain[chain.index(parent.resolve()) :], parent]
-            raise ProblemsError([_at(place, f"files extend one another: {' -> '.join(path.name for path in loop)}")])
+            listed = " -> ".join(path.name for path in loop)
+            raise ProblemsError([Problem.at(place, "", f"files extend one another: {listed}")])
         below = overlay(below, _read(parent, chain, problems))
     for key in ("name", "question", "extends"):  # a file has its own
         below = without(below, (key,))
     merged = overlay(below, own)
     return Document(merged.data, merged.positions, own.comment)
-
-
-def _at(place: Position | None, message: str) -> Problem:
-    return Problem(str(place.file) if place else "", place.line if place else 0, "", message)
 
 
 def _set(document: Document, text: str, problems: Problems) -> Document:

@@ -5,7 +5,9 @@ torch and everything that needs it are imported when the first run starts.
 
 from __future__ import annotations
 
+import logging
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +31,12 @@ from trialbook.rundir import RunDirectory
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
 from trialbook.source import provenance
+from trialbook.trackers import Tracking, open_tracking
 
 if TYPE_CHECKING:
     from trialbook.build import Workshop
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,16 +66,21 @@ class LocalLauncher:
     ) -> None:  # fmt: skip
         self.settings, self.host, self.book, self.watcher = settings, host, book, watcher
         self.strict, self.plots = strict, plots
+        self.tracking = Tracking()
         self._workshop: Workshop | None = None
 
     @hookimpl(trylast=True)
     def mlrun_launch(self, plan: Plan) -> list[Outcome]:
         """Run what is not finished yet, in the plan's order."""
+        if is_first_process():
+            self.tracking = open_tracking(plan.experiment.trackers, self.settings, self.book)
         done = {spec for spec in plan.runs if self.is_finished(spec)}
         self.watcher.plan_started(plan, len(done))
         try:
             return [self._kept(spec) if spec in done else self.run(spec, plan) for spec in plan.runs]
         finally:
+            for said in self.tracking.close():
+                _LOG.warning("%s", said)
             self.watcher.close()
 
     def is_finished(self, spec: RunSpec) -> bool:
@@ -86,18 +96,16 @@ class LocalLauncher:
         directory = self.directory_of(spec)
         return Recorder(directory, self.settings.registry) if is_first_process() else Companion(directory)
 
-    def inputs_of(self, spec: RunSpec, plan: Plan) -> dict[str, Path]:
-        """Directories of the runs that a run needs, with the same seed.
+    def inputs_of(self, spec: RunSpec) -> dict[str, Path]:
+        """Directories of the runs that a run needs, by name.
 
         Raises:
             TrialbookError: one of them is not finished.
         """
-        found = {}
-        for arm, source in plan.inputs_of(spec).items():
-            if not self.is_finished(source):
-                raise TrialbookError(f"this run needs '{source.name}', which is not finished")
-            found[arm] = self.directory_of(source)
-        return found
+        for path in spec.inputs.values():
+            if RunDirectory(self.settings.runs / path).status() != "finished":
+                raise TrialbookError(f"this run needs '{path}', which is not finished")
+        return {name: self.settings.runs / path for name, path in spec.inputs.items()}
 
     def notify(self, hook: str, **values: Any) -> None:
         """Tell observers of a run."""
@@ -148,6 +156,7 @@ class LocalLauncher:
         components = {part: provenance(self.host.find(*named)) for part, named in components_of(spec).items()}
         recorder.start(spec, environment(self.settings), components)
         self.notify("mlrun_run_started", run=spec.name, path=str(directory), config=dict(spec.config))
+        self._say(spec, recorder, self.tracking.started(spec.name, directory, spec.config))
         try:
             self._work(spec, plan, recorder, directory)
         except FAULTS as error:
@@ -155,6 +164,7 @@ class LocalLauncher:
             message = _told(short or error)
             recorder.fail(message if isinstance(short or error, TrialbookError) else traceback.format_exc())
             self.notify("mlrun_run_failed", run=spec.name, error=message)
+            self._say(spec, recorder, self.tracking.ended("failed", {"error": message}))
             self._write_pages(recorder)
             return self._ended(spec, "failed", message)
         self._write_pages(recorder)
@@ -178,7 +188,7 @@ class LocalLauncher:
         accelerator.wait_for_everyone()  # the first process has written what the run before left
         workshop = self._open_workshop()
         workshop.device = accelerator.device
-        builder = RunBuilder(spec, workshop, self.inputs_of(spec, plan))
+        builder = RunBuilder(spec, workshop, self.inputs_of(spec))
         task = builder.task()
         described = describe(builder)
         recorder.describe(described)
@@ -201,13 +211,22 @@ class LocalLauncher:
         )  # fmt: skip
         with bedside:
             for item in items:
-                recorder.add(item)
+                new = recorder.add(item)
                 self.watcher.item(spec, item)
                 bedside.see(item)
-                if isinstance(item, Record):
+                if isinstance(item, Record) and new:
                     self.notify("mlrun_run_recorded", run=spec.name, record=item)
+                    self._say(spec, recorder, self.tracking.recorded(item.step, item.values), item.step)
         results = recorder.finish({"parameters": parameters_of(builder)})
         self.notify("mlrun_run_finished", run=spec.name, results=results)
+        self._say(spec, recorder, self.tracking.ended("finished", results))
+
+    def _say(self, spec: RunSpec, recorder: Recorder | Companion, news: Sequence[str], step: int = 0) -> None:
+        """Note trackers that were set aside."""
+        for said in news:
+            event = Event(step, "tracker-set-aside", said)
+            recorder.add(event)
+            self.watcher.item(spec, event)
 
     def _bedside(self, spec: RunSpec, recorder: Recorder | Companion, options: DoctorOptions) -> Bedside:
         checks, notes = load_checks(self.host, options.ignore or ())
@@ -220,7 +239,7 @@ class LocalLauncher:
         from trialbook.build import RunBuilder
 
         builder = RunBuilder(spec, self._open_workshop())
-        if spec.needs:  # its inputs are not there yet: only the task's own options can be checked
+        if spec.inputs:  # its inputs are not there yet: only the task's own options can be checked
             builder.make("task", None, builder=builder)
         else:
             builder.task()

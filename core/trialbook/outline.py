@@ -21,7 +21,12 @@ _EITHER = ("claim",)
 #: Tables that make up a run's configuration.
 CONFIGURATION = (*KINDS, "train", "stage", "evaluate", "checkpoint")
 #: Tables that hold several tables named by the writer: its name, and an example of one.
-_HOLDERS = {"arm": "[arm.NAME]", "profile": "[profile.NAME]", **{kind: f"[{kind}.NAME]" for kind in NAMED}}
+_HOLDERS = {
+    "arm": "[arm.NAME]",
+    "step": "[step.NAME]",
+    "profile": "[profile.NAME]",
+    **{kind: f"[{kind}.NAME]" for kind in NAMED},
+}
 
 
 def is_text(value: Any) -> str | None:
@@ -58,12 +63,13 @@ def is_seeds(value: Any) -> str | None:
 #: Keys at the top of a file -> check of the value.
 TOP_KEYS: dict[str, Callable[[Any], str | None]] = {
     "name": is_name, "question": is_text, "extends": is_text_or_texts, "seeds": is_seeds, "baseline": is_text,
-    "headline": is_texts,
+    "headline": is_texts, "needs": is_texts, "trackers": is_texts,
 }  # fmt: skip
-_FILE = (*TOP_KEYS, *CONFIGURATION, "doctor", "gate", "claim", "results", "grid", "arm", "profile")
+_FILE = (*TOP_KEYS, *CONFIGURATION, "doctor", "gate", "claim", "results", "grid", "arm", "step", "profile")
 _PROFILE = tuple(key for key in _FILE if key not in ("extends", "profile"))
-_KEYS = (*TOP_KEYS, "needs")
 _ARM = (*CONFIGURATION, "needs")
+_STEP = (*_ARM, "seeds")
+_LEVELS = {"arm": (_ARM, "an arm"), "step": (_STEP, "a step"), "profile": (_PROFILE, "a profile")}
 
 
 def tidy(document: Document, problems: Problems) -> Document:
@@ -90,8 +96,8 @@ class _Outline:
             path = (*at, key)
             if key not in known:
                 self.unknown(path, value, known)
-            elif key in _KEYS:
-                if complaint := TOP_KEYS.get(key, is_texts)(value):
+            elif key in TOP_KEYS:
+                if complaint := TOP_KEYS[key](value):
                     self.report(path, at, f"'{key}' {complaint}")
             else:
                 self.table(path, key, value)
@@ -107,10 +113,13 @@ class _Outline:
             else f"key '{key}'"
         )
         if key in _FILE:
-            holder = "an arm" if known is _ARM else "a profile"
+            holder = next(name for keys, name in _LEVELS.values() if keys is known)
             self.report(path, path[:-1], f"{what} cannot stand in {holder}: it belongs to the whole file")
         else:
-            tables, keys = [name for name in known if name not in _KEYS], [name for name in known if name in _KEYS]
+            tables, keys = (
+                [name for name in known if name not in TOP_KEYS],
+                [name for name in known if name in TOP_KEYS],
+            )
             first, second = (keys, tables) if what.startswith("key") else (tables, keys)
             self.report(path, path[:-1], f"unknown {what}", closest(key, first) or closest(key, second))
 
@@ -141,8 +150,8 @@ class _Outline:
             self.report(
                 path, path[:-1], f"'{path[-1]}' stands outside of a named table: write {_HOLDERS[key]} above it"
             )
-        elif key in ("arm", "profile"):
-            self.level(path, value, _ARM if key == "arm" else _PROFILE)
+        elif key in _LEVELS:
+            self.level(path, value, _LEVELS[key][0])
 
     def grid_key(self, path: KeyPath, values: Any) -> None:
         """A key of the grid, dotted and in quotes, and the values that it goes through."""

@@ -3,102 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trialbook.checking.check import check_experiment
+from trialbook.checking.steps import StepCheck
 from trialbook.defaults import with_defaults
-from trialbook.errors import Position, ProblemsError, TrialbookError
-from trialbook.experiment import Experiment
+from trialbook.errors import Position, Problem, ProblemsError, TrialbookError
+from trialbook.experiment import Experiment, load_experiment
 from trialbook.merge import leaves
 from trialbook.options import GateOptions
+from trialbook.problems import Problems
+from trialbook.runspec import RunSpec, canonical, read_config, run_id
 from trialbook.schema import SchemaBook
 from trialbook.toml import KeyPath
-from trialbook.variants import Table, component_tables, needed_first, nested_tables
+from trialbook.variants import Table, component_tables, find_cycle, needed_first, nested_tables
 from trialbook.words import closest
 
-_ID_LENGTH = 8
+__all__ = ["Plan", "RunSpec", "make_plan", "plan_files", "read_config", "run_id", "source_hashes"]
 
 
-@dataclass(frozen=True)
-class RunSpec:
-    """One arm at one point of the grid with one seed: all that a run is made from, as pure data.
-
-    Args:
-        experiment: name of the experiment.
-        arm: label: the arm, with its point of the grid if there is one (``mlp,lr=0.001``).
-        base_arm: name of the arm in the file.
-        point: dotted key of the grid to its value here.
-        seed: the run's seed.
-        config: the resolved tables with all defaults, without anything that is None.
-        sources: part name to the hash of its component's source.
-        id: 8 hex digits of a hash over configuration, seed, sources and the ids of the runs that it needs.
-        needs: arms whose runs with the same seed (and point) are inputs of this one.
-        about: what the experiment says of itself: question, baseline, gates … No part of the id.
-        positions: where each key was written; not kept in JSON.
-    """
-
-    experiment: str
-    arm: str
-    base_arm: str
-    point: Mapping[str, Any]
-    seed: int
-    config: Mapping[str, Any]
-    sources: Mapping[str, str]
-    id: str
-    needs: tuple[str, ...] = ()
-    about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    positions: Mapping[KeyPath, Position] = field(default_factory=dict, compare=False, repr=False)
-
-    def __hash__(self) -> int:
-        return hash((self.experiment, self.arm, self.seed, self.id))
-
-    @property
-    def name(self) -> str:
-        """``<arm>-s<seed>-<id>``, safe as a file name."""
-        safe = re.sub(r"[^\w.,=+-]+", "_", self.arm, flags=re.ASCII).lstrip(".-")[:100]
-        return f"{safe}-s{self.seed}-{self.id}"
-
-    @property
-    def relative_path(self) -> str:
-        """Its directory below that of all runs."""
-        return f"{self.experiment}/{self.name}"
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-able data; what the experiment says of itself stands beside the run's own keys."""
-        return {
-            **self.about,
-            "experiment": self.experiment, "name": self.name, "arm": self.arm, "base_arm": self.base_arm,
-            "point": dict(self.point), "seed": self.seed, "id": self.id, "needs": list(self.needs),
-            "sources": dict(self.sources), "config": dict(self.config),
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
-        """The run that ``to_json`` wrote, without positions."""
-        own = ("experiment", "arm", "base_arm", "point", "seed", "config", "sources", "id")
-        about = {key: value for key, value in data.items() if key not in (*own, "name", "needs")}
-        return cls(**{key: data[key] for key in own}, needs=tuple(data["needs"]), about=about)
-
-    def write_config(self, path: Path) -> None:
-        """Write the configuration as TOML."""
-        import tomli_w  # late: plans are made more often than written
-
-        path.write_text(tomli_w.dumps(dict(self.config)), encoding="utf-8")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The configuration that ``RunSpec.write_config`` wrote."""
-    from trialbook.toml import parse_toml
-
-    return parse_toml(path.read_text(encoding="utf-8"), path).data
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """All runs of an experiment, in the order in which they are done.
 
@@ -106,11 +33,14 @@ class Plan:
         experiment: the file.
         runs: all arms with the first seed, then all with the next; a run stands behind those that it needs.
         gates: thresholds that the conclusion must pass.
+        before: the plans of its steps and of the experiments that it needs, and of those that these need, in the order in
+            which they are done.
     """
 
     experiment: Experiment
     runs: tuple[RunSpec, ...]
     gates: tuple[GateOptions, ...] = ()
+    before: tuple[Plan, ...] = ()
 
     def variants(self) -> tuple[RunSpec, ...]:
         """One run of every arm and point: that with the first seed."""
@@ -120,12 +50,9 @@ class Plan:
         return tuple(first.values())
 
     def inputs_of(self, run: RunSpec) -> dict[str, RunSpec]:
-        """The runs that ``run`` needs, by arm: those of its seed and point."""
-        found = {}
-        for other in self.runs:
-            if other.base_arm in run.needs and other.seed == run.seed and other.point == run.point:
-                found[other.base_arm] = other
-        return found
+        """The runs of this plan that ``run`` needs, by arm: those of its seed and point."""
+        paths = {other.relative_path: other for other in self.runs}
+        return {name: paths[path] for name, path in run.inputs.items() if path in paths}
 
     def only(self, arms: Sequence[str]) -> Plan:
         """The plan of these arms (or labels) and of all that they need.
@@ -146,46 +73,151 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:
-    """Check an experiment and lay out its runs.
+    """Check an experiment with its steps and what else it needs, and lay out its runs.
 
     Raises:
-        ProblemsError: the file has mistakes; the error has all of them.
+        ProblemsError: the file, or one that it needs, has mistakes; the error has all of them.
     """
-    checked = check_experiment(experiment, book)
-    if checked.problems:
-        raise ProblemsError(checked.problems)
-    needs = {arm: experiment.needs(arm) for arm in experiment.arms}
-    variants = [one for arm in needed_first(needs) for one in checked.variants if one.arm == arm]
-    resolved = {one.label: (_plain(with_defaults(one.data, book)), source_hashes(one.data, book)) for one in variants}
-    about = {
-        **experiment.describe(),
-        "arms": [one.label for one in checked.variants],
-        "changes": {name: [_dotted(path) for path in leaves(arm.data)] for name, arm in experiment.arms.items()},
-        "lower_is_better": list(checked.lower_is_better),
-    }
-    runs: list[RunSpec] = []
-    for seed in experiment.seeds:
-        ids: dict[tuple[str, str], str] = {}  # arm and point -> id, of this seed
-        for one in variants:
-            config, sources = resolved[one.label]
-            inputs = {need: ids[need, _canonical(one.point)] for need in needs[one.arm]}
-            identity = run_id(config, seed, sources, inputs)
-            ids[one.arm, _canonical(one.point)] = identity
-            runs.append(RunSpec(
-                experiment=experiment.name, arm=one.label, base_arm=one.arm, point=one.point, seed=seed, config=config,
-                sources=sources, id=identity, needs=needs[one.arm], about=about, positions=one.document.positions,
-            ))  # fmt: skip
-    return Plan(experiment, tuple(runs), tuple(GateOptions(**gate) for gate in experiment.gates))
+    return _Planner(book).plan(experiment)
+
+
+def plan_files(
+    files: Sequence[Path], book: SchemaBook, *, profile: str | None = None, sets: Sequence[str] = ()
+) -> list[Plan]:
+    """Check several files and lay them out, one that others need once and before them.
+
+    Args:
+        files: in the order in which they are done, as far as they do not need one another.
+        book: schemas of components.
+        profile: of one file: the profile that it is under; of several: of those that have it.
+        sets: ``KEY=VALUE`` each, for one file.
+    Raises:
+        TrialbookError: a profile that no file has, or ``sets`` for several files.
+        ProblemsError: files have mistakes; the error has those of all.
+    """
+    if len(files) == 1:
+        return [make_plan(load_experiment(files[0], profile=profile, sets=sets), book)]
+    if sets:
+        raise TrialbookError("--set is for one file; these are several")
+    planner, plans, problems = _Planner(book), list[Plan](), dict[Problem, None]()
+    for file in files:
+        try:
+            plans.append(planner.file(file, None, profile))
+        except ProblemsError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ProblemsError(problems)
+    if profile is not None and all(plan.experiment.profile is None for plan in plans):
+        raise TrialbookError(f"none of the files has a profile '{profile}'")
+    return plans
+
+
+class _Planner:
+    """Lays out experiments, each behind those that it needs, and each file once."""
+
+    def __init__(self, book: SchemaBook) -> None:
+        self.book = book
+        self._plans: dict[Path, Plan] = {}
+        self._under_way: list[Path] = []
+
+    def plan(self, experiment: Experiment) -> Plan:
+        """The plan of a file."""
+        problems = Problems(experiment.file)
+        StepCheck(experiment, problems).check()
+        steps, offered = experiment.steps, dict[str, Plan]()
+        self._under_way.append(experiment.file.resolve())
+        for position, file in experiment.needed_files():
+            with problems.gathered():
+                plan = self.file(file, position, experiment.profile)
+                offered[file.name] = plan
+        wanted = {name: [need for need in step.needed if need in steps] for name, step in steps.items()}
+        for name in [] if find_cycle(wanted) else needed_first(wanted):
+            with problems.gathered(f"step.{name}"):
+                offered[name] = self._lay_out(steps[name], offered)
+        with problems.gathered():
+            own = self._lay_out(experiment, offered)
+        self._under_way.pop()
+        if problems:
+            raise ProblemsError(problems)
+        return own
+
+    def file(self, file: Path, position: Position | None, profile: str | None) -> Plan:
+        """The plan of a file, under the profile if it has it; ``position`` is where another one names it."""
+        place = file.resolve()
+        if place in self._under_way:
+            chain = [*self._under_way[self._under_way.index(place) :], place]
+            listed = " -> ".join(path.name for path in chain)
+            raise ProblemsError([Problem.at(position, "", f"files need one another: {listed}")])
+        if place not in self._plans:
+            if not file.is_file():
+                raise ProblemsError([Problem.at(position, "", f"'needs' names {file}, which is no file")])
+            there = load_experiment(file)
+            if profile in there.document.data.get("profile", {}):
+                there = load_experiment(file, profile=profile)
+            self._plans[place] = self.plan(there)
+        return self._plans[place]
+
+    def _lay_out(self, experiment: Experiment, offered: Mapping[str, Plan]) -> Plan:
+        """The plan of one experiment or step, whose needs are laid out."""
+        checked = check_experiment(experiment, self.book)
+        if checked.problems:
+            raise ProblemsError(checked.problems)
+        named = {Path(need).name: offered[Path(need).name] for need in experiment.needed if Path(need).name in offered}
+        needs = {arm: experiment.needs(arm) for arm in experiment.arms}
+        variants = [one for arm in needed_first(needs) for one in checked.variants if one.arm == arm]
+        resolved = {
+            one.label: (_plain(with_defaults(one.data, self.book)), source_hashes(one.data, self.book))
+            for one in variants
+        }
+        about = {
+            **experiment.describe(),
+            "arms": [one.label for one in checked.variants],
+            "changes": {name: [_dotted(path) for path in leaves(arm.data)] for name, arm in experiment.arms.items()},
+            "lower_is_better": list(checked.lower_is_better),
+        }
+        runs: list[RunSpec] = []
+        for seed in experiment.seeds:
+            outer = _taken(experiment, named, seed)
+            placed: dict[tuple[str, str], str] = {}  # arm and point -> directory, of this seed
+            for one in variants:
+                config, sources = resolved[one.label]
+                inputs = outer | {need: placed[need, canonical(one.point)] for need in needs[one.arm]}
+                spec = RunSpec(
+                    experiment=experiment.name, arm=one.label, base_arm=one.arm, point=one.point, seed=seed, config=config,
+                    sources=sources, id=run_id(config, seed, sources, inputs), inputs=inputs, about=about,
+                    positions=one.document.positions,
+                )  # fmt: skip
+                placed[one.arm, canonical(one.point)] = spec.relative_path
+                runs.append(spec)
+        gates = tuple(GateOptions(**gate) for gate in experiment.gates)
+        before = dict.fromkeys(plan for other in named.values() for plan in (*other.before, other))
+        return Plan(experiment, tuple(runs), gates, tuple(before))
+
+
+def _taken(experiment: Experiment, named: Mapping[str, Plan], seed: int) -> dict[str, str]:
+    """The directories of the runs that every run with this seed needs: by name of a step or an experiment, with the arm behind
+    it where there are several; those with the same seed, or with the only one.
+
+    Raises:
+        ProblemsError: a needed experiment has no run for the seed.
+    """
+    found = {}
+    for need, plan in named.items():
+        name = need.removesuffix(".toml") if need not in experiment.steps else need
+        labels = {run.arm for run in plan.runs}
+        for label in labels:
+            runs = {run.seed: run for run in plan.runs if run.arm == label}
+            run = next(iter(runs.values())) if len(runs) == 1 else runs.get(seed)
+            if run is None:
+                seeds = ", ".join(map(str, runs))
+                told = f"'{need}' is needed with seed {seed}, and has seeds {seeds}; give it the same, or one alone"
+                raise ProblemsError([Problem.at(experiment.place("needs") or experiment.place("seeds"), "", told)])
+            found[name if len(labels) == 1 else f"{name}/{label}"] = run.relative_path
+    return found
 
 
 def _dotted(path: KeyPath) -> str:
     return ".".join(map(str, path))
-
-
-def run_id(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:
-    """The id of a run; ``inputs`` are those of the runs that it needs, by arm."""
-    text = _canonical([config, seed, sources, inputs])
-    return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 
 
 def source_hashes(config: Mapping[str, Any], book: SchemaBook) -> dict[str, str]:
@@ -211,7 +243,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items() if one is not None}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)

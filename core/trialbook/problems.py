@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from trialbook.errors import Position, Problem
+from trialbook.errors import Position, Problem, ProblemsError
 from trialbook.words import closest
 
 
@@ -38,6 +40,16 @@ class Problems:
     def extend(self, problems: Iterable[Problem]) -> None:
         """Take over problems from elsewhere."""
         self._found.update(dict.fromkeys(problems))
+
+    @contextmanager
+    def gathered(self, outer: str = "") -> Iterator[None]:
+        """Take over the problems that are raised within, of tables that stand in the table ``outer``."""
+        try:
+            yield
+        except ProblemsError as error:
+            for one in error.problems:
+                table = ".".join(filter(None, (outer, one.table)))
+                self.extend([replace(one, table=table, file=one.file or str(self.file))])
 
     def __iter__(self) -> Iterator[Problem]:
         """The command line first, then the experiment file, then those that it extends; by line."""

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from trialbook.doctor.findings import Finding
 from trialbook.pages.runpage import run_report
-from trialbook.records import Arrays, Event, Facts, Item, Predictions, Record, Timing, Vitals
+from trialbook.records import Arrays, Artifact, Event, Facts, Item, Predictions, Record, Timing, Vitals
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.facts import session_seconds
 from trialbook.registry.summary import summarise
@@ -32,6 +32,7 @@ from trialbook.rundir import (
     read_lines,
     to_json,
     write_arrays,
+    write_artifact,
     write_whole,
 )  # fmt: skip
 from trialbook.runlock import RunBusy, RunLock
@@ -139,17 +140,20 @@ class Recorder:
             for _ in range(records):
                 self._replay.readline()
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Item) -> bool:
         """Write one item; when this returns, killing the process does not lose it (but arrays, which are made again).
 
+        Returns:
+            Whether it is new: false for a record that an earlier process has written already.
         Raises:
             OSError: the disk is full or gone.
         """
         if isinstance(item, Record):
             line = f"{_encode({'step': item.step, 'values': dict(item.values)})}\n".encode()
-            if self._replay is None or not self._replayed(line, item.step):
-                self._write("metrics", line)
-                self._recorded += 1
+            if self._replay is not None and self._replayed(line, item.step):
+                return False
+            self._write("metrics", line)
+            self._recorded += 1
         elif isinstance(item, Timing):
             facts = {"step": item.step, "time": round(time.time(), 3), "values": dict(item.values)}
             self._write("timing", f"{_encode(facts)}\n".encode())
@@ -161,12 +165,16 @@ class Recorder:
             self.describe(item.values)
         elif isinstance(item, Arrays):
             write_arrays(self.run.arrays(item.name), item.values, item.step)
+        elif isinstance(item, Artifact):
+            made = {item.name: write_artifact(self.run.artifacts / item.name, item.write)}
+            self.describe({"artifacts": {**(read_json(self.run.json("data")) or {}).get("artifacts", {}), **made}})
         elif isinstance(item, Predictions):
             lines = (to_json(row.as_dict(), indent=None) for row in item.rows)
             write_whole(self.run.predictions, "".join(f"{line}\n" for line in lines))
         else:
             event = {"time": _now(), "step": item.step, "kind": item.kind, "message": item.message, "data": item.data}
             self._write("events", f"{to_json(event, indent=None)}\n".encode())
+        return True
 
     def diagnosed(self, findings: Sequence[Finding]) -> None:
         """Replace ``findings.json``: what the doctor says of the run as far as it has come."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trialbook.predictions import Prediction
@@ -87,6 +88,21 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """A file that a run makes for others: ``artifacts/<name>``, put there as a whole.
+
+    Args:
+        step: optimiser steps done so far.
+        name: of the file, with its ending.
+        write: writes the file at the path that it is given.
+    """
+
+    step: int
+    name: str
+    write: Callable[[Path], None]
+
+
+@dataclass(frozen=True)
 class Event:
     """Something to know about a run: a resume, a fallback, dropped samples. One line of ``events.jsonl``."""
 
@@ -96,5 +112,7 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: All that a task may yield that measures.
+Measured = Record | Event | Facts | Arrays | Artifact
 #: All that an engine may yield.
-Item = Record | Timing | Vitals | Facts | Arrays | Predictions | Event
+Item = Record | Timing | Vitals | Facts | Arrays | Predictions | Artifact | Event

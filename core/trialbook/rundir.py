@@ -5,10 +5,11 @@ The directory is the record of a run and complete by itself; the registry is onl
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,11 @@ class RunDirectory:
     def arrays(self, name: str) -> Path:
         """Arrays that the run left for plots and later questions, as safetensors."""
         return self.path / "arrays" / f"{name}.safetensors"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of the files that it made for other runs."""
+        return self.path / "artifacts"
 
     @property
     def predictions(self) -> Path:
@@ -221,6 +227,20 @@ def write_arrays(file: Path, values: Mapping[str, Any], step: int) -> None:
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     aside.write_bytes(save(dict(values), metadata={"step": str(step)}))
     aside.replace(file)
+
+
+def write_artifact(file: Path, write: Callable[[Path], None]) -> dict[str, Any]:
+    """Put a file there as a whole; returns its size in bytes and its SHA-256."""
+    file.parent.mkdir(exist_ok=True)
+    aside = file.with_name(f".{os.getpid()}.{file.name}")
+    write(aside)
+    digest = hashlib.sha256()
+    with aside.open("rb") as stream:
+        while data := stream.read(1 << 20):
+            digest.update(data)
+        os.fsync(stream.fileno())
+    aside.replace(file)
+    return {"bytes": file.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def count_lines(file: Path, size: int | None = None) -> int:

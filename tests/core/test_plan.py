@@ -123,7 +123,7 @@ def test_a_needed_arm_comes_first_and_its_run_is_an_input(toy_file: Write, toys:
     plan = plan_of(toy_file(first, append=pre), toys)
     assert [run.arm for run in plan.runs] == ["pre", "flat", "deep"] * 2
     flat = plan.runs[4]
-    assert flat.needs == ("pre",)
+    assert list(flat.inputs) == ["pre"]
     assert plan.inputs_of(flat) == {"pre": plan.runs[3]}
     other = plan_of(toy_file(first, append=pre.replace("5", "6")), toys)
     assert other.runs[1].id != plan.runs[1].id  # it is made from another run

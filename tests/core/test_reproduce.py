@@ -402,9 +402,7 @@ def test_a_run_that_needs_another_finds_it_beside_itself_or_says_what_is_gone(pl
         assert place.said[:1] != ["its configuration does not give its id"]
     elsewhere = RunDirectory(tmp_path / "copied" / "chain" / run.path.name)
     shutil.copytree(run.path, elsewhere.path)
-    with pytest.raises(
-        TrialbookError, match="needs the run of arm 'first' with seed 0, which is not finished beside it"
-    ):
+    with pytest.raises(TrialbookError, match=r"needs the run chain/first-s0-\w+ \('first'\), which is not finished in"):
         place.again(elsewhere)
     for path in list(find_runs(place.settings.runs)):
         if path.name.startswith("first"):

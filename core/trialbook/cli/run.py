@@ -16,42 +16,85 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--profile", help="Lay the tables of [profile.NAME] over the file.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. --set train.lr=1e-3.")
 @click.option("--arm", "arms", multiple=True, help="Run only this arm (and what it needs); may be repeated.")
+@click.option("--step", help="Run only this step (and what it needs).")
 @click.option("--dry-run", is_flag=True, help="Print the plan: runs, parameters by part, steps. Nothing is run.")
 @click.option("--strict", is_flag=True, help="Stop a run at the doctor's first error.")
 @click.option("--no-plots", is_flag=True, help="Draw nothing: reports are text and tables alone.")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def run(
-    file: Path, profile: str | None, sets: tuple[str, ...], arms: tuple[str, ...], dry_run: bool, strict: bool,
-    no_plots: bool, runs: Path | None,
+    file: Path, profile: str | None, sets: tuple[str, ...], arms: tuple[str, ...], step: str | None, dry_run: bool,
+    strict: bool, no_plots: bool, runs: Path | None,
 ) -> None:  # fmt: skip
     """Check FILE and run all of it that is not done yet.
 
-    Finished runs are kept, interrupted ones go on exactly where they stopped, the rest starts. Then the arms are
-    compared.
+    Steps of the file and other files that it needs are run first. Finished runs are kept, interrupted ones go on exactly where
+    they stopped, the rest starts. Then the arms are compared. Of a folder, all files are run, each behind those that it needs.
     """
     from trialbook.cli.app import open_app
-    from trialbook.experiment import load_experiment
     from trialbook.launch import LocalLauncher
-    from trialbook.plan import make_plan
+    from trialbook.plan import plan_files
     from trialbook.ranks import is_first_process
 
     app = open_app(runs)
-    plan = make_plan(load_experiment(file, profile=profile, sets=sets), app.book)
-    plan = plan.only(arms) if arms else plan
+    files = experiment_files(file)
+    whole = plan_files(files, app.book, profile=profile, sets=sets)
+    plans = list(dict.fromkeys(one for plan in whole for one in (*plan.before, plan)))
+    if step is not None:
+        plans, arms = _until(plans, step), ()
+    elif arms:
+        plans[-1] = plans[-1].only(arms)
     launcher = LocalLauncher(app.settings, app.host, app.book, watcher(), strict=strict, plots=not no_plots)
     if dry_run:
-        click.echo(_plan_text(plan, launcher))
+        click.echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
         return
-    if sum(not launcher.is_finished(spec) for spec in plan.variants()) > 1:
-        launcher.survey(plan)
     app.host.register("local-launcher", launcher)
-    outcomes = app.host.launch(plan)
-    if is_first_process():
-        _finish(plan, app.settings.registry, outcomes, whole=not (arms or sets), plots=not no_plots)
+    failed: set[Plan] = set()
+    for plan in plans:
+        if lost := [one.experiment.name for one in plan.before if one in failed]:
+            click.echo(f"{plan.experiment.name}: not run, as it needs {', '.join(lost)}", err=True)
+            failed.add(plan)
+            continue
+        if sum(not launcher.is_finished(spec) for spec in plan.variants()) > 1:
+            launcher.survey(plan)
+        outcomes = app.host.launch(plan)
+        if is_first_process() and not _finish(
+            plan, app.settings.registry, outcomes, whole=not (arms or sets), plots=not no_plots
+        ):
+            failed.add(plan)
+    if failed:
+        sys.exit(1)
+
+
+def experiment_files(place: Path) -> list[Path]:
+    """The experiment file, or those of a folder.
+
+    Raises:
+        TrialbookError: the folder has none.
+    """
+    from trialbook.errors import TrialbookError
+
+    files = sorted(place.glob("*.toml")) if place.is_dir() else [place]
+    if not files:
+        raise TrialbookError(f"{place} holds no experiment files (*.toml)")
+    return files
+
+
+def _until(plans: list[Plan], step: str) -> list[Plan]:
+    """The plan of a step behind those that it needs."""
+    from trialbook.errors import TrialbookError
+    from trialbook.experiment import STEP
+    from trialbook.words import closest
+
+    steps = {plan.experiment.name.removeprefix(STEP): plan for plan in plans if plan.experiment.is_step}
+    if step not in steps:
+        hint = closest(step, steps)
+        there = f"there are {', '.join(steps)}" if steps else "the file has none"
+        raise TrialbookError(f"there is no step '{step}'; " + (f"did you mean '{hint}'?" if hint else there))
+    return [*steps[step].before, steps[step]]
 
 
 def watcher() -> Watcher:
@@ -91,7 +134,8 @@ def _length(spec: RunSpec) -> str:
     return " + ".join(f"{s.steps} steps" if s.steps is not None else f"{s.epochs:g} epochs" for s in stages)
 
 
-def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> None:
+def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> bool:
+    """Say what failed, and what came of the rest; whether nothing failed."""
     from trialbook.comparison.compare import compare_plan
     from trialbook.comparison.report import print_report
     from trialbook.pages.conclusion import write_conclusion
@@ -99,7 +143,7 @@ def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: b
     failed = [outcome for outcome in outcomes if outcome.state in ("failed", "busy")]
     for outcome in failed:
         click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
-    if any(outcome.state in ("finished", "kept") for outcome in outcomes):
+    if not plan.experiment.is_step and any(outcome.state in ("finished", "kept") for outcome in outcomes):
         comparison = compare_plan(plan, registry)
         print_report(comparison)
         if whole:
@@ -107,5 +151,4 @@ def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: b
             click.echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
             for problem in written.problems:
                 click.echo(f"warning: {problem}", err=True)
-    if failed:
-        sys.exit(1)
+    return not failed

@@ -20,7 +20,7 @@ from trialbook.engine.seed import seed_step
 from trialbook.engine.vitals import Monitor, PartView
 from trialbook.errors import TrialbookError
 from trialbook.options import CheckpointOptions, DoctorOptions, EvaluateOptions, stages_of
-from trialbook.records import Event, Facts, Item, Record
+from trialbook.records import Event, Facts, Item, Measured, Record
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def execute(
         yield from _measure(task, seed, done)
 
 
-def _measure(task: Measures, seed: int, done: int) -> Iterator[Record | Event]:
+def _measure(task: Measures, seed: int, done: int) -> Iterator[Measured]:
     task.measured(done)
     items = iter(task.measurements())
     while True:

@@ -14,7 +14,7 @@ from trialbook.rundir import JSON_FILES, RunDirectory, read_json, to_json
 #: JSON files whose content is kept once however many runs share it, by column.
 _DOCUMENTS = {"environment": "env", "components": "components", "data": "data"}
 #: What ``run.json`` has in columns of their own; the rest is the ``plan`` document.
-_OWN = ("experiment", "name", "arm", "base_arm", "point", "seed", "id", "config", "needs", "relative_path", "sources")
+_OWN = ("experiment", "name", "arm", "base_arm", "point", "seed", "id", "config", "inputs", "relative_path", "sources")
 
 
 def run_key(root: Path, run: Path) -> str:

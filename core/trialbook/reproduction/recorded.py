@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from trialbook.errors import TrialbookError
 from trialbook.experiment import Experiment
 from trialbook.plan import RunSpec, run_id
 from trialbook.registry.query import open_index
-from trialbook.rundir import RunDirectory, find_runs, read_json, read_lines
+from trialbook.rundir import RunDirectory, read_json, read_lines
 from trialbook.settings import Settings
 from trialbook.toml import Document, parse_toml
 
@@ -29,7 +28,7 @@ class RecordedRun:
         run: its directory.
         spec: its configuration, seed and sources; positions are those of its ``config.toml``.
         status: ``finished``, ``failed`` or ``killed``.
-        inputs: directories of the runs that it needs, by arm.
+        inputs: directories of the runs that it needs, by name.
         doubts: what there is to say of the record itself.
     """
 
@@ -88,7 +87,8 @@ def read_recorded(text: str, settings: Settings) -> RecordedRun:
     if next(read_lines(run.lines("metrics")), None) is None:
         raise TrialbookError(f"{run.path.name} ({status}) has recorded nothing that could be repeated or loaded")
     spec, document = _read_spec(run)
-    spec, inputs, doubts = _fitting(run, spec, document)
+    inputs = _inputs(run, spec)
+    spec, doubts = _fitting(run, spec, document)
     for event in read_lines(run.lines("events")):
         if event["kind"] in _MIXED:
             doubts.append(f"of the recorded run itself, at step {event['step']}: {event['message']}")
@@ -117,40 +117,28 @@ def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
     return spec, None if text is None else parse_toml(text, run.config)
 
 
-def _fitting(run: RunDirectory, spec: RunSpec, document: Document | None) -> tuple[RunSpec, dict[str, Path], list[str]]:
-    """The configuration and the inputs that give the run its id; where none do, the likeliest, and a doubt."""
+def _fitting(run: RunDirectory, spec: RunSpec, document: Document | None) -> tuple[RunSpec, list[str]]:
+    """The configuration that gives the run its id; where none does, the likeliest, and a doubt."""
     written = [] if document is None else [replace(spec, config=document.data, positions=document.positions)]
-    offers = _offers(run, spec)
-    combinations = [dict(zip(offers, chosen, strict=True)) for chosen in product(*offers.values())]
     for one in (*written, spec):
-        for inputs in combinations:
-            ids = {arm: identity for arm, (identity, _) in inputs.items()}
-            if run_id(one.config, one.seed, one.sources, ids) == spec.id:
-                doubts = ["config.toml was edited; run.json is repeated"] if written and one is spec else []
-                return one, {arm: path for arm, (_, path) in inputs.items()}, doubts
+        if run_id(one.config, one.seed, one.sources, one.inputs) == spec.id:
+            return one, ["config.toml was edited; run.json is repeated"] if written and one is spec else []
     doubts = ["its configuration does not give its id: it was edited, or made by another version of trialbook"]
     if written and _plain(written[0].config) != _plain(spec.config):
         doubts.append("config.toml and run.json do not agree; config.toml is repeated")
-    return (*written, spec)[0], {arm: path for arm, (_, path) in combinations[0].items()}, doubts
+    return (*written, spec)[0], doubts
 
 
-def _offers(run: RunDirectory, spec: RunSpec) -> dict[str, list[tuple[str, Path]]]:
-    """For each arm that the run needs, id and directory of the finished runs beside it that may be meant, newest first."""
-    found: dict[str, list[tuple[str, Path]]] = {arm: [] for arm in spec.needs}
-    for path in find_runs(run.path.parent.parent) if found else ():
-        other = RunDirectory(path)
-        facts = read_json(other.json("run"))
-        same = path.parent == run.path.parent and facts["seed"] == spec.seed and facts["point"] == dict(spec.point)
-        if same and facts["base_arm"] in found and other.status() == "finished":
-            found[facts["base_arm"]].append((facts["id"], path))
-    for arm, runs in found.items():
-        if not runs:
+def _inputs(run: RunDirectory, spec: RunSpec) -> dict[str, Path]:
+    """Directories of the runs that the run needs, by name."""
+    root = run.path.parent.parent
+    for name, path in spec.inputs.items():
+        if RunDirectory(root / path).status() != "finished":
             raise TrialbookError(
-                f"{run.path.name} needs the run of arm '{arm}' with seed {spec.seed}, which is not finished beside it; "
-                f"bring its directory back to {run.path.parent}, or run the experiment again"
+                f"{run.path.name} needs the run {path} ('{name}'), which is not finished in {root}; bring its directory "
+                "back, or run the experiment again"
             )
-        runs.sort(key=lambda one: RunDirectory(one[1]).json("results").stat().st_mtime, reverse=True)
-    return found
+    return {name: root / path for name, path in spec.inputs.items()}
 
 
 def _plain(config: Mapping[str, Any]) -> Any:

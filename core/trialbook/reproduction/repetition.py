@@ -76,7 +76,7 @@ class Repetition(LocalLauncher):
         """One without a registry."""
         return _Recorder(self.place, self.recorded, self._data_changed) if is_first_process() else Companion(self.place)
 
-    def inputs_of(self, spec: RunSpec, plan: Plan) -> dict[str, Path]:
+    def inputs_of(self, spec: RunSpec) -> dict[str, Path]:
         """Those that the recorded run had."""
         return dict(self.recorded.inputs)
 
@@ -131,11 +131,11 @@ class _Recorder(Recorder):
         if then and now and then != now:
             self._data_changed(Change("data fingerprint", then, now))
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Item) -> bool:
         """As ever, but stop behind the last record of a run that was killed or failed."""
         if isinstance(item, Record) and self._enough is not None and self.recorded >= self._enough:
             raise _Enough
-        super().add(item)
+        return super().add(item)
 
 
 def remove_repetition(place: Path, runs: Path) -> None:
