@@ -8,15 +8,21 @@ from trialbook.errors import TrialbookError
 from trialbook_plugins.projectors.pixel_shuffle import PixelShuffle
 
 
-@pytest.mark.parametrize(("rows", "columns", "factor"), [(4, 4, 2), (6, 6, 3), (2, 6, 2), (3, 5, 1)])
-def test_each_square_of_the_grid_becomes_one_token_in_raster_order(rows: int, columns: int, factor: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "columns", "factor", "block"),
+    [(4, 4, 2, (2, 2)), (6, 6, 3, (3, 3)), (2, 6, 2, (2, 2)), (3, 5, 1, (1, 1)), (4, 8, [2, 8], (2, 8)), (6, 4, [1, 4], (1, 4))],
+)  # fmt: skip
+def test_each_block_of_the_grid_becomes_one_token_in_raster_order(
+    rows: int, columns: int, factor: int | list[int], block: tuple[int, int]
+) -> None:
     tokens = torch.randn(2, rows * columns, 3)
     merged = PixelShuffle(3, 5, factor=factor, columns=columns).merge(tokens).numpy()
     grid = tokens.numpy().reshape(2, rows, columns, 3)
+    high, wide = block
     expected = [
-        np.concatenate([grid[:, y + dy, x + dx] for dy in range(factor) for dx in range(factor)], axis=-1)
-        for y in range(0, rows, factor)
-        for x in range(0, columns, factor)
+        np.concatenate([grid[:, y + dy, x + dx] for dy in range(high) for dx in range(wide)], axis=-1)
+        for y in range(0, rows, high)
+        for x in range(0, columns, wide)
     ]
     np.testing.assert_array_equal(merged, np.stack(expected, axis=1))
 
