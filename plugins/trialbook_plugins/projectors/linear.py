@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trialbook_plugins.projectors._pooling import Pool, make_pool
+from trialbook_plugins.projectors.pooling import Pool, make_pool
 
 
 class Linear(nn.Module):

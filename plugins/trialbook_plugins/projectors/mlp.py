@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from trialbook_plugins.projectors._pooling import Pool, make_pool
+from trialbook_plugins.projectors.pooling import Pool, make_pool
 
 
 class MLP(nn.Module):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trialbook_plugins.projectors._pooling import make_pool
+from trialbook_plugins.projectors.pooling import make_pool
 
 
 class Perceiver(nn.Module):

@@ -1,0 +1,1 @@
+"""First-party captioners; one file each. Importing this package imports nothing."""

@@ -1,0 +1,206 @@
+"""Recordings of several channels from folders of text files, ``.ts``, CSV and NPZ files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trialbook.errors import TrialbookError
+from trialbook_plugins.datasets._paths import read_text
+from trialbook_plugins.datasets._sensor_windows import Sieve
+
+_TEXTS = (".txt", ".csv", ".tsv", ".dat")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Samples that were taken one after the other, all of one activity.
+
+    Args:
+        values: [T, C], float32, finite.
+        label: the activity.
+        unit: name of the recording that it is (a part of).
+        source: file, or file and line.
+        subject: who was recorded; empty where that is not known.
+        time: sorts recordings; empty where that is not known.
+        split: the split that it comes with; empty where there is none.
+        first: number of its first sample in the recording.
+    """
+
+    values: NDArray[np.float32]
+    label: str
+    unit: str
+    source: str
+    subject: str = ""
+    time: str = ""
+    split: str = ""
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Where label, recording, subject, time and split stand: columns of a CSV file, arrays of an NPZ file; of files in folders,
+    ``subject`` and ``time`` are regular expressions on the file's name."""
+
+    label: str
+    recording: str | None
+    subject: str | None
+    time: str | None
+    split: str | None
+    values: str
+    channels: Sequence[str] | None
+
+
+def find_reader(root: Path) -> Callable[[Path, Fields, Sieve], list[Recording]]:
+    """How recordings at ``root`` are read.
+
+    Raises:
+        TrialbookError: there is nothing, or nothing that is understood.
+    """
+    from trialbook_plugins.datasets._series_tables import read_csv, read_npz
+
+    if root.is_dir():
+        return read_ts if any(root.glob("*.ts")) else read_folders
+    if not root.is_file():
+        raise TrialbookError(f"there is no file or folder {root}")
+    readers = {".ts": read_ts, ".csv": read_csv, ".tsv": read_csv, ".npz": read_npz}
+    if root.suffix not in readers:
+        raise TrialbookError(f"root ({root}) must be a folder, or end in {', '.join(readers)}")
+    return readers[root.suffix]
+
+
+def read_folders(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
+    """A folder of text files for each activity; a row a sample, a column a channel, whatever stands between numbers."""
+    found: list[Recording] = []
+    width = 0
+    for file in sorted(path for path in root.glob("*/*") if path.suffix.lower() in _TEXTS):
+        name = file.relative_to(root).as_posix()
+        try:
+            values = _numbers(file)
+        except _BadLineError as error:
+            sieve.bad(f"{file}:{error.line}", str(error))
+            continue
+        if width and values.shape[1] != width:
+            sieve.bad(f"{file}:1", f"{values.shape[1]} channels, where the files before have {width}")
+            continue
+        width = values.shape[1]
+        subject, time = (
+            _search(option, key, file) for option, key in ((fields.subject, "subject"), (fields.time, "time"))
+        )
+        found.append(Recording(values, file.parent.name, name, name, subject, time))
+    return found
+
+
+def read_ts(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
+    """Series in the format of aeon and sktime; files that end in ``_TRAIN.ts`` and ``_TEST.ts`` are splits."""
+    files = sorted(root.glob("*.ts")) if root.is_dir() else [root]
+    return [one for file in files for one in _series_of(file, sieve)]
+
+
+def _series_of(file: Path, sieve: Sieve) -> Iterator[Recording]:
+    header: dict[str, str] = {}
+    split = next((name.lower() for name in ("TRAIN", "TEST") if file.stem.upper().endswith(f"_{name}")), "")
+    in_data = False
+    for number, line in enumerate(read_text(file).splitlines(), 1):
+        text, where = line.strip(), f"{file}:{number}"
+        if not text or text.startswith("#"):
+            continue
+        if text.startswith("@"):
+            key, _, value = text[1:].partition(" ")
+            header[key.lower()] = value.strip()
+            in_data = key.lower() == "data"
+            if header.get("timestamps", "").lower() == "true":
+                raise TrialbookError(f"{where}: series with time stamps of their own are not read; write them as CSV")
+        elif not in_data:
+            sieve.bad(where, "neither '@key value' nor behind @data")
+        else:
+            try:
+                values, label = _ts_line(text, header)
+            except ValueError as error:
+                sieve.bad(where, str(error))
+                continue
+            yield Recording(values, label, f"{file.name}:{number}", where, split=split)
+
+
+def _ts_line(text: str, header: dict[str, str]) -> tuple[NDArray[np.float32], str]:
+    """Values [T, C] and label of a line: channels between colons, the label last."""
+    *channels, label = text.split(":")
+    rows = [channel.split(",") for channel in channels]
+    if "dimensions" in header and len(rows) != int(header["dimensions"]):
+        raise ValueError(f"{len(rows)} channels and a label, where @dimensions says {header['dimensions']}")
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError(f"channels of {', '.join(str(len(row)) for row in rows)} samples; they must be of one length")
+    known = header.get("classlabel", "").split()[1:]
+    if known and label.strip() not in known:
+        raise ValueError(f"label '{label.strip()}' is not among those of @classLabel ({', '.join(known)})")
+    values = np.array([["nan" if one.strip() == "?" else one for one in row] for row in rows], dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{int((~np.isfinite(values)).sum())} values are missing, NaN or infinite")
+    return values.T.astype(np.float32), label.strip()
+
+
+class _BadLineError(Exception):
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(why)
+        self.line = line
+
+
+def _numbers(file: Path) -> NDArray[np.float32]:
+    """Numbers of a text file, [T, C]; a first line of names is passed over.
+
+    Raises:
+        _BadLineError: a line is torn or holds something else; the line is named.
+    """
+    lines = read_text(file).translate(str.maketrans(",;\t", "   ")).rstrip().split("\n")
+    if (
+        len(lines) > 1
+        and re.search(r"[A-Za-z_]{2,}", lines[0])
+        and not re.search(r"\bnan\b|\binf\b", lines[0], re.IGNORECASE)
+    ):
+        lines[0] = ""
+    if not any(lines):
+        raise _BadLineError(1, "no samples")
+    try:
+        values: NDArray[np.float32] = np.loadtxt(lines, dtype=np.float32, ndmin=2, comments=None)
+    except ValueError:
+        raise _bad_line(lines) from None
+    if not np.isfinite(values).all():
+        raise _bad_line(lines)
+    return values
+
+
+def _bad_line(lines: Sequence[str]) -> _BadLineError:
+    """What is wrong with lines that are not all rows of as many numbers."""
+    width = 0
+    for number, row in enumerate((line.split() for line in lines), 1):
+        width = width or len(row)
+        if row and len(row) != width:
+            return _BadLineError(number, f"{len(row)} numbers, where the lines before have {width}")
+        try:
+            if not np.isfinite([float(one) for one in row]).all():
+                return _BadLineError(number, "NaN or infinity")
+        except ValueError as error:
+            return _BadLineError(number, f"{error}: a sample is numbers alone")
+    raise AssertionError("numpy and this module disagree on what numbers are")
+
+
+def _search(pattern: str | None, option: str, file: Path) -> str:
+    """The first group of a pattern in a file's name, or all that it matches; empty without a pattern.
+
+    Raises:
+        TrialbookError: the pattern is none, or the name does not match it.
+    """
+    if pattern is None:
+        return ""
+    try:
+        found = re.search(pattern, file.name)
+    except re.error as error:
+        raise TrialbookError(f"{option} ({pattern!r}) is no regular expression: {error}") from error
+    if found is None:
+        raise TrialbookError(f"{option} ({pattern!r}) does not match the name of {file}")
+    return found.group(1) if found.re.groups else found.group()
