@@ -1,0 +1,329 @@
+"""How samples that one run prepared are kept for others: arrays in safetensors, all else in JSON; for tasks and datasets alike.
+
+The folder of a run's artifacts holds ``samples.*`` (all rows of a dataset by modality, its splits and annotations),
+``captions.jsonl`` (texts about samples) or ``embeddings.*`` (vectors of the rows of one modality). Captions and embeddings name
+the content of the samples that they belong to, so that they are never joined to others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trialbook.data import Dataset, Modality, Raw, Rows, Split, content_hash
+from trialbook.errors import TrialbookError
+
+SAMPLES, SAMPLES_ABOUT = "samples.safetensors", "samples.json"
+CAPTIONS = "captions.jsonl"
+EMBEDDINGS, EMBEDDINGS_NPZ = "embeddings.safetensors", "embeddings.npz"
+#: Rows that are read at once.
+_CHUNK = 1024
+
+
+class Caption(NamedTuple):
+    """A text about a sample: the sample's place in its split, its content, the text."""
+
+    split: str
+    group: int
+    sample: str
+    text: str
+
+
+class KeptRows:
+    """All rows of one modality, as they were read from a dataset.
+
+    Args:
+        fields: name to values: one array [R, ...] of rows of one shape, or, with ``lengths``, rows behind one another [ΣL, ...].
+        lengths: length of every row [R]; None where all rows have one shape.
+        kind: ``""`` for arrays, ``"text"``, or the names of the fields of a named tuple, with commas.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], lengths: Rows | None, kind: str) -> None:
+        self.fields, self.lengths, self.kind = fields, lengths, kind
+        self._starts = None if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
+        names = kind.split(",")
+        self._row = namedtuple("Row", names) if kind not in ("", "text") else None  # type: ignore[misc]
+
+    def read(self, rows: Rows) -> Raw:
+        """The rows with these indices."""
+        if self.kind == "text":
+            return [self.fields["text"][row] for row in rows]
+        if self._starts is None:
+            return self.fields["rows"][rows]
+        return [self._one(int(row)) for row in rows]
+
+    def _one(self, row: int) -> Any:
+        assert self._starts is not None
+        cut = slice(int(self._starts[row]), int(self._starts[row + 1]))
+        if self._row is None:
+            return self.fields["rows"][cut]
+        return self._row(**{name: values[cut] for name, values in self.fields.items()})
+
+
+def keep_rows(raw: Raw) -> KeptRows:
+    """Rows as a dataset gives them: an array, texts, or a list of arrays or of named tuples of arrays.
+
+    Raises:
+        TrialbookError: they are something else.
+    """
+    if isinstance(raw, np.ndarray):
+        return KeptRows({"rows": raw}, None, "")
+    if all(isinstance(row, str) for row in raw):
+        return KeptRows({"text": list(raw)}, None, "text")
+    if all(isinstance(row, np.ndarray) for row in raw):
+        return KeptRows({"rows": np.concatenate(raw)}, np.array([len(row) for row in raw]), "")
+    if all(hasattr(row, "_fields") for row in raw):
+        names = raw[0]._fields
+        fields = {name: np.concatenate([getattr(row, name) for row in raw]) for name in names}
+        return KeptRows(fields, np.array([len(getattr(row, names[0])) for row in raw]), ",".join(names))
+    raise TrialbookError(
+        f"rows of {type(raw[0]).__name__} cannot be kept; arrays, texts and named tuples of arrays can"
+    )
+
+
+class Kept(NamedTuple):
+    """What is kept of a dataset.
+
+    Args:
+        modalities: name to what is known of it.
+        rows: modality to its rows, those of all splits behind one another.
+        groups: modality to the group of every row, counted through all splits.
+        content: modality to the content hash of every row.
+        splits: split to its number of groups.
+        keys: content of every group.
+        labels: annotation name to a value for each group.
+        fingerprint: of the dataset that it was read from.
+    """
+
+    modalities: Mapping[str, Modality]
+    rows: Mapping[str, KeptRows]
+    groups: Mapping[str, Rows]
+    content: Mapping[str, Sequence[str]]
+    splits: Mapping[str, int]
+    keys: Sequence[str]
+    labels: Mapping[str, Any]
+    fingerprint: str
+
+    def files(self) -> Iterator[tuple[str, Callable[[Path], None]]]:
+        """Name of each file, and what writes it."""
+        yield SAMPLES, self._write_arrays
+        yield SAMPLES_ABOUT, self._write_about
+
+    def _write_arrays(self, file: Path) -> None:
+        from safetensors.numpy import save_file
+
+        arrays: dict[str, NDArray[Any]] = {}
+        for modality, kept in self.rows.items():
+            arrays[f"{modality}/group"] = self.groups[modality]
+            if kept.lengths is not None:
+                arrays[f"{modality}/lengths"] = kept.lengths
+            if kept.kind != "text":
+                arrays.update({f"{modality}/{name}": np.ascontiguousarray(one) for name, one in kept.fields.items()})
+        save_file(arrays, file)
+
+    def _write_about(self, file: Path) -> None:
+        labels = {
+            name: values.tolist() if isinstance(values, np.ndarray) else list(values)
+            for name, values in self.labels.items()
+        }
+        about = {
+            "fingerprint": self.fingerprint, "splits": self.splits, "keys": self.keys, "labels": labels,
+            "modalities": {
+                name: {
+                    "kind": one.kind, "shape": one.shape, "levels": one.levels, "rows": self.rows[name].kind,
+                    "content": self.content[name],
+                    **({"text": self.rows[name].fields["text"]} if self.rows[name].kind == "text" else {}),
+                }
+                for name, one in self.modalities.items()
+            },
+        }  # fmt: skip
+        file.write_text(json.dumps(about, ensure_ascii=False, default=_plain), encoding="utf-8")
+
+
+def keep(dataset: Dataset, modalities: Sequence[str], labels: Sequence[str]) -> Kept:
+    """Read a whole dataset.
+
+    Args:
+        dataset: what is to be kept.
+        modalities: those that are kept.
+        labels: annotations that are kept, where a split has them; values must be such as JSON holds.
+    """
+    splits = dataset.splits()
+    starts = np.cumsum([0, *(len(split) for split in splits.values())])
+    rows, groups, content = {}, {}, {}
+    for name in modalities:
+        read = [row for split in splits.values() for row in _all_rows(split, name)]
+        arrays = read and all(isinstance(one, np.ndarray) for one in read)
+        same = arrays and len({(one.shape, one.dtype.str) for one in read}) == 1
+        rows[name] = keep_rows(np.stack(read) if same else read)
+        groups[name] = np.concatenate(
+            [start + s.groups(name) for start, s in zip(starts, splits.values(), strict=False)]
+        )
+        content[name] = [one for split in splits.values() for one in split.content(name)]
+    found = {}
+    for name in labels:
+        try:
+            values = [split.labels(name) for split in splits.values()]
+        except KeyError:
+            continue
+        arrays = all(isinstance(one, np.ndarray) for one in values)
+        found[name] = np.concatenate(values) if arrays else [one for part in values for one in part]
+    keys = _keys(int(starts[-1]), groups[modalities[0]], content[modalities[0]])
+    sizes = {name: len(split) for name, split in splits.items()}
+    described = {name: dataset.describe(name) for name in modalities}
+    return Kept(described, rows, groups, content, sizes, keys, found, dataset.fingerprint)
+
+
+def read_kept(folder: Path) -> Kept:
+    """What the files of ``Kept.files`` hold, in a folder.
+
+    Raises:
+        TrialbookError: there is nothing of that sort.
+    """
+    from safetensors.numpy import load_file
+
+    file = folder / SAMPLES_ABOUT
+    try:
+        about, arrays = json.loads(file.read_text(encoding="utf-8")), load_file(folder / SAMPLES)
+    except (OSError, ValueError) as error:
+        raise TrialbookError(f"{folder} holds no samples ({error}); a run of task 'sample' makes them") from error
+    modalities, rows, groups, content = {}, {}, {}, {}
+    for name, one in about["modalities"].items():
+        text = one["kind"] == "text"
+        corpus = cache(lambda name=name: _train_texts(rows[name], groups[name], about["splits"])) if text else None
+        levels = tuple(tuple(level) for level in one["levels"])
+        modalities[name] = Modality(one["kind"], tuple(one["shape"]), corpus, levels)
+        own = {key.partition("/")[2]: value for key, value in arrays.items() if key.partition("/")[0] == name}
+        groups[name], lengths = own.pop("group"), own.pop("lengths", None)
+        rows[name] = KeptRows({"text": one["text"]} if text else own, lengths, one["rows"])
+        content[name] = one["content"]
+    return Kept(
+        modalities, rows, groups, content, about["splits"], about["keys"], about["labels"], about["fingerprint"]
+    )
+
+
+def write_captions(file: Path, captions: Iterable[Caption]) -> None:
+    """One caption a line."""
+    with file.open("w", encoding="utf-8") as stream:
+        for one in captions:
+            stream.write(json.dumps(one._asdict(), ensure_ascii=False) + "\n")
+
+
+def read_captions(folder: Path) -> list[Caption]:
+    """The captions of a folder.
+
+    Raises:
+        TrialbookError: there are none, or a line is none.
+    """
+    file = folder / CAPTIONS
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise TrialbookError(f"{folder} holds no captions; a run of task 'caption' makes them") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(Caption(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise TrialbookError(f"{file}:{number}: no caption: {error}") from error
+    return found
+
+
+class Vectors(NamedTuple):
+    """Vectors [R, D] of rows; group of each row, counted through all splits; content of each row's group and of the row."""
+
+    vectors: NDArray[np.float32]
+    groups: Rows
+    samples: Sequence[str]
+    content: Sequence[str]
+
+    def write_safetensors(self, file: Path) -> None:
+        """As safetensors, with contents in the metadata."""
+        from safetensors.numpy import save_file
+
+        told = {"samples": json.dumps(list(self.samples)), "content": json.dumps(list(self.content))}
+        save_file({"vectors": self.vectors, "groups": self.groups}, file, metadata=told)
+
+    def write_npz(self, file: Path) -> None:
+        """As NPZ, which dataset ``embeddings`` reads too."""
+        with file.open("wb") as stream:
+            np.savez(
+                stream,
+                vectors=self.vectors,
+                groups=self.groups,
+                samples=np.array(self.samples),
+                content=np.array(self.content),
+            )
+
+
+def read_vectors(folder: Path) -> Vectors:
+    """The vectors of a folder, from safetensors or, where there are none, from NPZ.
+
+    Raises:
+        TrialbookError: there are none, their numbers do not agree, or one is not finite.
+    """
+    from safetensors import safe_open
+
+    file = folder / EMBEDDINGS
+    if file.is_file():
+        with safe_open(file, "numpy") as stream:
+            told = stream.metadata()
+            found = Vectors(
+                stream.get_tensor("vectors"), stream.get_tensor("groups"),
+                json.loads(told["samples"]), json.loads(told["content"]),
+            )  # fmt: skip
+    elif (file := folder / EMBEDDINGS_NPZ).is_file():
+        with np.load(file, allow_pickle=False) as arrays:
+            found = Vectors(arrays["vectors"], arrays["groups"], arrays["samples"].tolist(), arrays["content"].tolist())
+    else:
+        raise TrialbookError(f"{folder} holds no embeddings; a run of task 'embed' makes them")
+    sizes = {name: len(value) for name, value in found._asdict().items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise TrialbookError(f"{file}: lengths do not agree: {listed}")
+    if len(bad := np.flatnonzero(~np.isfinite(found.vectors).all(axis=1))):
+        raise TrialbookError(f"{file}: NaN or infinity in {len(bad)} rows, first in row {bad[0]}")
+    return found
+
+
+def modalities_in(dataset: Any) -> list[str]:
+    """Names of a dataset's modalities, in order."""
+    return list(dataset.names if isinstance(dataset.modalities, str) else dataset.modalities)
+
+
+def sample_keys(split: Split, modality: str) -> list[str]:
+    """Content of every group of a split, from the rows of its first modality."""
+    return _keys(len(split), split.groups(modality), split.content(modality))
+
+
+def _plain(value: Any) -> Any:
+    """A number or an array of numpy as JSON has it."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be kept as JSON")
+
+
+def _all_rows(split: Split, modality: str) -> Iterator[Any]:
+    count = len(split.groups(modality))
+    for start in range(0, count, _CHUNK):
+        yield from split.read(modality, np.arange(start, min(start + _CHUNK, count)))
+
+
+def _keys(size: int, groups: Rows, content: Sequence[str]) -> list[str]:
+    """One content key for each group, from the rows of its first modality."""
+    rows: list[list[str]] = [[] for _ in range(size)]
+    for group, own in zip(groups.tolist(), content, strict=True):
+        rows[group].append(own)
+    return [own[0] if len(own) == 1 else content_hash(*own) for own in rows]
+
+
+def _train_texts(rows: KeptRows, groups: Rows, splits: Mapping[str, int]) -> list[str]:
+    first = next(iter(splits.values()))
+    return [rows.fields["text"][row] for row in np.flatnonzero(groups < first)]

@@ -1,0 +1,63 @@
+"""Task ``caption``: samples in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from trialbook.contracts import Builder
+from trialbook.errors import TrialbookError
+from trialbook.records import Artifact, Record
+from trialbook_plugins.datasets.stored import CAPTIONS, Caption, modalities_in, sample_keys, write_captions
+
+#: Samples that a captioner is given at once.
+_CHUNK = 64
+
+
+class CaptionSamples:
+    """Let a captioner say of every sample what is known of it, and keep the texts.
+
+    What comes of it is read by dataset ``samples``. Figures are the number of captions, the share of different ones, and their
+    mean length in words.
+
+    Raises:
+        TrialbookError: the data set has no annotation ``facts``, or the captioner gives an empty text.
+    """
+
+    takes = {"dataset": "one", "captioner": "one"}
+    provides = ()
+    produces = ("captions", "distinct", "words")
+
+    def __init__(self, builder: Builder, /) -> None:
+        self._builder = builder
+
+    def setup(self) -> None:
+        """Make the data set and the captioner."""
+        self.dataset = self._builder.make("dataset")
+        self.captioner = self._builder.make("captioner")
+
+    def measured(self, done: int) -> None:
+        """There is one measurement."""
+
+    def measurements(self) -> Iterator[Record | Artifact]:
+        """The captions, then what can be counted of them."""
+        captions = [one for split in self.dataset.splits() for one in self._split(split)]
+        yield Artifact(0, CAPTIONS, partial(write_captions, captions=captions))
+        texts = [one.text for one in captions]
+        words = sum(len(text.split()) for text in texts)
+        distinct, count = len(set(texts)), len(texts)
+        yield Record(0, {"captions": float(count), "distinct": distinct / count, "words": words / count})
+
+    def _split(self, name: str) -> Iterator[Caption]:
+        split = self.dataset.splits()[name]
+        try:
+            facts = split.labels("facts")
+        except KeyError:
+            raise TrialbookError("the data set says nothing of its samples: it has no annotation 'facts'") from None
+        keys = sample_keys(split, modalities_in(self.dataset)[0])
+        for start in range(0, len(split), _CHUNK):
+            given = [facts[group] for group in range(start, min(start + _CHUNK, len(split)))]
+            for group, text in enumerate(self.captioner.caption(given), start):
+                if not text.strip():
+                    raise TrialbookError(f"the captioner says nothing of sample {group} of split '{name}'")
+                yield Caption(name, group, keys[group], text)

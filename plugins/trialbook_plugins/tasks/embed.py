@@ -1,0 +1,85 @@
+"""Task ``embed``: the rows of one modality as vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trialbook.contracts import Builder, device_of, to_device
+from trialbook.data import Rows
+from trialbook.errors import TrialbookError
+from trialbook.records import Artifact, Facts, Record
+from trialbook_plugins.datasets.stored import EMBEDDINGS, EMBEDDINGS_NPZ, Vectors, modalities_in, sample_keys
+
+
+class Embed:
+    """Give every row of one modality to an encoder and keep the mean of its tokens, as safetensors and as NPZ.
+
+    What comes of it is read by dataset ``samples``, and the NPZ file by dataset ``embeddings`` too. An encoder that gives one
+    token a row (``pooled``) does the same in training as here. Figures are the number of vectors and their width.
+
+    Raises:
+        TrialbookError: there is not one encoder, or a vector is not finite.
+    """
+
+    takes = {"dataset": "one", "encoder": "modality"}
+    provides = ()
+    produces = ("vectors", "width")
+
+    def __init__(self, builder: Builder, /) -> None:
+        self._builder = builder
+
+    def setup(self) -> None:
+        """Make data set and encoder."""
+        self.dataset = self._builder.make("dataset")
+        names = self._builder.names("encoder")
+        if len(names) != 1:
+            raise TrialbookError(f"task 'embed' takes one encoder, not {len(names)}")
+        self.modality = names[0]
+        self.encoder = self._builder.make(
+            "encoder", self.modality, modality=self.dataset.describe(self.modality)
+        ).eval()
+
+    def measured(self, done: int) -> None:
+        """There is one measurement."""
+
+    def measurements(self) -> Iterator[Record | Facts | Artifact]:
+        """The vectors, then how many there are."""
+        splits, first = self.dataset.splits(), modalities_in(self.dataset)[0]
+        parts, groups, samples, content = [], [], [], []
+        start = 0
+        for split in splits.values():
+            own, keys = split.groups(self.modality), sample_keys(split, first)
+            parts += [self._encode(split.read(self.modality, rows)) for rows in self._chunks(len(own))]
+            groups.append(own + start)
+            samples += [keys[group] for group in own.tolist()]
+            content += list(split.content(self.modality))
+            start += len(split)
+        vectors = Vectors(np.concatenate(parts), np.concatenate(groups), samples, content)
+        if not np.isfinite(vectors.vectors).all():
+            raise TrialbookError(f"the encoder of '{self.modality}' gives vectors that are not finite")
+        yield Facts(0, {"embedded": {"modality": self.modality, "rows": len(samples)}})
+        yield Artifact(0, EMBEDDINGS, vectors.write_safetensors)
+        yield Artifact(0, EMBEDDINGS_NPZ, vectors.write_npz)
+        yield Record(0, {"vectors": float(len(samples)), "width": float(vectors.vectors.shape[1])})
+
+    def _chunks(self, count: int) -> Iterator[Rows]:
+        size = self._builder.eval_batch_size
+        return (np.arange(start, min(start + size, count)) for start in range(0, count, size))
+
+    def _encode(self, raw: object) -> NDArray[np.float32]:
+        """Mean over the real tokens of every row: [B, D]."""
+        tokens, mask = self.encoder(to_device(self.encoder.prepare(raw), device_of(self.encoder)))
+        return mean_of(tokens, mask).float().cpu().numpy()
+
+
+def mean_of(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of the tokens [B, N, D] that are real: [B, D]."""
+    if mask is None:
+        return tokens.mean(dim=1)
+    weight = mask.unsqueeze(-1).to(tokens.dtype)
+    return torch.as_tensor((tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1))

@@ -1,0 +1,169 @@
+"""What one run keeps another reads unchanged, and nothing is joined to samples that it was not made of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trialbook.errors import TrialbookError
+from trialbook.testing import check_component
+from trialbook_plugins.datasets.samples import Samples
+from trialbook_plugins.datasets.scenes import Scenes
+from trialbook_plugins.datasets.smart_home import SmartHome
+from trialbook_plugins.datasets.stored import Caption, Vectors, keep, read_kept, sample_keys, write_captions
+from trialbook_plugins.encoders.pooled import Pooled
+from trialbook_plugins.encoders.token_embedding import TokenEmbedding
+
+
+@pytest.fixture(scope="module")
+def home() -> SmartHome:
+    return SmartHome(residents=1, days=8, window=1200)
+
+
+@pytest.fixture(scope="module")
+def folder(home: SmartHome, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of samples with one of captions and one of vectors beside them."""
+    root = tmp_path_factory.mktemp("kept")
+    for name in ("samples", "captions", "vectors"):
+        (root / name).mkdir()
+    for name, write in keep(home, ["sensor", "text"], ["label", "facts", "nothing"]).files():
+        write(root / "samples" / name)
+    captions, groups, keys, start = [], [], [], 0
+    for name, split in home.splits().items():
+        own = sample_keys(split, "sensor")
+        captions += [Caption(name, group, own[group], f"window {start + group}") for group in range(len(split))]
+        keys += own
+        start += len(split)
+    write_captions(root / "captions" / "captions.jsonl", captions)
+    groups = np.arange(start)
+    vectors = np.arange(start * 3, dtype=np.float32).reshape(start, 3)
+    made = Vectors(vectors, groups, keys, [f"{number}" for number in range(start)])
+    made.write_safetensors(root / "vectors" / "embeddings.safetensors")
+    made.write_npz(root / "vectors" / "embeddings.npz")
+    return root
+
+
+def read_all(root: Path, **modalities: str) -> Samples:
+    return Samples(root, {}, modalities=modalities)
+
+
+def test_events_texts_labels_and_splits_come_back_as_they_were(home: SmartHome, folder: Path) -> None:
+    kept = read_all(folder, sensor="samples", text="samples")
+    assert list(kept.splits()) == list(home.splits())
+    for name, split in home.splits().items():
+        other, rows = kept.splits()[name], np.arange(len(split))[::-1]
+        for window, again in zip(split.read("sensor", rows), other.read("sensor", rows), strict=True):
+            assert again._fields == window._fields
+            assert all(np.array_equal(a, b) for a, b in zip(window, again, strict=True))
+        assert other.read("text", rows) == split.read("text", rows)
+        assert list(other.labels("label")) == list(split.labels("label"))
+        assert list(other.content("sensor")) == list(split.content("sensor"))
+        assert list(other.labels("facts")) == json.loads(json.dumps(list(split.labels("facts"))))
+    assert kept.describe("sensor") == home.describe("sensor")
+    assert list(kept.describe("text").corpus()) == list(home.describe("text").corpus())
+    with pytest.raises(KeyError):
+        kept.splits()["train"].labels("nothing")
+
+
+def test_pictures_of_one_size_are_kept_as_one_array(tmp_path: Path) -> None:
+    scenes = Scenes(train=6, val=2, test=2)
+    for name, write in keep(scenes, ["image", "text"], []).files():
+        write(tmp_path / name)
+    kept = read_kept(tmp_path)
+    assert kept.rows["image"].read(np.array([7])).shape == (1, *scenes.describe("image").shape)
+    again = Samples(tmp_path, modalities={"image": str(tmp_path), "text": str(tmp_path)})
+    assert np.array_equal(
+        again.splits()["val"].read("image", np.arange(2)), scenes.splits()["val"].read("image", np.arange(2))
+    )
+    check_component(Samples, "dataset", options={"modalities": {"image": str(tmp_path), "text": str(tmp_path)}})
+
+
+@pytest.mark.parametrize("only", ["embeddings.safetensors", "embeddings.npz"])
+def test_captions_and_vectors_join_the_samples_that_they_are_of(folder: Path, tmp_path: Path, only: str) -> None:
+    shutil.copytree(folder, tmp_path / "all")
+    for file in (tmp_path / "all" / "vectors").iterdir():
+        if file.name != only:
+            file.unlink()
+    told = read_all(tmp_path / "all", sensor="samples", text="captions")
+    test = told.splits()["test"]
+    start = sum(len(told.splits()[name]) for name in list(told.splits())[:-1])
+    assert test.read("text", np.array([1])) == [f"window {start + 1}"]
+    embedded = read_all(tmp_path / "all", sensor="samples", text="vectors")
+    assert embedded.describe("text").shape == (3,)
+    assert embedded.splits()["test"].read("text", np.array([1])).tolist() == [
+        [3 * start + 3, 3 * start + 4, 3 * start + 5]
+    ]
+
+
+def test_whatever_the_order_of_their_lines_captions_stay_with_their_samples(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "all")
+    file = tmp_path / "all" / "captions" / "captions.jsonl"
+    lines = file.read_text().splitlines()
+    order = np.random.default_rng(0).permutation(len(lines))
+    file.write_text("\n".join(lines[place] for place in order) + "\n")
+    shuffled, straight = (read_all(root, sensor="samples", text="captions") for root in (tmp_path / "all", folder))
+    for name, split in straight.splits().items():
+        other = shuffled.splits()[name]
+        groups = other.groups("text")
+        texts = other.read("text", np.arange(len(groups)))
+        expected = split.read("text", np.arange(len(split)))
+        assert [texts[row] for row in np.argsort(groups)] == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[:-1], r"'text' \(captions\) has no row for 1 of \d+ samples"),
+        (lambda lines: [lines[1].replace('"group": 1', '"group": 0'), *lines[1:]], "was made of other samples: 1 of"),
+        (lambda lines: [*lines, lines[0].replace('"group": 0', '"group": 99999')], "has rows of 100000 samples"),
+        (lambda lines: [lines[0].replace('"split": "train"', '"split": "dev"'), *lines[1:]], "captions of split 'dev'"),
+        (lambda lines: [lines[0][:-4], *lines[1:]], r"captions.jsonl:1: no caption"),
+    ],
+)
+def test_captions_of_other_samples_are_refused(folder: Path, tmp_path: Path, change: object, message: str) -> None:
+    shutil.copytree(folder, tmp_path / "all")
+    file = tmp_path / "all" / "captions" / "captions.jsonl"
+    file.write_text("\n".join(change(file.read_text().splitlines())) + "\n")  # type: ignore[operator]
+    with pytest.raises(TrialbookError, match=message):
+        read_all(tmp_path / "all", sensor="samples", text="captions").splits()
+
+
+def test_vectors_of_other_lengths_or_with_nan_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "all")
+    (tmp_path / "all" / "vectors" / "embeddings.safetensors").unlink()
+    file = tmp_path / "all" / "vectors" / "embeddings.npz"
+    arrays = dict(np.load(file))
+    np.savez(file, **{**arrays, "groups": arrays["groups"][:-2]})
+    with pytest.raises(TrialbookError, match=r"embeddings.npz: lengths do not agree: vectors (\d+), groups \d+"):
+        read_all(tmp_path / "all", sensor="samples", text="vectors").splits()
+    arrays["vectors"][4, 1] = np.nan
+    np.savez(file, **arrays)
+    with pytest.raises(TrialbookError, match="NaN or infinity in 1 rows, first in row 4"):
+        read_all(tmp_path / "all", sensor="samples", text="vectors").splits()
+
+
+def test_a_place_that_is_neither_step_nor_folder_is_said(folder: Path) -> None:
+    with pytest.raises(TrialbookError, match=r"'smaples' is neither a step that this run needs \(none\) nor a folder"):
+        read_all(folder, sensor="smaples").splits()
+    with pytest.raises(TrialbookError, match="have sensor, text, and no 'sensors'"):
+        read_all(folder, sensors="samples").splits()
+    with pytest.raises(TrialbookError, match="holds no samples"):
+        read_all(folder, sensor="vectors").splits()
+
+
+def test_pooled_is_the_mean_of_the_real_tokens(home: SmartHome) -> None:
+    torch.manual_seed(0)
+    inner = TokenEmbedding(home.describe("text"), width=8)
+    encoder = Pooled(inner)
+    texts = ["movement in the kitchen", "the kitchen"]
+    tokens, mask = inner(inner.prepare(texts))
+    expected = torch.stack([row[real].mean(0) for row, real in zip(tokens, mask, strict=True)])
+    torch.testing.assert_close(
+        encoder(encoder.prepare(texts)).tokens[:, 0], expected, atol=1e-6, rtol=0
+    )  # order of sums
+    assert encoder(encoder.prepare(texts)).mask is None
