@@ -1,0 +1,234 @@
+"""Photos with boxes and classes, in COCO's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialbook.data import Modality
+from trialbook.errors import TrialbookError
+from trialbook_plugins.datasets._boxed import BoxedPhoto, Fit, boxes_of, place_boxes, upright_size
+from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
+from trialbook_plugins.datasets._paths import locate
+from trialbook_plugins.datasets._published import read_json
+from trialbook_plugins.datasets._splits import (
+    SPLITS,
+    Column,
+    Pool,
+    PoolSplit,
+    fingerprint_of,
+    refuse_overlap,
+    shares_of,
+    unknown_modality,
+)
+
+
+class CocoDetection:
+    """A folder in COCO's format: photos (``image``) with the boxes and classes of their objects.
+
+    Photos are dealt into train, val and test by the content of their files; a split that has a file of its own takes no share.
+
+    Annotations of a split, a value for each photo: ``boxes`` (x0, y0, x1, y1 as shares of the picture that is read, float64
+    [n, 4]), ``classes`` (int64 [n], indices into ``class_names``), ``crowd`` (bool [n]), ``file`` (name of the photo's
+    file). Boxes follow their photo when it is resized; one of which less than a quarter is left in the picture is left out.
+
+    Args:
+        data_root: folder that a relative ``root`` starts from.
+        root: folder of the data set.
+        annotations: JSON file with ``images``, ``annotations`` and ``categories``, in ``root``; the only ``instances*.json``
+            in ``root`` or ``root/annotations`` if left out.
+        images: folder of the photos, in ``root``; if left out that of the annotations' split as COCO names it (``val2017``),
+            or ``images``.
+        val_annotations: such a file for val alone.
+        val_images: folder of val's photos.
+        test_annotations: such a file for test alone.
+        test_images: folder of test's photos.
+        val: share of the photos in ``annotations`` that go to val.
+        test: share of the photos in ``annotations`` that go to test.
+        seed: another seed deals the photos differently.
+        size: side of the pictures in pixels; 0 keeps the photos as they are.
+        fit: ``pad`` resizes the longer side and fills the square with white; ``crop`` resizes the shorter side and cuts the
+            centre out.
+        limit: most photos of each file, the first by content hash; 0 for all.
+        empty: keep photos without a box.
+        allow_overlap: accept split files that share photos.
+    Raises:
+        TrialbookError: an option is out of its range; on first reading: a file is missing or broken, a photo is missing or
+            has another size than its annotation says, or split files share photos.
+    Source: "Microsoft COCO: Common Objects in Context" (Lin et al., 2014); the format of instance files as described at
+        cocodataset.org.
+    """
+
+    modalities = {"image": "image"}
+
+    def __init__(
+        self,
+        data_root: Path | None = None,
+        /,
+        *,
+        root: str = "coco",
+        annotations: str | None = None,
+        images: str | None = None,
+        val_annotations: str | None = None,
+        val_images: str | None = None,
+        test_annotations: str | None = None,
+        test_images: str | None = None,
+        val: float = 0.0,
+        test: float = 0.2,
+        seed: int = 0,
+        size: int = 224,
+        fit: Fit = "pad",
+        limit: int = 0,
+        empty: bool = False,
+        allow_overlap: bool = False,
+    ) -> None:
+        self.data_root = data_root
+        self.root = root
+        self.main = (annotations, images)
+        self.own = {
+            name: (file, folder)
+            for name, file, folder in (("val", val_annotations, val_images), ("test", test_annotations, test_images))
+            if file is not None
+        }
+        self.shares = shares_of(0 if "val" in self.own else val, 0 if "test" in self.own else test)
+        if limit < 0:
+            raise TrialbookError(f"limit ({limit}) must be a number of photos, or 0 for all")
+        self.seed = seed
+        self.size = check_size(size)
+        self.fit: Fit = fit
+        self.limit = limit
+        self.empty = empty
+        self.allow_overlap = allow_overlap
+
+    def describe(self, modality: str) -> Modality:
+        """Kind and shape of ``image``."""
+        if modality != "image":
+            raise unknown_modality(modality, ("image",))
+        return Modality("image", image_shape(self.size))
+
+    def splits(self) -> Mapping[str, PoolSplit]:
+        """Train, and val and test where they have a share or a file."""
+        return self._splits
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the photos' files, the annotations, the splits, the size and the fit."""
+        return fingerprint_of(self._splits, self.size, self.fit, self.class_names)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids in the files."""
+        found: dict[Any, str] = {}
+        for file, _ in self._files:
+            found.update(_categories(read_json(file), file))
+        return tuple(found[key] for key in sorted(found))
+
+    @cached_property
+    def _files(self) -> list[tuple[Path, Path]]:
+        root = locate(self.data_root, self.root)
+        return [_locate(root, *names) for names in (self.main, *self.own.values())]
+
+    @cached_property
+    def _splits(self) -> dict[str, PoolSplit]:
+        ids: dict[Any, str] = {}
+        for file, _ in self._files:
+            ids.update(_categories(read_json(file), file))
+        classes = {key: place for place, key in enumerate(sorted(ids))}
+        (main, hashes), *others = (self._pool(file, folder, classes) for file, folder in self._files)
+        splits = main.deal(hashes, self.shares, self.seed)
+        for name, (pool, _) in zip(self.own, others, strict=True):
+            splits[name] = pool.split(name)
+        if self.own and not self.allow_overlap:
+            refuse_overlap(splits, ("image",), locate(self.data_root, self.root))
+        return {name: splits[name] for name in SPLITS if name in splits}
+
+    def _pool(self, file: Path, folder: Path, classes: dict[Any, int]) -> tuple[Pool, Sequence[str]]:
+        photos = [photo for photo in read_instances(file, folder, classes) if self.empty or len(photo.boxes)]
+        if not photos:
+            raise TrialbookError(f"{file}: no photo with a box is listed")
+        if self.limit and len(photos) > self.limit:
+            every = _pictures(photos, self.size, self.fit).hashes
+            chosen = sorted(range(len(photos)), key=every.__getitem__)[: self.limit]
+            photos = [photos[i] for i in sorted(chosen)]
+        pictures = _pictures(photos, self.size, self.fit)
+        placed = [_placed(photo, self.size, self.fit) for photo in photos]
+        labels = {
+            "boxes": [boxes[seen] for boxes, seen in placed],
+            "classes": [photo.classes[seen] for photo, (_, seen) in zip(photos, placed, strict=True)],
+            "crowd": [photo.crowd[seen] for photo, (_, seen) in zip(photos, placed, strict=True)],
+            "file": [photo.file.name for photo in photos],
+        }
+        column = Column(np.arange(len(photos)), pictures.read, lambda: pictures.hashes)
+        pool = Pool(len(photos), {"image": column}, labels, path=lambda row: photos[row].file)
+        return pool, pictures.hashes
+
+
+def read_instances(file: Path, folder: Path, classes: dict[Any, int]) -> list[BoxedPhoto]:
+    """The photos of a COCO instance file, in the order of their ids.
+
+    Raises:
+        TrialbookError: it is no such file, a photo is missing, or a box belongs to no photo.
+    """
+    data = read_json(file)
+    try:
+        notes: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
+        for note in data["annotations"]:
+            if note["image_id"] not in notes:
+                raise TrialbookError(
+                    f"{file}: annotation {note['id']} belongs to image {note['image_id']}, which is not listed"
+                )
+            notes[note["image_id"]].append(note)
+        photos = []
+        for image in sorted(data["images"], key=lambda one: one["id"]):
+            path = folder / image["file_name"]
+            if not path.is_file():
+                raise TrialbookError(f"{file}: picture {path} does not exist; mend 'images' or the file")
+            size = (image["width"], image["height"]) if "width" in image and "height" in image else None
+            photos.append(BoxedPhoto(path, *boxes_of(notes[image["id"]], classes, file), size))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TrialbookError(
+            f"{file}: not a COCO instance file ({type(error).__name__}: {error}); it needs 'images' with 'id' and 'file_name', "
+            "'categories', and 'annotations' with 'image_id', 'category_id' and 'bbox'"
+        ) from error
+    return photos
+
+
+def _categories(data: Any, file: Path) -> dict[Any, str]:
+    try:
+        return {one["id"]: str(one["name"]) for one in data["categories"]}
+    except (KeyError, TypeError) as error:
+        raise TrialbookError(f"{file}: not a COCO instance file: it needs 'categories' with 'id' and 'name'") from error
+
+
+def _locate(root: Path, annotations: str | None, images: str | None) -> tuple[Path, Path]:
+    if annotations is None:
+        found = sorted([*root.glob("instances*.json"), *(root / "annotations").glob("instances*.json")])
+        if len(found) != 1:
+            names = ", ".join(str(one.relative_to(root)) for one in found) or "none"
+            raise TrialbookError(f"{root}: set 'annotations' to one of its instances*.json ({names})")
+        file = found[0]
+    else:
+        file = root / annotations
+    if images is not None:
+        return file, root / images
+    named = root / file.stem.removeprefix("instances_")  # instances_val2017.json -> val2017
+    return file, named if named.is_dir() else root / "images"
+
+
+def _pictures(photos: Sequence[BoxedPhoto], size: int, fit: Fit) -> Pictures:
+    files = [photo.file for photo in photos]
+    return Pictures(lambda row: files[row].read_bytes(), files, size, crop=fit == "crop")
+
+
+def _placed(photo: BoxedPhoto, size: int, fit: Fit) -> tuple[Any, Any]:
+    try:
+        width, height = upright_size(photo.file.read_bytes())
+    except (OSError, ValueError, SyntaxError) as error:
+        raise TrialbookError(f"{photo.file}: not a readable picture ({error})") from error
+    if photo.size not in (None, (width, height)):
+        raise TrialbookError(f"{photo.file} is {width} × {height} pixels but its boxes are for {photo.size}")
+    return place_boxes(photo.boxes, width, height, size, fit)

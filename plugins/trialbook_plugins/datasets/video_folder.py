@@ -1,0 +1,245 @@
+"""Clips in a folder: Something-Something v2 as it is published, or files that are named after what happens in them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialbook.data import Modality
+from trialbook.errors import TrialbookError
+from trialbook_plugins.datasets._paths import locate
+from trialbook_plugins.datasets._published import read_json
+from trialbook_plugins.datasets._splits import (
+    SPLITS,
+    Column,
+    Pool,
+    PoolSplit,
+    fingerprint_of,
+    refuse_overlap,
+    shares_of,
+    unknown_modality,
+)
+from trialbook_plugins.datasets._video import ENDINGS, Clips, Sampling
+
+_LOG = logging.getLogger(__name__)
+_LISTS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
+_PREFIXES = ("", "something-something-v2-")
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A file and the name of what happens in it; "" where that is not told."""
+
+    file: Path
+    action: str
+
+
+class VideoFolder:
+    """Clips (``video``, uint8 [B, T, 3, S, S]) with what happens in them, and their middle frames (``image``).
+
+    Two layouts are known. Something-Something v2 as published: ``labels.json``, ``train.json``, ``validation.json`` and
+    ``test.json`` (also with ``something-something-v2-`` in front), in ``root`` or ``root/labels``, and a folder of
+    ``<id>.webm``. Else a folder of clips: in subfolders named after their action, or themselves named so; then clips are
+    dealt into splits by the content of their files. Splits that share a file's content are refused.
+
+    Annotations of a split, a value for each clip: ``classes`` (int64, index into ``class_names``; -1 where the action is not
+    told, as in the published test list) and ``file``.
+
+    Args:
+        data_root: folder that a relative ``root`` starts from.
+        root: folder of the clips.
+        videos: folder of the clip files, in ``root``, for Something-Something; the only folder with clips in it if left out.
+        frames: frames T of a clip.
+        sampling: ``uniform``: the middles of T equal parts; ``start``, ``middle``: every ``stride``-th frame from the first
+            on, or around the middle.
+        stride: of ``start`` and ``middle``.
+        size: side of the frames; the shorter side is resized to it and the centre square cut out.
+        val: share of the clips that go to val where there are no lists.
+        test: share of the clips that go to test where there are no lists.
+        limit: most clips of each split, the first by content hash; 0 for all.
+        skip_short: leave out clips of too few frames, and count them in ``dropped``, instead of stopping.
+        seed: another seed deals the clips differently.
+        allow_overlap: accept lists that share clips.
+    Raises:
+        TrialbookError: an option is out of its range; on first reading: a clip is missing, unreadable or too short, or lists
+            share clips.
+    Source: Goyal et al. 2017, "The something something video database", and its second version's files.
+    """
+
+    modalities = {"video": "video", "image": "image"}
+
+    def __init__(
+        self,
+        data_root: Path | None = None,
+        /,
+        *,
+        root: str = "something-something-v2",
+        videos: str | None = None,
+        frames: int = 9,
+        sampling: Sampling = "uniform",
+        stride: int = 1,
+        size: int = 224,
+        val: float = 0.0,
+        test: float = 0.2,
+        limit: int = 0,
+        skip_short: bool = False,
+        seed: int = 0,
+        allow_overlap: bool = False,
+    ) -> None:
+        if frames < 1 or stride < 1 or size < 1 or limit < 0:
+            raise TrialbookError(
+                f"frames ({frames}), stride ({stride}) and size ({size}) must be at least 1, limit at least 0"
+            )
+        self.data_root = data_root
+        self.root = root
+        self.videos = videos
+        self.frames = frames
+        self.sampling: Sampling = sampling
+        self.stride = stride
+        self.size = size
+        self.shares = shares_of(val, test)
+        self.limit = limit
+        self.skip_short = skip_short
+        self.seed = seed
+        self.allow_overlap = allow_overlap
+        self.dropped = 0
+
+    def describe(self, modality: str) -> Modality:
+        """Kind and shape of ``video`` (T, 3, S, S) or ``image``."""
+        if modality == "video":
+            return Modality("video", (self.frames, 3, self.size, self.size))
+        if modality == "image":
+            return Modality("image", (3, self.size, self.size))
+        raise unknown_modality(modality, tuple(self.modalities))
+
+    def splits(self) -> Mapping[str, PoolSplit]:
+        """Train, and val and test where they have a list or a share."""
+        return self._splits
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the clips' files, the actions, the splits, and which frames are read how."""
+        return fingerprint_of(self._splits, self.frames, self.sampling, self.stride, self.size, self.class_names)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the actions in the order of their numbers, or of the alphabet."""
+        return self._listed[1]
+
+    @cached_property
+    def _listed(self) -> tuple[dict[str, list[_Clip]], tuple[str, ...]]:
+        """Clips by split ("" where they are to be dealt) and the names of actions."""
+        root = locate(self.data_root, self.root)
+        if not root.is_dir():
+            raise TrialbookError(f"there is no folder {root}")
+        for folder in (root / "labels", root):
+            for prefix in _PREFIXES:
+                if (folder / f"{prefix}labels.json").is_file():
+                    return _published(root, folder, prefix, self.videos)
+        clips = [_Clip(file, _action(file, root)) for file in _clip_files(root / (self.videos or ""))]
+        if not clips:
+            raise TrialbookError(f"{root}: no clips ({', '.join(ENDINGS)}) and no labels.json")
+        return {"": clips}, tuple(sorted({clip.action for clip in clips}))
+
+    @cached_property
+    def _splits(self) -> dict[str, PoolSplit]:
+        listed, names = self._listed
+        places = {name: place for place, name in enumerate(names)}
+        splits: dict[str, PoolSplit] = {}
+        for name, clips in listed.items():
+            pool, hashes = self._pool(self._kept(clips), places)
+            splits.update({name: pool.split(name)} if name else pool.deal(hashes, self.shares, self.seed))
+        if not self.allow_overlap:
+            refuse_overlap(splits, ("video",), locate(self.data_root, self.root))
+        return {name: splits[name] for name in SPLITS if name in splits}
+
+    def _kept(self, clips: list[_Clip]) -> list[_Clip]:
+        if self.limit and len(clips) > self.limit:
+            hashes = self._clips(clips).hashes
+            clips = [clips[i] for i in sorted(sorted(range(len(clips)), key=hashes.__getitem__)[: self.limit])]
+        if self.skip_short:
+            files = self._clips(clips)
+            kept = [clip for row, clip in enumerate(clips) if files.has_enough(row)]
+            self.dropped += len(clips) - len(kept)
+            if len(kept) < len(clips):
+                _LOG.warning("left out %d of %d clips that have too few frames", len(clips) - len(kept), len(clips))
+            clips = kept
+        if not clips:
+            raise TrialbookError(f"{locate(self.data_root, self.root)}: no clip is left")
+        return clips
+
+    def _clips(self, clips: Sequence[_Clip]) -> Clips:
+        return Clips([clip.file for clip in clips], self.size, self.frames, self.sampling, self.stride)
+
+    def _pool(self, clips: Sequence[_Clip], places: Mapping[str, int]) -> tuple[Pool, Sequence[str]]:
+        files = self._clips(clips)
+        group = np.arange(len(clips))
+        columns = {
+            "video": Column(group, files.read, lambda: files.hashes),
+            "image": Column(group, files.read_middle, lambda: files.hashes),
+        }
+        labels: dict[str, Any] = {
+            "classes": np.array([places.get(clip.action, -1) for clip in clips], dtype=np.int64),
+            "file": [clip.file.name for clip in clips],
+        }
+        return Pool(len(clips), columns, labels), files.hashes
+
+
+def _published(
+    root: Path, folder: Path, prefix: str, videos: str | None
+) -> tuple[dict[str, list[_Clip]], tuple[str, ...]]:
+    """The lists of Something-Something v2 and the names of its actions by number."""
+    numbers = read_json(folder / f"{prefix}labels.json")
+    if not isinstance(numbers, dict):
+        raise TrialbookError(f"{folder / f'{prefix}labels.json'}: it must map each action to its number")
+    names = tuple(sorted(numbers, key=lambda name: int(numbers[name])))
+    clips = root / videos if videos is not None else _folder_with_clips(root)
+    listed = {}
+    for split, stems in _LISTS.items():
+        file = next((f for stem in stems if (f := folder / f"{prefix}{stem}.json").is_file()), None)
+        if file is not None:
+            listed[split] = [_listed_clip(row, clips, file, numbers) for row in read_json(file)]
+    if "train" not in listed:
+        raise TrialbookError(f"{folder}: there is no {prefix}train.json")
+    return listed, names
+
+
+def _listed_clip(row: Any, clips: Path, file: Path, numbers: Mapping[str, Any]) -> _Clip:
+    try:
+        path, action = clips / f"{row['id']}.webm", re.sub(r"[\[\]]", "", row.get("template", ""))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TrialbookError(
+            f"{file}: {row!r} is no clip; each needs 'id', and but for the test list 'template'"
+        ) from error
+    if not path.is_file():
+        raise TrialbookError(f"{file}: clip {path} does not exist; mend 'videos'")
+    if action and action not in numbers:
+        raise TrialbookError(f"{file}: clip {row['id']}: '{action}' is not in labels.json")
+    return _Clip(path, action)
+
+
+def _folder_with_clips(root: Path) -> Path:
+    found = [
+        folder for folder in (root, *sorted(root.iterdir())) if folder.is_dir() and next(folder.glob("*.webm"), None)
+    ]
+    if len(found) != 1:
+        raise TrialbookError(f"{root}: {len(found)} folders hold .webm clips; name one with 'videos'")
+    return found[0]
+
+
+def _clip_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+
+
+def _action(file: Path, root: Path) -> str:
+    """Name of the folder a clip lies in; of the clip itself, less a number at its end, where it lies in no subfolder."""
+    if file.parent != root:
+        return file.parent.name
+    return re.sub(r"[\s_-]*\d+$", "", file.stem) or file.stem

@@ -1,0 +1,100 @@
+"""Probe ``attribute``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trialbook.contracts import Probed
+from trialbook.errors import TrialbookError
+from trialbook_plugins.probes.resampling import bootstrap_interval
+from trialbook_plugins.probes.ridge import Ridge, one_hot
+from trialbook_plugins.probes.rows import MadeRows, chunks, read_part
+
+#: Samples that are read at once.
+_CHUNK = 64
+
+
+class Attribute:
+    """An annotation of the samples from one vector of each: a class, or numbers, by ridge regression in closed form.
+
+    The penalty has the smallest exact leave-one-out error. A class is told by the largest of one regression for each class.
+
+    Args:
+        label: name of the annotation: one class, or one number or several, for each sample.
+        pool: ``mean`` of the tokens, or ``flatten`` for all of them side by side.
+        kind: ``class`` or ``number``.
+
+    Raises:
+        TrialbookError: the data have no such annotation, or it is not of that kind.
+
+    Source: classification by regression: Hastie, Tibshirani and Friedman 2009, section 4.2.
+    """
+
+    labels: ClassVar[tuple[str, ...]] = ()
+    produces: ClassVar[tuple[str, ...]] = ("score", "score/low", "score/high", "majority", "chance")
+    main: ClassVar[str] = "score"
+    spatial: ClassVar[bool] = False
+
+    def __init__(
+        self, *, label: str, pool: Literal["mean", "flatten"] = "mean", kind: Literal["class", "number"] = "class"
+    ) -> None:
+        self.labels = (label,)  # type: ignore[misc]  # this one's own
+        self.label, self.pool, self.kind = label, pool, kind
+
+    def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
+        """``score``: accuracy with the majority's beside it, or R² (variance-weighted), of each of ``others``."""
+        y, names = self._targets(train)
+        ridge = Ridge(self._vectors(train.features), y)
+        fitted = ridge.fit(ridge.best(ridge.penalties()))
+        found = {}
+        for name, one in others.items():
+            told, truth = fitted(self._vectors(one.features)), self._truth(one)
+            found[name] = self._figures(told, truth, names, y, seed)
+        return found
+
+    def oracle(self, data: Probed, seed: int) -> Any:
+        """The annotation itself in every token, rotated into the width."""
+        y, _ = self._targets(data)
+        _, rows, columns, width = data.features.shape
+        generator = torch.Generator().manual_seed(seed)
+        turn = torch.linalg.qr(
+            torch.randn(max(width, y.shape[1]), y.shape[1], generator=generator, dtype=torch.float64)
+        ).Q.T
+        made = (y @ turn).float()
+        return MadeRows((len(y), rows, columns, made.shape[1]), lambda i: made[i].expand(rows, columns, -1))
+
+    def _targets(self, data: Probed) -> tuple[Tensor, list[Any]]:
+        truth = self._truth(data)
+        if self.kind == "number":
+            return torch.from_numpy(truth), []
+        names, places = np.unique(truth, return_inverse=True)
+        return one_hot(torch.from_numpy(places), len(names)), names.tolist()
+
+    def _truth(self, data: Probed) -> Any:
+        """Classes [n], or numbers [n, q]."""
+        values = [np.asarray(value).reshape(-1) for value in data.labels[self.label]]
+        if len({len(value) for value in values}) != 1 or (self.kind == "class" and len(values[0]) != 1):
+            raise TrialbookError(f"label '{self.label}' has not one value of kind '{self.kind}' for each sample")
+        stacked = np.stack(values)
+        return stacked[:, 0] if self.kind == "class" else stacked.astype(np.float64)
+
+    def _figures(self, told: Tensor, truth: Any, names: list[Any], y: Tensor, seed: int) -> dict[str, float]:
+        if self.kind == "class":
+            right = np.array(names)[told.argmax(dim=1).numpy()] == truth
+            interval = bootstrap_interval(right.astype(float), seed=seed)
+            majority = names[int((y > 0).sum(0).argmax())]
+            more = {"majority": float((truth == majority).mean()), "chance": 1 / len(names)}
+            return {"score": interval.value, "score/low": interval.low, "score/high": interval.high, **more}
+        wrong = (told - torch.from_numpy(truth)).square().sum(1).numpy()
+        spread = float((torch.from_numpy(truth) - y.mean(0)).square().sum(1).mean())
+        interval = bootstrap_interval(1 - wrong / spread, seed=seed)
+        return {"score": interval.value, "score/low": interval.low, "score/high": interval.high}
+
+    def _vectors(self, features: Any) -> Tensor:
+        read = [read_part(features, part).float() for part in chunks(len(features), _CHUNK)]
+        return torch.cat([one.mean((1, 2)) if self.pool == "mean" else one.flatten(1) for one in read])

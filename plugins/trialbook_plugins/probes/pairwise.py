@@ -1,0 +1,110 @@
+"""Comparisons that look at pairs of samples: RSA and neighbourhood overlap, on a stated number of samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trialbook.errors import TrialbookError
+from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, subsample
+
+_TIE = 1e-12  # share of the largest squared distance within which two are the same: rounding of the matrix product
+
+
+def squared_distances(rows: Tensor) -> Tensor:
+    """Squared Euclidean distances [n, n] of rows [n, D], float64, 0 on the diagonal."""
+    rows = rows.double() - rows.double().mean(0)
+    norms = rows.square().sum(1)
+    found = (norms[:, None] + norms[None, :] - 2 * rows @ rows.T).clamp(min=0)
+    found[found <= _TIE * norms.max()] = 0
+    return found.fill_diagonal_(0)
+
+
+def pair_ranks(distances: Tensor) -> Tensor:
+    """Ranks of the distances between different samples as a symmetric matrix [n, n], ties at their mean, 0 on the diagonal."""
+    from scipy.stats import rankdata
+
+    upper = torch.triu_indices(len(distances), len(distances), 1)
+    ranks = torch.from_numpy(rankdata(distances[upper[0], upper[1]].numpy())).double()
+    found = torch.zeros(len(distances), len(distances), dtype=torch.float64)
+    found[upper[0], upper[1]] = ranks
+    return found + found.T
+
+
+def rank_correlation(x_ranks: Tensor, y_ranks: Tensor) -> float:
+    """Spearman's ρ over the pairs of two rank matrices [n, n]; NaN where one has no variation."""
+    n = len(x_ranks)
+    pairs = n * (n - 1)
+    x_mean, y_mean = x_ranks.sum() / pairs, y_ranks.sum() / pairs
+    covariance = (x_ranks * y_ranks).sum() / pairs - x_mean * y_mean
+    x_spread = x_ranks.square().sum() / pairs - x_mean.square()
+    y_spread = y_ranks.square().sum() / pairs - y_mean.square()
+    product = float(x_spread * y_spread)
+    return float(covariance) / product**0.5 if product > 0 else float("nan")
+
+
+def neighbours(distances: Tensor, k: int) -> Tensor:
+    """How much sample j belongs to the k nearest of sample i: [n, n], rows that sum to k, 0 on the diagonal.
+
+    Where several are equally far at the edge they share the places that are left, so that a set whose samples are all alike
+    has no neighbourhoods of its own: its overlap with any other is chance.
+
+    Raises:
+        TrialbookError: there are not more than ``k`` other samples.
+    """
+    n = len(distances)
+    if not 1 <= k < n - 1:
+        raise TrialbookError(f"k ({k}) must be at least 1 and below the number of other samples ({n - 1})")
+    apart = distances.clone().fill_diagonal_(float("inf"))
+    edge = apart.kthvalue(k, dim=1).values[:, None]
+    slack = _TIE * distances.max()
+    nearer, tied = apart < edge - slack, (apart - edge).abs() <= slack
+    room = k - nearer.sum(1, keepdim=True)
+    return nearer.double() + tied.double() * room / tied.sum(1, keepdim=True)
+
+
+def overlaps(x_neighbours: Tensor, y_neighbours: Tensor) -> Tensor:
+    """Share of each sample's neighbours that are neighbours in both sets: [n]."""
+    return (x_neighbours * y_neighbours).sum(1) / x_neighbours.sum(1)
+
+
+def rsa(x: Rows, y: Rows, *, samples: int = 2000, seed: int = 0) -> float:
+    """Spearman correlation of the pairwise Euclidean distances of two sets [n, …].
+
+    Args:
+        x: the first set.
+        y: the second set.
+        samples: most samples that are looked at, drawn without replacement: memory grows with their square.
+        seed: of the draw.
+
+    Source: Kriegeskorte, Mur and Bandettini 2008.
+    """
+    x_distances, y_distances = _both(x, y, samples, seed)
+    return rank_correlation(pair_ranks(x_distances), pair_ranks(y_distances))
+
+
+def neighbourhood_overlap(x: Rows, y: Rows, *, k: int = 10, samples: int = 2000, seed: int = 0) -> float:
+    """Mean share |A ∩ B| / k of the k nearest neighbours that two sets [n, …] have in common; chance is ``overlap_chance``.
+
+    It depends on the number of samples that are looked at: compare only figures of as many.
+
+    Args:
+        x: the first set.
+        y: the second set.
+        k: neighbours of each sample.
+        samples: most samples that are looked at, drawn without replacement.
+        seed: of the draw.
+    """
+    x_distances, y_distances = _both(x, y, samples, seed)
+    return float(overlaps(neighbours(x_distances, k), neighbours(y_distances, k)).mean())
+
+
+def overlap_chance(k: int, count: int) -> float:
+    """Overlap of independent neighbourhoods of ``k`` among ``count`` samples: k / (n - 1)."""
+    return k / (count - 1)
+
+
+def _both(x: Rows, y: Rows, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    chosen = subsample(check_paired(x, y), samples, seed).astype(np.int64)
+    return squared_distances(read_rows(x, chosen)), squared_distances(read_rows(y, chosen))

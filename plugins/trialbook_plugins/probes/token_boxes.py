@@ -1,0 +1,72 @@
+"""Probe ``token-boxes``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from trialbook.contracts import Probed
+from trialbook.errors import TrialbookError
+from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures
+from trialbook_plugins.probes.references import oracle_features
+from trialbook_plugins.probes.spatial import MLPSettings, TokenBoxProbe
+
+
+class TokenBoxes:
+    """Where objects are, from what each token says of its own cell: a linear map of every token, and the boxes that it shows.
+
+    It is fitted in closed form in one pass over features that may be larger than memory. Averaged tokens have no cells, so that
+    it finds nothing in them.
+
+    Args:
+        objects: boxes that are looked for in each picture (of each class, with ``per_class``).
+        per_class: a map for each class; boxes then match those of their class alone.
+        hidden: units of a hidden layer; 0 for the linear map.
+
+    Raises:
+        TrialbookError: an option is out of its range, or the data have no boxes.
+
+    Source: IoU after Hungarian matching (Carion et al. 2020, DETR, section 3.1, for the matching alone).
+    """
+
+    labels: ClassVar[tuple[str, ...]] = ("boxes", "classes")
+    produces: ClassVar[tuple[str, ...]] = BOX_FIGURES
+    main: ClassVar[str] = "iou"
+    spatial: ClassVar[bool] = True
+
+    def __init__(self, *, objects: int = 1, per_class: bool = False, hidden: int = 0) -> None:
+        if objects < 1 or hidden < 0:
+            raise TrialbookError(f"objects ({objects}) must be at least 1, hidden ({hidden}) not below 0")
+        self.objects, self.per_class, self.hidden = objects, per_class, hidden
+
+    def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
+        """IoU, recall and precision of the boxes found in each of ``others``."""
+        count = self._count(train, *others.values())
+        probe = TokenBoxProbe(count, self.objects, MLPSettings(hidden=self.hidden) if self.hidden else None)
+        probe.fit(train.features, train.labels["boxes"], train.labels["classes"] if self.per_class else None)
+        found = {name: probe.predict(one.features) for name, one in others.items()}
+        return {
+            name: box_figures(found[name], one.labels["boxes"], one.labels["classes"] if self.per_class else None, seed)
+            for name, one in others.items()
+        }
+
+    def oracle(self, data: Probed, seed: int) -> Any:
+        """Occupancy of every cell by the true boxes, and the boxes themselves, rotated into the width."""
+        classes = data.labels["classes"] if self.per_class else None
+        _, rows, columns, width = data.features.shape
+        slots = self.objects if not self.per_class else None
+        return oracle_features(
+            data.labels["boxes"],
+            rows,
+            columns,
+            width,
+            classes=classes,
+            class_count=self._count(data),
+            seed=seed,
+            slots=slots,
+        )
+
+    def _count(self, *data: Probed) -> int:
+        if not self.per_class:
+            return 1
+        return 1 + max(int(kind) for one in data for kinds in one.labels["classes"] for kind in kinds)
