@@ -9,7 +9,11 @@ from typing import Any
 
 
 def expand_produces(
-    templates: Sequence[str], options: Mapping[str, Any], modalities: Sequence[str], losses: Sequence[str] = ()
+    templates: Sequence[str],
+    options: Mapping[str, Any],
+    modalities: Sequence[str],
+    losses: Sequence[str] = (),
+    probes: Sequence[str] = (),
 ) -> list[str]:
     """The names that ``produces`` templates stand for.
 
@@ -20,16 +24,19 @@ def expand_produces(
         modalities: of the task, for ``{pair}`` (both directions of every two), ``{couple}`` (every two once:
             ``image-text``) and ``{modality}``.
         losses: names of the losses, for ``{loss}``.
+        probes: names of the figures of all probes, for ``{probe.figure}``.
+    Returns:
+        The names; a ``*`` in one stands for whatever the run will meet (layers of a model, say).
     """
     from trialbook.data import pair_names  # late: imports numpy
 
     values: dict[str, Any] = {
-        **options, "pair": list(pair_names(modalities).values()), "modality": list(modalities), "loss": list(losses),
+        **options, "pair": list(pair_names(modalities).values()), "modality": list(modalities), "loss": list(losses), "probe.figure": list(probes),
         "couple": [f"{a}-{b}" for a, b in itertools.combinations(modalities, 2)],
     }  # fmt: skip
     names: list[str] = []
     for template in templates:
-        keys = list(dict.fromkeys(re.findall(r"\{(\w+)\}", template)))
+        keys = list(dict.fromkeys(re.findall(r"\{([\w.]+)\}", template)))
         rows = itertools.product(*(_as_list(values.get(key)) for key in keys))
         names += [_fill(template, dict(zip(keys, row, strict=True))) for row in rows]
     return list(dict.fromkeys(names))
@@ -42,7 +49,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _fill(template: str, values: Mapping[str, Any]) -> str:
-    return re.sub(r"\{(\w+)\}", lambda match: _spell(values[match[1]]), template)
+    return re.sub(r"\{([\w.]+)\}", lambda match: _spell(values[match[1]]), template)
 
 
 def _spell(value: Any) -> str:

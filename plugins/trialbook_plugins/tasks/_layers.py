@@ -1,0 +1,83 @@
+"""Stored features of each layer of an encoder, as tokens on a grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from trialbook.contracts import Builder, Taps
+from trialbook.data import Split
+from trialbook.errors import TrialbookError
+from trialbook_plugins.probes.rows import MadeRows
+
+#: Name of the only layer of an encoder that gives one.
+ONLY = "tokens"
+
+
+class LayerFeatures:
+    """Features [n, H, W, D] of the rows of one modality, by split and layer; all layers of a split come from one forward pass.
+
+    An encoder that gives no layers is one layer, ``tokens``, whose tokens must be a square grid in raster order or one token.
+
+    Args:
+        builder: stores features.
+        encoder: ``trialbook.contracts.Taps``, or any encoder; it is frozen.
+        dataset: what is read.
+        modality: whose rows.
+        name: of the encoder's table; that of the modality if left out.
+    """
+
+    def __init__(self, builder: Builder, encoder: nn.Module, dataset: Any, modality: str, name: str = "") -> None:
+        self._builder, self._encoder, self._dataset, self._modality = builder, encoder, dataset, modality
+        self._name = name or modality
+        encoder.requires_grad_(False).eval()
+        self.names = list(encoder.points()) if isinstance(encoder, Taps) else [ONLY]
+        self._read: dict[str, Mapping[str, Any]] = {}
+
+    def verify(self) -> None:
+        """Try whether tokens stand where they are said to stand.
+
+        Raises:
+            TrialbookError: they do not.
+        """
+        if isinstance(self._encoder, Taps):
+            self._encoder.verify()
+
+    def describe(self, layer: str) -> dict[str, Any]:
+        """Width, grid and place of a layer, for the record."""
+        if isinstance(self._encoder, Taps):
+            return dict(self._encoder.points()[layer]._asdict())
+        return {"width": int(self._encoder.dim), "where": "the encoder's tokens"}  # type: ignore[arg-type]
+
+    def read(self, split: str, layer: str) -> Any:
+        """Features [n, H, W, D], memory-mapped."""
+        if split not in self._read:
+            self._read[split] = self._stored(split)
+        return self._read[split][layer]
+
+    def _stored(self, split: str) -> Mapping[str, Any]:
+        place = (self._name, self._encoder, self._dataset, split, self._modality)
+        if isinstance(self._encoder, Taps):
+            return self._builder.taps(*place)
+        tokens, mask = self._builder.features(*place)
+        side = math.isqrt(tokens.shape[1])
+        if mask is not None or side * side != tokens.shape[1]:
+            raise TrialbookError(
+                f"the {tokens.shape[1]} tokens of the encoder are no square grid: probes read tokens on grids"
+            )
+        return {ONLY: tokens.reshape(len(tokens), side, side, -1)}
+
+
+def lazy_images(split: Split, modality: str) -> MadeRows:
+    """The pictures of a split, uint8 [n, 3, S, S], read when they are looked at."""
+    import torch
+
+    first = np.asarray(split.read(modality, np.arange(1)))
+    return MadeRows(
+        (len(split.groups(modality)), *first.shape[1:]),
+        lambda i: torch.from_numpy(np.asarray(split.read(modality, np.array([i])))[0]),
+    )

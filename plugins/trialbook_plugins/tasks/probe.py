@@ -1,0 +1,189 @@
+"""Task ``probe``: what can be read out of each layer of a frozen encoder, beside what could be at best and by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trialbook.contracts import Builder, Probe, Probed
+from trialbook.data import find_overlaps
+from trialbook.errors import TrialbookError
+from trialbook.records import Event, Facts, Record
+from trialbook_plugins.probes.references import is_position_blind, pixel_features, random_features, shuffled_tokens
+
+from ._layers import LayerFeatures, lazy_images
+from ._left_out import left_out_events
+
+#: Features that a probe's figures stand beside, best first.
+REFERENCES = ("oracle", "pixels", "shuffled", "random")
+#: Most numbers of a token of pixels: more make regressions slow and hardly better.
+_PIXELS = 192
+#: A probe whose figure for features that know everything is below this share of a perfect one measures itself.
+_CEILING = 0.9
+
+
+class ProbeLayers:
+    """Fit probes on the features of each layer of a frozen encoder, all layers from one forward pass, stored.
+
+    Beside each figure stands the same probe's on other features of the same shape: ``oracle`` (everything that it looks for,
+    written plainly: the ceiling), ``pixels`` (those under each token: a baseline without a model), ``shuffled`` (the same tokens
+    in another order in every picture: the floor of what reads places), ``random`` (noise). Names are ``<layer>/<probe>/<figure>``
+    and ``<layer>/<probe>/<figure>/<reference>``. ``best/…`` are the figures of the layer that is best on ``val``, measured on
+    the final split: choosing and reporting on the same pictures would flatter.
+
+    Before anything is measured every layer's order of tokens is tried; splits that share a picture are refused. Features without
+    places (one token, or all alike) are measured by spatial probes, and the run says what that is worth.
+
+    Args:
+        references: what the figures stand beside.
+
+    Raises:
+        TrialbookError: the encoder fails its self-test, splits share content, there are no pictures in ``val`` to choose a layer
+            on, or an annotation that a probe needs is missing.
+
+    Source: floors and ceilings: control tasks of Hewitt and Liang 2019, "Designing and Interpreting Probes with Control Tasks".
+    """
+
+    takes = {"dataset": "one", "encoder": "modality", "probe": "many"}
+    provides = ()
+    produces = (
+        "best/{probe.figure}",
+        "best/{probe.figure}/{references}",
+        "*/{probe.figure}",
+        "*/{probe.figure}/{references}",
+    )
+
+    def __init__(self, builder: Builder, /, *, references: list[str] = list(REFERENCES)) -> None:  # noqa: B006 - copied
+        if strange := [name for name in references if name not in REFERENCES]:
+            raise TrialbookError(f"references: there is no '{strange[0]}'; there are {', '.join(REFERENCES)}")
+        self._builder, self.references = builder, [name for name in REFERENCES if name in references]
+        self._done = 0
+
+    def setup(self) -> None:
+        """Make data, encoder and probes, and try the encoder's order of tokens."""
+        builder = self._builder
+        self.dataset = builder.make("dataset")
+        names = builder.names("encoder")
+        if len(names) != 1:
+            raise TrialbookError(f"task 'probe' takes one encoder, not {len(names)}")
+        self.modality = names[0]
+        self.probes: dict[str, Probe] = {name: builder.make("probe", name) for name in builder.names("probe")}
+        if not self.probes:
+            raise TrialbookError("task 'probe' needs a [probe.NAME]")
+        self._check_splits()
+        encoder = builder.make("encoder", self.modality, modality=self.dataset.describe(self.modality))
+        self.layers = LayerFeatures(builder, encoder, self.dataset, self.modality)
+        self.layers.verify()
+
+    def _check_splits(self) -> None:
+        splits = self.dataset.splits()
+        for needed in ("train", "val", final := self._builder.final_split):
+            if needed not in splits:
+                why = "to choose a layer on" if needed == "val" else "to measure on" if needed == final else "to fit on"
+                raise TrialbookError(
+                    f"task 'probe' needs a split '{needed}' {why}; the data set has {', '.join(splits)}"
+                )
+        if found := find_overlaps(splits, [self.modality]):
+            one = found[0]
+            raise TrialbookError(
+                f"{one.count} of '{self.modality}' stand in both {one.first} and {one.second}: a probe that has seen what it is "
+                "tried on measures nothing"
+            )
+        for name, probe in self.probes.items():
+            for need in probe.labels:
+                try:
+                    splits["train"].labels(need)
+                except KeyError:
+                    raise TrialbookError(
+                        f"probe '{name}' needs the annotation '{need}', which the data set does not have"
+                    ) from None
+
+    # --- measuring ------------------------------------------------------------------------------------------------------
+
+    def measured(self, done: int) -> None:
+        """So many records are there already."""
+        self._done = done
+
+    def measurements(self) -> Iterator[Record | Event | Facts]:
+        """A record for each layer and probe, and one for the best layers; then all is known that the plots need."""
+        yield from left_out_events(self.dataset)
+        pairs = [(layer, name) for layer in self.layers.names for name in self.probes]
+        chosen: dict[tuple[str, str], float] = {}
+        answers: dict[tuple[str, str], dict[str, float]] = {}
+        yield Facts(0, {"layers": {name: self.layers.describe(name) for name in self.layers.names}})
+        for number, (layer, name) in enumerate(pairs):
+            if number < self._done:
+                continue
+            yield from self._doubts(layer, name)
+            chosen[layer, name], answers[layer, name] = self._measure(layer, name)
+            yield from self._ceiling(layer, name, answers[layer, name])
+            yield Record(0, {f"{layer}/{name}/{figure}": value for figure, value in answers[layer, name].items()})
+        if self._done <= len(pairs):
+            for layer, name in pairs:  # those that an interrupted run has measured
+                if (layer, name) not in chosen:
+                    chosen[layer, name], answers[layer, name] = self._measure(layer, name)
+            best = {
+                name: max(self.layers.names, key=lambda layer, name=name: chosen[layer, name]) for name in self.probes
+            }
+            yield Facts(0, {"best_layers": best})
+            yield Record(0, {
+                f"best/{name}/{figure}": value
+                for name, layer in best.items() for figure, value in answers[layer, name].items()
+            })  # fmt: skip
+
+    def _measure(self, layer: str, name: str) -> tuple[float, dict[str, float]]:
+        """The main figure on ``val``, and all figures of the final split with their references."""
+        probe, final, seed = self.probes[name], self._builder.final_split, self._builder.seed
+        data = {split: self._probed(split, self.layers.read(split, layer), probe) for split in ("train", "val", final)}
+        found = probe.measure(data["train"], {"val": data["val"], final: data[final]}, seed)
+        figures = dict(found[final])
+        for reference in self.references:
+            made = {
+                split: self._reference(reference, number, data[split], probe)
+                for number, split in enumerate(("train", final))
+            }
+            beside = probe.measure(made["train"], {final: made[final]}, seed)[final]
+            figures |= {
+                f"{figure}/{reference}": value
+                for figure, value in beside.items()
+                if not figure.endswith(("/low", "/high"))
+            }
+        return found["val"][probe.main], figures
+
+    def _probed(self, split: str, features: Any, probe: Probe) -> Probed:
+        part = self.dataset.splits()[split]
+        rows = part.groups(self.modality)
+        labels = {need: [part.labels(need)[group] for group in rows.tolist()] for need in probe.labels}
+        return Probed(features, labels, lazy_images(part, self.modality))
+
+    def _reference(self, reference: str, split: int, data: Probed, probe: Probe) -> Probed:
+        """The same samples with other features."""
+        seed = self._builder.seed
+        n, rows, columns, width = data.features.shape
+        if reference == "oracle":
+            made = probe.oracle(data, seed)
+        elif reference == "pixels":
+            made = pixel_features(data.images, rows, columns, _PIXELS)
+        elif reference == "shuffled":
+            made = shuffled_tokens(data.features, (seed, split))
+        else:
+            made = random_features((n, rows, columns, width), (seed, split))
+        return data._replace(features=made)
+
+    def _ceiling(self, layer: str, name: str, figures: dict[str, float]) -> Iterator[Event]:
+        """A probe that cannot read what is written plainly must not be believed."""
+        ceiling = figures.get(f"{self.probes[name].main}/oracle", 1.0)
+        if ceiling < _CEILING:
+            message = f"probe '{name}' on the grid of '{layer}' has {ceiling:.2f} where everything is told: it measures itself"
+            yield Event(0, "low-ceiling", message, {"layer": layer, "probe": name, "oracle": ceiling})
+
+    def _doubts(self, layer: str, name: str) -> Iterator[Event]:
+        """What must be known of a figure before it is believed."""
+        probe = self.probes[name]
+        if not probe.spatial:
+            return
+        averaged = getattr(probe, "blind", False)
+        if averaged or is_position_blind(self.layers.read("train", layer)):
+            what = "averages the tokens" if averaged else "gets tokens that are alike everywhere in a picture"
+            message = f"probe '{name}' on '{layer}' {what}: its figures say nothing of whether the model knows where things are"
+            yield Event(0, "position-blind", message, {"layer": layer, "probe": name})

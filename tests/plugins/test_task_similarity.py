@@ -1,0 +1,136 @@
+"""Similarity of layers: 1 of a rotation, chance of noise, and nothing for a gate to stand on that noise would pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trialbook.checking.check import check_experiment
+from trialbook.contracts import Features
+from trialbook.errors import TrialbookError
+from trialbook.experiment import load_experiment
+from trialbook.host import PluginHost
+from trialbook.records import Arrays, Record
+from trialbook.schema import SchemaBook
+from trialbook.testing import PartsBuilder, check_component
+from trialbook_plugins.datasets.shapes import Shapes
+from trialbook_plugins.encoders.patches import Patches
+from trialbook_plugins.probes.cka import biased_linear_cka, linear_cka
+from trialbook_plugins.tasks.similarity import Similarity
+
+
+@pytest.fixture(scope="module")
+def shapes() -> Shapes:
+    return Shapes(train=1, val=24, test=40, size=32)
+
+
+class Changed(torch.nn.Module):
+    """What another function makes of the tokens of patches."""
+
+    def __init__(self, shapes: Shapes, change: Callable[[torch.Tensor], torch.Tensor], patch: int = 8) -> None:
+        super().__init__()
+        self.inner = Patches(shapes.describe("image"), patch=patch, positions=0)
+        self.dim, self.prepare, self.change = self.inner.dim, self.inner.prepare, change
+
+    def forward(self, prepared: Any) -> Features:
+        return Features(self.change(self.inner(prepared).tokens))
+
+
+def rotated(tokens: torch.Tensor) -> torch.Tensor:
+    turn = torch.linalg.qr(
+        torch.randn(tokens.shape[-1], tokens.shape[-1], generator=torch.Generator().manual_seed(1))
+    ).Q
+    return 3 * tokens @ turn
+
+
+def noise(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(len(tokens)).standard_normal(tokens.shape, dtype=np.float32))
+
+
+def figures_of(shapes: Shapes, second: torch.nn.Module, **options: Any) -> tuple[dict[str, float], list[Any]]:
+    first = Changed(shapes, lambda tokens: tokens)
+    task = Similarity(
+        PartsBuilder({"dataset": shapes, "encoder": {"a": first, "b": second}}), permutations=39, **options
+    )
+    task.setup()
+    items = list(task.measurements())
+    return {k: v for item in items if isinstance(item, Record) for k, v in item.values.items()}, items
+
+
+@pytest.mark.parametrize("pool", ["cells", "mean", "flatten"])
+def test_a_rotation_is_wholly_alike_and_noise_is_chance(shapes: Shapes, pool: Any) -> None:
+    measures: Any = ["cka", "procrustes", "rsa", "overlap"]
+    same, _ = figures_of(shapes, Changed(shapes, rotated), pool=pool, measures=measures)
+    assert same["best/cka"] == pytest.approx(1, abs=1e-6)
+    assert same["best/procrustes"] == pytest.approx(0, abs=1e-5)
+    assert same["best/rsa"] == pytest.approx(1, abs=1e-3)  # cells of plain background are equally far but for rounding
+    other, _ = figures_of(shapes, Changed(shapes, noise), pool=pool, measures=measures)
+    assert abs(other["best/cka"]) < 0.1
+    assert other["best/cka"] < same["best/cka/null"] + 0.2
+    assert other["best/cka/p"] > 0.02 < other["best/rsa/p"]
+
+
+def test_figures_are_those_of_their_definitions(shapes: Shapes) -> None:
+    second = Changed(shapes, lambda tokens: tokens.square())
+    figures, items = figures_of(shapes, second, measures=["cka", "cka_biased", "r2"], pool="mean", channels=True)
+    tokens = Changed(shapes, lambda tokens: tokens)
+    images = shapes.splits()["test"].read("image", np.arange(40))
+    x, y = tokens(tokens.prepare(images)).tokens.mean(1), second(second.prepare(images)).tokens.mean(1)
+    assert figures["tokens/tokens/cka"] == pytest.approx(linear_cka(x, y), abs=1e-6)  # means in float32
+    (by_channel,) = [item for item in items if isinstance(item, Arrays)]
+    assert by_channel.name == "channels-tokens-tokens"
+    assert by_channel.values["cka"][7] == pytest.approx(linear_cka(x, y[:, 7:8]), abs=1e-5)
+    assert figures["tokens/tokens/cka_biased"] == pytest.approx(biased_linear_cka(x, y), abs=1e-6)
+    assert figures["tokens/tokens/r2/low"] <= figures["tokens/tokens/r2"] <= figures["tokens/tokens/r2/high"]
+
+
+def test_grids_of_different_sizes_meet_on_the_coarser_one(shapes: Shapes) -> None:
+    figures, _ = figures_of(shapes, Changed(shapes, lambda tokens: tokens, patch=16), measures=["cka"])
+    assert figures["best/cka"] > 0.5  # the same pixels, averaged over four cells and side by side
+
+
+def test_one_token_an_input_has_no_cells(shapes: Shapes) -> None:
+    with pytest.raises(TrialbookError, match="one of them has one token an input: use 'mean'"):
+        figures_of(shapes, Changed(shapes, lambda tokens: tokens.mean(1, keepdim=True)), measures=["cka"])
+
+
+def test_two_encoders_are_needed(shapes: Shapes) -> None:
+    one = {"dataset": shapes, "encoder": {"a": Changed(shapes, rotated)}}
+    with pytest.raises(TrialbookError, match="compares two encoders, not 1"):
+        Similarity(PartsBuilder(one)).setup()
+
+
+def test_no_gate_stands_on_the_biased_estimate(tmp_path: Path) -> None:
+    file = tmp_path / "biased.toml"
+    file.write_text("""
+[task]
+use = "similarity"
+measures = ["cka", "cka_biased"]
+[dataset]
+use = "shapes"
+val = 8
+[encoder.a]
+use = "patches"
+[encoder.b]
+use = "patches"
+[[gate]]
+metric = "best/cka_biased"
+at_least = 0.4
+[[gate]]
+metric = "best/cka"
+at_least = 0.4
+""")
+    book = SchemaBook(PluginHost.discover(), tmp_path / "cache")
+    (problem,) = check_experiment(load_experiment(file), book).problems
+    assert problem.line == 13
+    assert "'best/cka_biased' decides nothing: biased" in problem.message
+
+
+def test_it_keeps_its_contract(shapes: Shapes) -> None:
+    parts = {"dataset": shapes, "encoder": {"a": Changed(shapes, rotated), "b": Changed(shapes, noise)}}
+    check_component(Similarity, "task", wired={"builder": PartsBuilder(parts)}, options={"permutations": 19})
