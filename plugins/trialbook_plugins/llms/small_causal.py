@@ -29,6 +29,8 @@ class SmallCausal(CausalLM):
         tokens: ``"byte"`` for the bytes of UTF-8; ``"character"`` for those of the corpus; ``"bpe"`` for byte pair encoding
             within words, every digit by itself.
         vocab_size: entries of the vocabulary at most, for ``"bpe"``.
+        init_std: standard deviation of all weights at the start; 1 / √width if left out, since with the 0.02 of wide models
+            attention of narrow ones begins too weak to find anything for long.
 
     Raises:
         TrialbookError: the dataset gives no texts though the tokenizer needs them, or a value is out of its range.
@@ -50,7 +52,10 @@ class SmallCausal(CausalLM):
         dropout: float = 0.0,
         tokens: Vocabulary = "byte",
         vocab_size: int = 512,
+        init_std: float | None = None,
     ) -> None:
+        if init_std is not None and init_std <= 0:
+            raise TrialbookError(f"init_std ({init_std}) must be above 0")
         for name, value in (("width", width), ("depth", depth), ("heads", heads), ("context", context)):
             if value < 1:
                 raise TrialbookError(f"{name} ({value}) must be at least 1")
@@ -65,7 +70,7 @@ class SmallCausal(CausalLM):
             vocab_size=tokenizer.get_vocab_size(), hidden_size=width, intermediate_size=max(1, round(width * mlp_ratio)),
             num_hidden_layers=depth, num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=context,
             attention_dropout=dropout, tie_word_embeddings=True, bos_token_id=None, eos_token_id=wrapped.eos_token_id,
-            pad_token_id=None,
+            pad_token_id=None, initializer_range=init_std or width**-0.5,
         )  # fmt: skip
         super().__init__(transformers.LlamaForCausalLM(config), wrapped, "model", "small-causal")
         self.vocabulary = KeptTokenizer(tokenizer, self._restored)
