@@ -24,6 +24,15 @@ def mean_over_pairs(embeddings: Mapping[str, Tensor], pair_loss: Callable[[Tenso
     Raises:
         TrialbookError: there are fewer than two modalities, or their shapes differ.
     """
+
+    def mean(units: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([pair_loss(x, y) for x, y in combinations(units.values(), 2)]).mean()
+
+    return of_units(embeddings, mean)
+
+
+def of_units(embeddings: Mapping[str, Tensor], loss: Callable[[Mapping[str, Tensor]], Tensor]) -> Tensor:
+    """``loss`` of the normalised rows of all modalities, by name, gathered and computed as in ``mean_over_pairs``."""
     if len(embeddings) < 2:
         raise TrialbookError(
             f"a contrastive loss needs at least two modalities, not {len(embeddings)}: {', '.join(embeddings)}"
@@ -33,8 +42,8 @@ def mean_over_pairs(embeddings: Mapping[str, Tensor], pair_loss: Callable[[Tenso
         raise TrialbookError(f"embeddings of a batch must have one shape, not {shapes}")
     device = next(iter(embeddings.values())).device
     with torch.autocast(device.type, enabled=False):
-        rows = [gather_with_grad(F.normalize(_at_least_float32(x), dim=-1)) for x in embeddings.values()]
-        return torch.stack([pair_loss(x, y) for x, y in combinations(rows, 2)]).mean()
+        units = {name: F.normalize(_at_least_float32(x), dim=-1) for name, x in embeddings.items()}
+        return loss({name: gather_with_grad(x) for name, x in units.items()})
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import ClassVar
+from itertools import combinations
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trialbook_plugins.losses._pairs import mean_over_pairs
-from trialbook_plugins.losses._random import random_log_sum_exp
-
-#: Largest logit scale; CLIP, section 2.5.
-MAX_SCALE = 100.0
+from trialbook.engine.distributed import gather_with_grad
+from trialbook_plugins.losses._duplicates import equal_rows, excluded, mean_candidates, shared_cross_entropy
+from trialbook_plugins.losses._pairs import mean_over_pairs, of_units
+from trialbook_plugins.losses._scale import add_scale, clamp_scale, scale_vitals
 
 
 class InfoNCE(nn.Module):
@@ -25,40 +24,57 @@ class InfoNCE(nn.Module):
     For the doctor it tells of its last batch of B rows: ``chance``, ln B, is the loss of equal embeddings, and ``random`` the
     mean loss of embeddings that point anywhere on the sphere, at the present scale s: ln B + s² / 2d to first order in d
     numbers, but no more than s times the largest of B cosines where s is large. It is computed as it is, not to first order.
+    Where equal rows are excluded, B stands for the geometric mean of the rows that are left.
 
     Args:
         temperature: the logits are cosines divided by it; where ``learn_scale`` is true, at the start.
         learn_scale: learn the logarithm of the scale (1 / temperature), kept in [0, ln 100] after every step.
+        duplicates: what becomes of other rows of the batch whose content in either modality is the same (two windows with one
+            caption): ``"negatives"`` like all others, ``"excluded"`` from the candidates, or ``"shared"``: as right as the own
+            partner.
 
     Raises:
         ValueError: ``temperature`` is not above 0, or is to be learned and outside [0.01, 1].
 
-    Source: CLIP, figure 3 and section 2.5; open_clip ``ClipLoss``. Computed in float32 under mixed precision.
+    Source: CLIP, figure 3 and section 2.5; open_clip ``ClipLoss``; shared duplicates as in UniCL (Yang et al. 2022, equation 3).
+    Computed in float32 under mixed precision.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("embeddings",)
     produces: ClassVar[tuple[str, ...]] = ("logit_scale",)
+    log_scale: Tensor
 
-    def __init__(self, *, temperature: float = 0.07, learn_scale: bool = True) -> None:
+    def __init__(
+        self, *, temperature: float = 0.07, learn_scale: bool = True,
+        duplicates: Literal["negatives", "excluded", "shared"] = "negatives",
+    ) -> None:  # fmt: skip
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature ({temperature}) must be above 0")
-        if learn_scale and not 1 / MAX_SCALE <= temperature <= 1:
-            raise ValueError(f"temperature ({temperature}) must be from {1 / MAX_SCALE} to 1 where it is learned")
-        log_scale = torch.tensor(-math.log(temperature))
-        if learn_scale:
-            self.log_scale = nn.Parameter(log_scale)
-        else:
-            self.register_buffer("log_scale", log_scale)
-        self._last: tuple[int, int] | None = None
+        add_scale(self, temperature, learn_scale)
+        self.duplicates = duplicates
+        if duplicates != "negatives":
+            self.needs = ("embeddings", "content")  # type: ignore[misc]  # this one needs more than its class
+        self._last: tuple[int, int, Tensor | None] | None = None
 
-    def forward(self, *, embeddings: Mapping[str, Tensor]) -> Tensor:
-        """Modality name to rows [B, D], not normalised -> scalar."""
-        return mean_over_pairs(embeddings, self._pair)
+    def forward(self, *, embeddings: Mapping[str, Tensor], content: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Modality name to rows [B, D], not normalised, and to numbers [B] of their content -> scalar."""
+        if self.duplicates == "negatives":
+            return mean_over_pairs(embeddings, self._pair)
+        known = {name: gather_with_grad(numbers) for name, numbers in (content or {}).items()}
 
-    def _pair(self, x: Tensor, y: Tensor) -> Tensor:
-        self._last = (x.shape[0], x.shape[1])
+        def mean(units: Mapping[str, Tensor]) -> Tensor:
+            pairs = [((a, b), (known[a], known[b])) for a, b in combinations(units, 2)]
+            return torch.stack([self._pair(units[a], units[b], equal_rows(own, own)) for (a, b), own in pairs]).mean()
+
+        return of_units(embeddings, mean)
+
+    def _pair(self, x: Tensor, y: Tensor, same: Tensor | None = None) -> Tensor:
+        self._last = (*x.shape, None)
         logits = self.log_scale.exp() * x @ y.T
+        if same is not None and self.duplicates == "shared":
+            return (shared_cross_entropy(logits, same) + shared_cross_entropy(logits.T, same)) / 2
+        if same is not None:
+            self._last = (*x.shape, mean_candidates(same))
+            logits = excluded(logits, same)
         partner = torch.arange(len(x), device=x.device)
         return (F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)) / 2
 
@@ -70,16 +86,9 @@ class InfoNCE(nn.Module):
         """Rows of the last batch, what the loss is for embeddings that know nothing, and the scale with its bounds."""
         if self._last is None:
             return {}
-        batch, dim = self._last
-        scale = self.log_scale.detach().exp().item()
-        facts = {
-            "batch": batch, "chance": math.log(batch), "random": random_log_sum_exp(batch, dim, scale), "scale": scale,
-        }  # fmt: skip
-        bounds = {"scale_min": 1.0, "scale_max": MAX_SCALE} if isinstance(self.log_scale, nn.Parameter) else {}
-        return {**facts, **bounds}
+        rows, dim, candidates = self._last
+        return scale_vitals(self.log_scale, rows, dim, None if candidates is None else candidates.item())
 
-    @torch.no_grad()
     def after_step(self) -> None:
         """Keep a learned scale between 1 and 100."""
-        if isinstance(self.log_scale, nn.Parameter):
-            self.log_scale.clamp_(0, math.log(MAX_SCALE))
+        clamp_scale(self.log_scale)

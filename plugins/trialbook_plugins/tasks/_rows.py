@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,17 +18,25 @@ from trialbook.errors import TrialbookError
 
 
 class Rows(NamedTuple):
-    """What a modality hands to its encoder or projector: features of a frozen encoder, or prepared rows."""
+    """What a modality hands to its encoder or projector: features of a frozen encoder, or prepared rows.
+
+    Args:
+        stored: features of a frozen encoder.
+        prepared: what the encoder's ``prepare`` made.
+        tags: what losses ask to know of each row, by name, int64 [B]; see ``trialbook_plugins.tasks._tags``.
+    """
 
     stored: Features | None
     prepared: Any
+    tags: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass
 class Source:
     """Rows of one modality in one split, stored or to be prepared.
 
-    Rows are listed by group, so that one of a group's rows is drawn without a search.
+    Rows are listed by group, so that one of a group's rows is drawn without a search. ``tags`` are handed over with the
+    rows: name to int64 [R].
     """
 
     split: Split
@@ -35,6 +44,7 @@ class Source:
     encoder: nn.Module
     stored: tuple[NDArray[Any], NDArray[Any] | None] | None
     prepared: Any
+    tags: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.groups = self.split.groups(self.modality)
@@ -52,14 +62,14 @@ class Source:
 
     def read(self, rows: NDArray[np.int64]) -> Rows:
         """The rows [B], ready for the forward pass."""
+        tags = {name: torch.from_numpy(values[rows]) for name, values in self.tags.items()}
         if self.stored is not None:
             tokens, mask = self.stored
-            return Rows(
-                Features(torch.from_numpy(tokens[rows]), None if mask is None else torch.from_numpy(mask[rows])), None
-            )
+            features = Features(torch.from_numpy(tokens[rows]), None if mask is None else torch.from_numpy(mask[rows]))
+            return Rows(features, None, tags)
         if self.prepared is not None:
-            return Rows(None, _index(self.prepared, torch.from_numpy(rows)))
-        return Rows(None, self.encoder.prepare(self.split.read(self.modality, rows)))  # type: ignore[operator]
+            return Rows(None, _index(self.prepared, torch.from_numpy(rows)), tags)
+        return Rows(None, self.encoder.prepare(self.split.read(self.modality, rows)), tags)  # type: ignore[operator]
 
 
 def _index(prepared: Any, rows: Tensor) -> Any:
