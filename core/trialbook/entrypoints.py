@@ -103,7 +103,8 @@ def parse_group(text: str, group: str) -> list[tuple[str, str]]:
 def _identity(info_dir: str, info: str) -> tuple[str, str]:
     """Name and version from the metadata file, or from the folder's name where the file is missing."""
     text = _read(f"{info_dir}/METADATA") or _read(f"{info_dir}/PKG-INFO")
-    head = dict(re.findall(r"^(Name|Version): *(\S+)", text, re.MULTILINE))
+    headers = text.partition("\n\n")[0]  # a description follows, which may say "Name: …" too
+    head = dict(re.findall(r"^(Name|Version): *(\S+)", headers, re.MULTILINE))
     name, _, version = info.rpartition(".")[0].partition("-")
     return head.get("Name", name), head.get("Version", version or "0")
 

@@ -1,0 +1,58 @@
+"""What a run's ``.wandb`` files hold: the log that Weights & Biases keeps of a run, whether it is sent or not."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_HEAD, _BLOCK, _RECORD_HEAD = 7, 32768, 7
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+
+
+def read_history(file: Path) -> Iterator[dict[str, Any]]:
+    """Every row of the history in a file, key to value; a torn end is left out."""
+    for record in read_records(file):
+        if record.WhichOneof("record_type") == "history":
+            yield {_key(item): json.loads(item.value_json) for item in record.history.item}
+
+
+def read_records(file: Path) -> Iterator[Any]:
+    """The records of a file, as messages of wandb's own ``Record``."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for data in _entries(file.read_bytes()):
+        record = Record()
+        record.ParseFromString(data)
+        yield record
+
+
+def _key(item: Any) -> str:
+    return item.key or ".".join(item.nested_key)
+
+
+def _entries(data: bytes) -> Iterator[bytes]:
+    """Entries of a log of LevelDB's format behind a header of 7 bytes, up to the first that is not whole.
+
+    Source: LevelDB, ``doc/log_format.md``; wandb's header is ``:W&B``, a magic number and a version, and its checksum is CRC-32
+    of type and content.
+    """
+    at, parts = _HEAD, []
+    while at + _RECORD_HEAD <= len(data):
+        left = _BLOCK - at % _BLOCK
+        if left < _RECORD_HEAD:
+            at += left
+            continue
+        checksum, length, kind = struct.unpack_from("<IHB", data, at)
+        body = data[at + _RECORD_HEAD : at + _RECORD_HEAD + length]
+        if kind not in (_FULL, _FIRST, _MIDDLE, _LAST) or len(body) < length:
+            return
+        if zlib.crc32(body, zlib.crc32(bytes([kind]))) & 0xFFFFFFFF != checksum:
+            return
+        at += _RECORD_HEAD + length
+        parts = [body] if kind in (_FULL, _FIRST) else [*parts, body]
+        if kind in (_FULL, _LAST):
+            yield b"".join(parts)
