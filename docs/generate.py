@@ -33,8 +33,9 @@ _NOTE = "<!-- Made by 'make docs' from _experiment-file-intro.md and the compone
 _TITLES = {"llm": "LLMs", "loss": "Losses"}
 #: Core table -> the table whose keys it inherits, and which are not listed again.
 _INHERITS = {"stage": "train"}
-_CORE_ARRAYS = ("stage", "gate")
-_CORE_EITHER = ("claim",)
+_CORE_ARRAYS = ("stage", "gate", "stated")
+_CORE_EITHER = ("claim", "decision")
+_CORE_NAMED = ("published",)
 #: Words of ``Task.takes``.
 _TAKES = {"one": "one", "optional": "one or none", "many": "any number", "named": "any number, named",
           "modality": "one for each modality"}  # fmt: skip
@@ -66,7 +67,9 @@ def _core_section(book: SchemaBook) -> str:
     for name in CORE_TABLES:
         schema = book.core(name)
         above = book.core(_INHERITS[name]).json_schema["properties"] if name in _INHERITS else {}
-        title = f"`[[{name}]]`" if name in _CORE_ARRAYS else f"`[{name}]`"
+        title = (
+            f"`[[{name}]]`" if name in _CORE_ARRAYS else f"`[{name}.NAME]`" if name in _CORE_NAMED else f"`[{name}]`"
+        )
         title += f" or `[[{name}]]`" if name in _CORE_EITHER else ""
         lines += [f"### {title}", "", *_prose(schema.doc), *_key_table(schema, leave_out=above), ""]
         if above:

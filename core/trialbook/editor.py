@@ -117,21 +117,24 @@ def _placed(kind: str) -> dict[str, Any]:
 
 def _core(book: SchemaBook, table: str) -> dict[str, Any]:
     schema = book.core(table)
-    required = schema.json_schema["required"] if table in ("gate", "claim") else []
+    required = schema.json_schema["required"] if table in ("gate", "claim", "stated") else []
     return {**schema.json_schema, "required": required, "description": schema.doc.partition("\n")[0]}
 
 
 def _placed_core(table: str) -> dict[str, Any]:
     reference = {"$ref": f"#/$defs/{_pointer(f'core/{table}')}"}
     several = {"type": "array", "items": reference}
-    return {"anyOf": [reference, several]} if table == "claim" else several if table in ("stage", "gate") else reference
+    if table == "published":
+        return {"type": "object", "additionalProperties": reference, "description": "[published.NAME]"}
+    if table in ("claim", "decision"):
+        return {"anyOf": [reference, several]}
+    return several if table in ("stage", "gate", "stated") else reference
 
 
 def _arm(tables: dict[str, Any]) -> dict[str, Any]:
     needs = {**_TEXTS, "description": "arms whose runs of the same seed are inputs of this arm's"}
-    return _closed(
-        {**{key: value for key, value in tables.items() if key not in ("doctor", "gate", "claim")}, "needs": needs}
-    )
+    whole = ("doctor", "gate", "claim", "decision", "stated", "published")
+    return _closed({**{key: value for key, value in tables.items() if key not in whole}, "needs": needs})
 
 
 def _step(arm: dict[str, Any]) -> dict[str, Any]:

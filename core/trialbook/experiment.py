@@ -143,8 +143,33 @@ class Experiment:
     @property
     def claims(self) -> dict[KeyPath, dict[str, Any]]:
         """Where each ``[claim]`` or ``[[claim]]`` stands, and what it says."""
-        found = self.document.data.get("claim", [])
-        tables = {("claim",): found} if isinstance(found, dict) else {("claim", i): one for i, one in enumerate(found)}
+        return self._either("claim")
+
+    @property
+    def decisions(self) -> dict[KeyPath, dict[str, Any]]:
+        """Where each ``[decision]`` or ``[[decision]]`` stands, and what it says."""
+        return self._either("decision")
+
+    @property
+    def decides_only(self) -> bool:
+        """Whether it has no runs of its own: it comes to a decision from those of the files that it needs."""
+        own = {*CONFIGURATION, "arm", "grid"} & {key for key, value in self.document.data.items() if value}
+        return bool(self.decisions) and not own
+
+    @property
+    def stated(self) -> list[dict[str, Any]]:
+        """The ``[[stated]]`` tables: what is judged and not measured."""
+        return list(self.document.data.get("stated", []))
+
+    @property
+    def published(self) -> dict[str, dict[str, Any]]:
+        """The ``[published.NAME]`` tables: figures from elsewhere."""
+        return dict(self.document.data.get("published", {}))
+
+    def _either(self, name: str) -> dict[KeyPath, dict[str, Any]]:
+        """Tables that may stand alone or in an array."""
+        found = self.document.data.get(name, [])
+        tables = {(name,): found} if isinstance(found, dict) else {(name, i): one for i, one in enumerate(found)}
         return {path: dict(table) for path, table in tables.items()}
 
     @property
@@ -161,7 +186,7 @@ class Experiment:
         return {
             "name": self.name, "question": self.question, "file": str(self.file), "profile": self.profile,
             "seeds": list(self.seeds), "baseline": self.baseline, "headline": list(self.headline),
-            "results": self.results, "gates": self.gates, "doctor": self.doctor,
+            "results": self.results, "gates": self.gates, "published": self.published, "doctor": self.doctor,
             "factors": [[name, levels] for name, levels in self.factors.items()], "claims": list(self.claims.values()),
         }  # fmt: skip
 

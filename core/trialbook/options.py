@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from trialbook.decision.tables import DecisionOptions, GateOptions, PublishedOptions, StatedOptions
 from trialbook.errors import TrialbookError
 
 
@@ -132,27 +133,6 @@ class CheckpointOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateOptions:
-    """A threshold that a conclusion must pass.
-
-    Args:
-        metric: name of a recorded figure, e.g. ``"retrieval/i2t@1"``.
-        at_least: smallest mean over seeds that passes.
-        at_most: largest mean over seeds that passes.
-        arm: the arm that must pass; every arm if left out.
-    """
-
-    metric: str
-    at_least: float | None = None
-    at_most: float | None = None
-    arm: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.at_least is None and self.at_most is None:
-            raise TrialbookError("a gate needs 'at_least' or 'at_most'")
-
-
-@dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
     """How closely the doctor looks at a run while it is trained. No part of a run's identity.
 
@@ -220,6 +200,9 @@ CORE_TABLES: dict[str, type] = {
     "doctor": DoctorOptions,
     "gate": GateOptions,
     "claim": ClaimOptions,
+    "decision": DecisionOptions,
+    "stated": StatedOptions,
+    "published": PublishedOptions,
 }
 
 

@@ -14,9 +14,9 @@ from trialbook.toml import Document, KeyPath
 from trialbook.words import closest
 
 #: Tables of which there may be several, in an array.
-_ARRAYS = (*ARRAYS, "stage", "gate")
+_ARRAYS = (*ARRAYS, "stage", "gate", "stated")
 #: Tables of which there may be one or, in an array, several.
-_EITHER = ("claim",)
+_EITHER = ("claim", "decision")
 
 #: Tables that make up a run's configuration.
 CONFIGURATION = (*KINDS, "train", "stage", "evaluate", "checkpoint")
@@ -25,6 +25,7 @@ _HOLDERS = {
     "arm": "[arm.NAME]",
     "step": "[step.NAME]",
     "profile": "[profile.NAME]",
+    "published": "[published.NAME]",
     **{kind: f"[{kind}.NAME]" for kind in NAMED},
 }
 
@@ -65,7 +66,10 @@ TOP_KEYS: dict[str, Callable[[Any], str | None]] = {
     "name": is_name, "question": is_text, "extends": is_text_or_texts, "seeds": is_seeds, "baseline": is_text,
     "headline": is_texts, "needs": is_texts, "trackers": is_texts,
 }  # fmt: skip
-_FILE = (*TOP_KEYS, *CONFIGURATION, "doctor", "gate", "claim", "results", "grid", "arm", "step", "profile")
+_FILE = (
+    *TOP_KEYS, *CONFIGURATION, "doctor", "gate", "stated", "published", "claim", "decision", "results", "grid", "arm", "step",
+    "profile",
+)  # fmt: skip
 _PROFILE = tuple(key for key in _FILE if key not in ("extends", "profile"))
 _ARM = (*CONFIGURATION, "needs")
 _STEP = (*_ARM, "seeds")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trialbook.checking.check import check_experiment
+from trialbook.checking.decisions import DecisionCheck
 from trialbook.checking.steps import StepCheck
+from trialbook.decision.tables import GateOptions
 from trialbook.defaults import with_defaults
 from trialbook.errors import Position, Problem, ProblemsError, TrialbookError
 from trialbook.experiment import Experiment, load_experiment
 from trialbook.merge import leaves
-from trialbook.options import GateOptions
 from trialbook.problems import Problems
 from trialbook.runspec import RunSpec, canonical, read_config, run_id
 from trialbook.schema import SchemaBook
@@ -33,6 +34,7 @@ class Plan:
         experiment: the file.
         runs: all arms with the first seed, then all with the next; a run stands behind those that it needs.
         gates: thresholds that the conclusion must pass.
+        figures: label of an arm to the names of what its runs record, None where they are not known.
         before: the plans of its steps and of the experiments that it needs, and of those that these need, in the order in
             which they are done.
     """
@@ -41,6 +43,7 @@ class Plan:
     runs: tuple[RunSpec, ...]
     gates: tuple[GateOptions, ...] = ()
     before: tuple[Plan, ...] = ()
+    figures: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
 
     def variants(self) -> tuple[RunSpec, ...]:
         """One run of every arm and point: that with the first seed."""
@@ -160,9 +163,13 @@ class _Planner:
     def _lay_out(self, experiment: Experiment, offered: Mapping[str, Plan]) -> Plan:
         """The plan of one experiment or step, whose needs are laid out."""
         checked = check_experiment(experiment, self.book)
-        if checked.problems:
-            raise ProblemsError(checked.problems)
         named = {Path(need).name: offered[Path(need).name] for need in experiment.needed if Path(need).name in offered}
+        before = tuple(dict.fromkeys(plan for other in named.values() for plan in (*other.before, other)))
+        problems = Problems(experiment.file)
+        problems.extend(checked.problems)
+        DecisionCheck(experiment, self.book, problems).check(checked, before)
+        if problems:
+            raise ProblemsError(problems)
         needs = {arm: experiment.needs(arm) for arm in experiment.arms}
         variants = [one for arm in needed_first(needs) for one in checked.variants if one.arm == arm]
         resolved = {
@@ -176,7 +183,7 @@ class _Planner:
             "lower_is_better": list(checked.lower_is_better),
         }
         runs: list[RunSpec] = []
-        for seed in experiment.seeds:
+        for seed in () if experiment.decides_only else experiment.seeds:
             outer = _taken(experiment, named, seed)
             placed: dict[tuple[str, str], str] = {}  # arm and point -> directory, of this seed
             for one in variants:
@@ -190,8 +197,8 @@ class _Planner:
                 placed[one.arm, canonical(one.point)] = spec.relative_path
                 runs.append(spec)
         gates = tuple(GateOptions(**gate) for gate in experiment.gates)
-        before = dict.fromkeys(plan for other in named.values() for plan in (*other.before, other))
-        return Plan(experiment, tuple(runs), gates, tuple(before))
+        figures = {label: own for label, (_, own) in checked.figures.items()}
+        return Plan(experiment, tuple(runs), gates, before, figures)
 
 
 def _taken(experiment: Experiment, named: Mapping[str, Plan], seed: int) -> dict[str, str]:

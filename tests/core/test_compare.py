@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from trialbook.comparison.compare import Comparison, Row, compare
 from trialbook.comparison.differences import is_named
 from trialbook.comparison.figures import At, higher_is_better
+from trialbook.comparison.report import comparison_text
 from trialbook.comparison.stats import ALPHA
 from trialbook.doctor.findings import Finding
 from trialbook.errors import TrialbookError
@@ -247,18 +249,31 @@ def test_naming_a_use_names_the_table_and_naming_the_dataset_its_content() -> No
         assert not is_named(key, named), key
 
 
-def test_gates_pass_fail_or_have_no_value(store: Store) -> None:
+def test_gates_are_passed_failed_undecided_or_have_no_value(store: Store) -> None:
     gates = [
-        {"metric": "retrieval/i2t@1", "at_least": 0.5}, {"metric": "loss", "at_most": 1.0, "arm": "per"},
-        {"metric": "never", "at_least": 0.0, "arm": "mlp"},
+        {"metric": "retrieval/i2t@1", "at_least": 0.5}, {"metric": "loss", "at_most": 1.5, "arm": "per"},
+        {"metric": "never", "at_least": 0.0, "arm": "mlp"}, {"metric": "ap", "at_least": 0.5, "arm": "mlp"},
+        {"metric": "retrieval/i2t@1", "at_least": 1.2, "relative_to": "mlp", "arm": "per"},
+        {"metric": "retrieval/i2t@1", "at_most": 1.0, "relative_to": "paper", "arm": "per", "name": "as published"},
     ]  # fmt: skip
-    for arm, value, loss in (("mlp", 0.4, 2.0), ("per", 0.6, 1.5)):
-        for seed in range(2):
-            store.add(arm, seed, {"retrieval/i2t@1": value + seed * 0.1, "loss": loss}, about={"gates": gates})
-    assert [(g.metric, g.arm, g.bound, g.passed) for g in store.compare().gates] == [
-        ("retrieval/i2t@1", "mlp", "≥ 0.5", False), ("retrieval/i2t@1", "per", "≥ 0.5", True),
-        ("loss", "per", "≤ 1", False), ("never", "mlp", "≥ 0", None),
+    published = {"paper": {"source": "table 2", "figures": {"retrieval/i2t@1": 0.7}}}
+    for arm, value in (("mlp", 0.4), ("per", 0.6)):
+        for seed in range(4):
+            figures = {"retrieval/i2t@1": value + seed * 0.001, "loss": 1.5 + seed * 0.1 - 0.15}
+            figures |= {"ap": 0.6, "ap/low": 0.55, "ap/high": 0.64}
+            store.add(arm, seed, figures, about={"gates": gates, "published": published})
+    comparison = store.compare()
+    assert [(g.title, g.arm, g.verdict, g.passed) for g in comparison.gates] == [
+        ("retrieval/i2t@1 ≥ 0.5", "mlp", "fail", False), ("retrieval/i2t@1 ≥ 0.5", "per", "pass", True),
+        ("loss ≤ 1.5", "per", "undecided", None), ("never ≥ 0", "mlp", None, None),
+        ("ap ≥ 0.5", "mlp", "pass", True),  # all seeds give the same: the interval that was recorded decides
+        ("retrieval/i2t@1 relative to mlp ≥ 1.2", "per", "pass", True),
+        ("as published relative to paper ≤ 1", "per", "pass", True),
     ]  # fmt: skip
+    assert "paper is published, not measured here: table 2" in comparison.notes
+    shown = comparison_text(comparison)
+    assert "ap ≥ 0.5: mlp passes (0.6 [0.55, 0.64])" in shown
+    assert re.search(r"paper \(published\) +– +0\.7 +–", shown)
 
 
 def test_lower_is_better_where_name_or_gate_say_so(store: Store) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from trialbook.comparison.armfindings import ArmFinding
 from trialbook.comparison.claims import ClaimResult
-from trialbook.comparison.compare import Comparison, GateResult, Row
+from trialbook.comparison.compare import Comparison, Row
 from trialbook.comparison.differences import Difference
 from trialbook.comparison.effects import Effect
+from trialbook.comparison.gates import GateResult
 from trialbook.comparison.report import comparison_text
 from trialbook.comparison.stats import Estimate
 from trialbook.comparison.tables import MOST_INTERACTIONS, effect_tables, finding_lines, show_large
@@ -30,7 +31,10 @@ COMPARISON = Comparison(
         Row("loss", "mlp", False, Estimate(1, 1.0), {"seed 0": 1.0}, verdict="baseline"),
         Row("loss", "per", False, None, {}, "mlp", None, None, None, "undecided", None),
     ),
-    gates=(GateResult("r@1", "mlp", "≥ 0.55", 0.5, False), GateResult("r@1", "per", "≥ 0.55", 0.6, True)),
+    gates=(
+        GateResult("r@1", "mlp", "≥ 0.55", Estimate(3, 0.5), "fail"),
+        GateResult("r@1", "per", "≥ 0.55", Estimate(3, 0.6, 0.58, 0.62), "pass"),
+    ),
     costs={"mlp": {"seconds": 75.0, "samples_per_second": 1234.5, "parameters": 1e6}, "per": {"seconds": 3.0}},
     missing=("per seed 1: killed",), differences=(Difference("train.lr", ("per",), "mlp", (0.1,), (0.2,)),),
     notes=("fewer than 3 seeds: per",),
@@ -82,7 +86,7 @@ def test_the_page_says_what_it_shows_and_what_speaks_against_it() -> None:
     text = comparison_text(COMPARISON)
     for said in (
         "exp: Which?", "--at last", "p after Holm over 1 comparison;", "r@1 ↑", "loss ↓", "[-0.05, 0.25]", "+0.1", "0.0600",
-        "undecided (~7 seeds)", "r@1 ≥ 0.55: mlp FAILS (0.5)", "per passes (0.6)", "per seed 1: killed",
+        "undecided (~7 seeds)", "r@1 ≥ 0.55: mlp FAILS (0.5)", "per passes (0.6 [0.58, 0.62])", "per seed 1: killed",
         "train.lr: 0.1 in mlp, 0.2 in per", "fewer than 3 seeds: per", "1:15", "1,234", "1,000,000",
     ):  # fmt: skip
         assert said in text, said

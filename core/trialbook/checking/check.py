@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from trialbook.checking.arms import ArmCheck
 from trialbook.checking.components import ComponentCheck, Judge
@@ -29,11 +29,12 @@ class CheckedVariant:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: all problems in order, and the configurations of the file."""
+    """What a check found: all problems in order, the configurations of the file, and their arms and figures by label."""
 
     problems: tuple[Problem, ...]
     variants: tuple[Variant, ...]
     lower_is_better: tuple[str, ...]
+    figures: Mapping[str, tuple[str, list[str] | None]] = field(default_factory=dict)
 
 
 def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
@@ -44,10 +45,11 @@ def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
     """
     problems = Problems(experiment.file)
     variants = _Check(experiment, Judge(book), problems).check()
+    figures = {one.variant.label: (one.variant.arm, one.figures) for one in variants}
     for alternative in experiment.alternatives:
         _Check(alternative, Judge(book, forgiving=True), problems).check()
     lower = sorted({name for one in variants for name in one.lower_is_better})
-    return Checked(tuple(problems), tuple(one.variant for one in variants), tuple(lower))
+    return Checked(tuple(problems), tuple(one.variant for one in variants), tuple(lower), figures)
 
 
 class _Check:
@@ -68,6 +70,8 @@ class _Check:
 
     def variants(self) -> Iterator[Variant]:
         """Arms times grid; keys of the grid that name nothing are reported and left out."""
+        if self.experiment.decides_only:
+            return
         documents = {arm: arm_document(self.experiment, arm) for arm in self.experiment.arms}
         known = {arm: set(self.keys_of(one)) for arm, one in documents.items()} if self.experiment.grid else {}
         grid = {key: values for key, values in self.experiment.grid.items() if self.grid_key(key, known)}

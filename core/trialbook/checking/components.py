@@ -18,6 +18,9 @@ from trialbook.toml import KeyPath
 from trialbook.variants import Table, component_tables, nested_tables
 from trialbook.words import closest
 
+#: Keys of the experiment that a component within another cannot have for itself.
+_OF_THE_WHOLE = ("frozen", "from", "weight", "name")
+
 
 @dataclass
 class Judge:
@@ -83,7 +86,15 @@ class ComponentCheck:
         self.schemas[table.path] = schema
         self.keys(table.path, table.content, schema)
         for inner in nested_tables(table, schema.attributes.get("parts", {})):
+            self.said_outside(inner, table)
             self.component(inner)
+
+    def said_outside(self, inner: Table, outer: Table) -> None:
+        """Keys of the experiment in the table of a nested component: they are said of the outer one, whose part it is."""
+        place = ".".join(str(level) for level in outer.path if not isinstance(level, int))
+        for key in [key for key in inner.content if key in _OF_THE_WHOLE and key in RESERVED[inner.kind]]:
+            self.unsound.add(inner.path)
+            self.report.add(inner.path, (key,), f"'{key}' is said of the whole part: write it in [{place}]")
 
     def core(self, path: KeyPath, name: str, content: Mapping[str, Any]) -> None:
         """One of core's own tables."""

@@ -43,6 +43,7 @@ class FitCheck:
         self.names()
         self.needs()
         self.patterns()
+        self.doubtful()
 
     # --- the task and what it takes ---------------------------------------------------------------------------------
 
@@ -185,12 +186,29 @@ class FitCheck:
         """Names that a component's ``produces``, or another attribute with such templates, stands for."""
         losses = [table.name for table in self.tables if table.kind == "loss"]
         templates = schema.attributes.get(attribute, [])
-        return list(expand_produces(templates, self.options(path), self.modalities(), losses))
+        return list(expand_produces(templates, self.options(path), self.modalities(), losses, self.probed(path)))
+
+    def probed(self, path: KeyPath) -> list[str]:
+        """Names of the figures of all probes, for the task that uses them."""
+        if path != ("task",):
+            return []
+        probes = [table for table in self.tables if table.kind == "probe" and table.path in self.schemas]
+        return [f"{one.name}/{figure}" for one in probes for figure in self.expand(self.schemas[one.path], one.path)]
 
     def options(self, path: KeyPath) -> dict[str, Any]:
         """Options of a component, defaults included."""
         table = next(table for table in self.tables if table.path == path)
         return {**self.schemas[path].defaults(), **table.content}
+
+    def doubtful(self) -> None:
+        """Gates on figures that the task itself says no conclusion may stand on."""
+        warned: Mapping[str, str] = self.task.attributes.get("doubtful", {}) if self.task else {}
+        experiment = self.report.experiment
+        for index, gate in enumerate(experiment.gates):
+            for pattern, why in warned.items():
+                if fnmatchcase(str(gate.get("metric")), pattern):
+                    place = experiment.place("gate", index, "metric")
+                    self.report.problems.add(place, "gate", f"'{gate['metric']}' decides nothing: {why}")
 
     # --- patterns of parts ------------------------------------------------------------------------------------------
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from trialbook.checking.claims import ClaimCheck
 from trialbook.checking.components import Judge, named_key
 from trialbook.checking.tablereport import TableReport
+from trialbook.decision.tables import GateOptions
 from trialbook.errors import TrialbookError
 from trialbook.experiment import Experiment
-from trialbook.options import DoctorOptions, GateOptions
+from trialbook.options import DoctorOptions
 from trialbook.problems import Problems
 from trialbook.toml import KeyPath
 from trialbook.words import closest
@@ -49,6 +51,14 @@ class ReferenceCheck:
             self.figure((), ("headline", index), metric)
         for name, metric in self.experiment.results.items():
             self.figure(("results",), (name,), metric)
+        offered = {one.name: one for one in self.judge.book.host.trackers()}
+        for index, name in enumerate(self.experiment.trackers or ()):
+            if name not in offered:
+                self.report.add((), ("trackers", index), f"there is no tracker '{name}'", word=name, known=offered)
+        for name, published in () if self.experiment.decisions else self.experiment.published.items():
+            figures = published.get("figures")
+            for figure in figures if isinstance(figures, dict) else ():
+                self.figure(("published", name), ("figures", figure), figure)
         for index, gate in enumerate(self.experiment.gates):
             self.gate(("gate", index), gate)
         for path, claim in self.experiment.claims.items():
@@ -63,8 +73,11 @@ class ReferenceCheck:
         arm, metric = gate.get("arm"), gate.get("metric")
         if isinstance(arm, str):
             self.arm(path, ("arm",), arm)
-        if isinstance(metric, str):
+        if isinstance(metric, str) and not self.experiment.decisions:  # else it may be measured elsewhere
             self.figure(path, ("metric",), metric, arm if isinstance(arm, str) and arm in self.arms else None)
+        reference = gate.get("relative_to")
+        if isinstance(reference, str) and not self.experiment.decisions and reference not in self.experiment.published:
+            self.arm(path, ("relative_to",), reference)
         if not found:
             try:
                 GateOptions(**gate)  # type: ignore[arg-type]  # the schema has checked the types
@@ -119,7 +132,7 @@ class ReferenceCheck:
         if not chosen or any(names is None for names in chosen):
             return  # another mistake hides what is recorded
         known = list(dict.fromkeys(one for names in chosen if names is not None for one in names))
-        if name not in known:
+        if name not in known and not any(fnmatchcase(name, one) for one in known if "*" in one):
             where = f" in arm '{arm}'" if arm else ""
             hint = closest(name, known)
             there = "" if hint else f"; there are {', '.join(known[:_LISTED])}{' …' if len(known) > _LISTED else ''}"

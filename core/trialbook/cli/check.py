@@ -23,8 +23,11 @@ def check(file: Path, profile: str | None, sets: tuple[str, ...]) -> None:
     from trialbook.cli.app import open_app
     from trialbook.experiment import load_experiment
     from trialbook.plan import make_plan
+    from trialbook.trackers import open_tracking
 
-    plan = make_plan(load_experiment(file, profile=profile, sets=sets), open_app().book)
+    app = open_app()
+    plan = make_plan(load_experiment(file, profile=profile, sets=sets), app.book)
+    open_tracking(plan.experiment.trackers, app.settings, app.book)
     click.echo(f"{file}: ok, {_size(plan)}")
 
 
@@ -45,7 +48,10 @@ def schema(output: Path | None) -> None:
 
 
 def _size(plan: Plan) -> str:
-    """``2 arms x 3 seeds = 6 runs``."""
+    """``2 arms x 3 seeds = 6 runs``; of a file without runs what it decides."""
+    if not plan.runs:
+        candidates = sum(len(one["candidates"]) for one in plan.experiment.decisions.values())
+        return f"a decision between {_count(candidates, 'candidate')}"
     arms, seeds = len(plan.variants()), len(plan.experiment.seeds)
     points = len({str(run.point) for run in plan.runs})
     factors = [

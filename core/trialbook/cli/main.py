@@ -20,6 +20,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("trialbook.cli.check:check", "Report every mistake in an experiment file; touch no model or data."),
     "schema": ("trialbook.cli.check:schema", "Print the JSON Schema of experiment files, for editors."),
     "compare": ("trialbook.cli.registry:compare", "Answer an experiment's question from its recorded runs."),
+    "decide": ("trialbook.cli.decide:decide", "Judge gates, rank candidates and say what to do, from recorded runs."),
     "report": ("trialbook.cli.report:report", "Write the pages and plots of a run or an experiment."),
     "reproduce": ("trialbook.cli.reproduce:reproduce", "Do a recorded run again and say whether the same comes out."),
     "eval": ("trialbook.cli.evaluate:evaluate", "Evaluate the weights of a recorded run, on its own data or others."),

@@ -60,7 +60,7 @@ def run(
             continue
         if sum(not launcher.is_finished(spec) for spec in plan.variants()) > 1:
             launcher.survey(plan)
-        outcomes = app.host.launch(plan)
+        outcomes = app.host.launch(plan) if plan.runs else ()
         if is_first_process() and not _finish(
             plan, app.settings.registry, outcomes, whole=not (arms or sets), plots=not no_plots
         ):
@@ -108,6 +108,8 @@ def watcher() -> Watcher:
 
 def _plan_text(plan: Plan, launcher: LocalLauncher) -> str:
     """Runs, steps, and parameters by part of each variant."""
+    if not plan.runs:
+        return f"{plan.experiment.name}: a decision, without runs of its own"
     count = len(plan.runs)
     lines = [f"{plan.experiment.name}: {count} run{'s' if count > 1 else ''}"]
     for spec in plan.runs:
@@ -151,4 +153,8 @@ def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: b
             click.echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
             for problem in written.problems:
                 click.echo(f"warning: {problem}", err=True)
+    if plan.experiment.decisions and whole and not failed:
+        from trialbook.cli.decide import decide_plan
+
+        decide_plan(plan, registry, plots=plots)
     return not failed

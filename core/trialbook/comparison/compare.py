@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from trialbook.comparison.differences import Difference, Sheets, find_difference
 from trialbook.comparison.effects import Effect
 from trialbook.comparison.factorial import Factorial, read_factorial
 from trialbook.comparison.figures import At, choose_metrics, find_pareto, higher_is_better, read_costs, read_values
+from trialbook.comparison.gates import GateResult, gate_metrics, judge_gates
 from trialbook.comparison.groups import Groups, make_groups
 from trialbook.comparison.stats import Estimate
 from trialbook.registry.query import Registry, open_index
@@ -54,22 +55,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class GateResult:
-    """Whether an arm passes a gate; ``passed`` is None where it has no value."""
-
-    metric: str
-    arm: str
-    bound: str
-    mean: float | None
-    passed: bool | None
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All that a comparison says, as data.
 
     ``effects`` are those of an experiment with a grid, ``pareto`` the arms that no other arm beats: none is at least as good in
-    the first metric and no more expensive, and better in one.
+    the first metric and no more expensive, and better in one. ``published`` are figures from elsewhere, by name.
     """
 
     experiments: tuple[str, ...]
@@ -87,6 +77,7 @@ class Comparison:
     claims: tuple[ClaimResult, ...] = ()
     findings: tuple[ArmFinding, ...] = ()
     pareto: tuple[str, ...] = ()
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -120,7 +111,8 @@ def compare(
     groups = make_groups(runs, by, baseline, facts, registry, whole=whole, asked=plan)
     chosen = choose_metrics(registry, groups, metrics, place)
     gates, claims = groups.plan.get("gates") or [], groups.plan.get("claims") or []
-    named = dict.fromkeys([*chosen, *(one["metric"] for one in (*gates, *claims))])
+    asked = gate_metrics(gates, registry.metric_names([run for group in groups.used.values() for run in group]))
+    named = dict.fromkeys([*chosen, *(one["metric"] for one in claims), *asked])
     values = read_values(registry, groups, list(named), place)
     rows = _judge([_row(m, arm, groups, values.get(m, {})) for m in chosen for arm in groups.labels])
     different = find_differences(groups.used, groups.baselines, Sheets(registry, facts), groups.named)
@@ -131,10 +123,10 @@ def compare(
     costs, findings = read_costs(registry, groups), arm_findings(registry, groups)
     return Comparison(
         experiments=experiments, question=groups.plan.get("question") or "",
-        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(_gates(gates, groups, values)),
+        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(gates, groups, values)),
         costs=costs, missing=tuple(groups.missing), differences=tuple(different),
         notes=(*_notes(groups, rows), *factorial.notes), effects=factorial.effects, claims=factorial.claims,
-        findings=tuple(findings), pareto=_pareto(rows, costs, findings),
+        findings=tuple(findings), pareto=_pareto(rows, costs, findings), published=groups.plan.get("published") or {},
     )  # fmt: skip
 
 
@@ -174,26 +166,6 @@ def _judge(rows: list[Row]) -> tuple[Row, ...]:
     return tuple(judged)
 
 
-def _gates(
-    gates: Sequence[Mapping[str, Any]], groups: Groups, values: Mapping[str, Mapping[str, Mapping[str, float]]]
-) -> list[GateResult]:
-    found = []
-    for gate in gates:
-        low, high, arm = gate.get("at_least"), gate.get("at_most"), gate.get("arm")
-        bound = " and ".join(f"{sign} {edge:g}" for sign, edge in (("≥", low), ("≤", high)) if edge is not None)
-        for label in groups.labels:
-            if arm is not None and arm not in (label, groups.used[label][0].base_arm):
-                continue
-            own = list(values.get(gate["metric"], {}).get(label, {}).values())
-            if not own:
-                found.append(GateResult(gate["metric"], label, bound, None, None))
-                continue
-            mean = stats.mean(own)
-            passed = (low is None or mean >= low) and (high is None or mean <= high)
-            found.append(GateResult(gate["metric"], label, bound, mean, passed))
-    return found
-
-
 def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
     notes = list(groups.notes)
     thin = [label for label in groups.labels if len(groups.used[label]) < stats.FEWEST_SEEDS]
@@ -202,6 +174,8 @@ def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
         notes.append(
             f"fewer than {stats.FEWEST_SEEDS} seeds: {arms}; intervals over so few say little and decide nothing"
         )
+    published = groups.plan.get("published") or {}
+    notes += [f"{name} is published, not measured here: {table['source']}" for name, table in published.items()]
     for row in rows:
         if bad := [unit for unit, value in row.values.items() if not math.isfinite(value)]:
             notes.append(f"{row.metric} of {row.arm} is not finite: {', '.join(bad)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from trialbook.comparison import stats
@@ -59,7 +60,7 @@ def higher_is_better(metric: str, plan: Mapping[str, Any]) -> bool:
         metric: name of the figure.
         plan: what the experiment says of itself, as recorded with its runs.
     """
-    if metric in (plan.get("lower_is_better") or ()):
+    if any(metric == name or fnmatchcase(metric, name) for name in plan.get("lower_is_better") or ()):
         return False
     for gate in plan.get("gates") or ():
         if gate["metric"] == metric and (gate.get("at_least") is None) != (gate.get("at_most") is None):
@@ -144,13 +145,20 @@ def _cost(registry: Registry, run: Run, timings: Mapping[str, float]) -> dict[st
     cost = {} if run.seconds is None else {"seconds": run.seconds}
     cost |= timings
     if parameters := data.get("parameters"):
-        frozen = set(data.get("frozen") or ())
-        cost["trained_parameters"] = sum(count for part, count in parameters.items() if part not in frozen)
+        cost["trained_parameters"] = trained_parameters(data)
         cost["parameters"] = sum(parameters.values())
     for name, key in (("training_flops", "training"), ("flops_per_sample", "forward_backward_per_sample")):
         if (operations := (data.get("flops") or {}).get(key)) is not None:
             cost[name] = operations
     return cost
+
+
+def trained_parameters(data: Mapping[str, Any]) -> int:
+    """Number of parameters that any stage trains, from ``data.json``; all that are not frozen in records of older versions."""
+    if (trained := data.get("trained")) is not None:
+        return sum(trained.values())
+    frozen = set(data.get("frozen") or ())
+    return sum(count for part, count in (data.get("parameters") or {}).items() if part not in frozen)
 
 
 def pareto_costs(costs: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:

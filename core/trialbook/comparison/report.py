@@ -19,11 +19,13 @@ from trialbook.comparison.tables import (
     finding_lines,
     full_table,
 )
+from trialbook.decision.verdicts import GATE_ALPHA
 from trialbook.formats import Table, render, show_number
 from trialbook.rundir import to_json
 
 if TYPE_CHECKING:
     from trialbook.comparison.compare import Comparison
+    from trialbook.comparison.gates import GateResult
 
 #: Width that lines of text are broken at, unless the terminal says another.
 _WIDTH = 118
@@ -137,12 +139,12 @@ def pareto_said(comparison: Comparison) -> str:
 
 
 def _sections(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    words = {True: "passes", False: "FAILS", None: "has no value"}
+    words = {"pass": "passes", "fail": "FAILS", "undecided": "is undecided", None: "has no value"}
     gates = [
-        f"{gate.metric} {gate.bound}: {gate.arm} {words[gate.passed]}"
-        + ("" if gate.mean is None else f" ({show_number(gate.mean)})")
-        for gate in comparison.gates
+        f"{gate.title}: {gate.arm} {words[gate.verdict]}" + gate_numbers(gate, " ({})") for gate in comparison.gates
     ]
+    if any(gate.verdict for gate in comparison.gates):
+        gates.append(gates_said(comparison))
     different = [str(difference) for difference in comparison.differences]
     if any(row.baseline for row in comparison.rows):
         different = different or ["nothing that was recorded"]
@@ -153,6 +155,25 @@ def _sections(comparison: Comparison) -> list[tuple[str, list[str]]]:
         ("What else differed", different),
         ("Notes", list(comparison.notes)),
     ]
+
+
+def gate_numbers(gate: GateResult, around: str = "{}") -> str:
+    """The mean of a gate's figure with its interval; nothing where there is none."""
+    if gate.estimate is None:
+        return ""
+    one = gate.estimate
+    ends = "" if one.low is None or one.high is None else f" [{show_number(one.low)}, {show_number(one.high)}]"
+    return around.format(f"{show_number(one.mean)}{ends}")
+
+
+def gates_said(comparison: Comparison) -> str:
+    """How verdicts on gates come about."""
+    count = sum(gate.p_holm is not None for gate in comparison.gates)
+    told = f" after Holm over {count} gates" if count > 1 else ""
+    return (
+        f"A gate is passed or failed where the one-sided p{told} is below {GATE_ALPHA:g}, from {FEWEST_SEEDS} seeds or with the "
+        "interval that the metric recorded; else it is undecided."
+    )
 
 
 def _section(title: str, lines: Sequence[str], style: str, width: int) -> str:

@@ -45,7 +45,7 @@ def write_run_pages(run: RunDirectory, *, plots: bool = True, png: bool = False)
 
         return run_plots(RunData(run), png=png)
 
-    return _write(run.path, "report", make, draw if plots else None)
+    return write_pages(run.path, "report", make, draw if plots else None)
 
 
 def write_experiment_pages(
@@ -73,10 +73,10 @@ def write_experiment_pages(
         return [*figure_plots(arms, png=png), *curve_plots(arms, png=png)]
 
     name = f"report.{profile}" if profile else "report"
-    return _write(folder, name, lambda pictures: experiment_page(arms, pictures, profile), draw if plots else None)
+    return write_pages(folder, name, lambda pictures: experiment_page(arms, pictures, profile), draw if plots else None)
 
 
-def _write(
+def write_pages(
     folder: Path, name: str, make: Callable[[Sequence[Picture]], Page], draw: Callable[[], list[Picture]] | None
 ) -> Written:
     """Draw, make the page, write it in both formats; whatever raises becomes a problem."""

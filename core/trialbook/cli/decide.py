@@ -1,0 +1,80 @@
+"""``mlrun decide FILE``: candidates ranked, gates judged, and what to do, from the runs that are recorded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from trialbook.decision.results import Decision
+    from trialbook.plan import Plan
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--profile", help="As it stands under [profile.NAME].")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--png", is_flag=True, help="Write every plot as PNG as well.")
+@click.option("--no-plots", is_flag=True, help="Draw nothing: text and tables alone.")
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
+def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: bool, runs: Path | None) -> None:
+    """Come to the decisions of FILE from its runs and those of the files that it needs, and write them down.
+
+    Nothing is run: what is missing is told of, and gates that need it are undecided.
+    """
+    from trialbook.cli.app import open_app
+    from trialbook.errors import TrialbookError
+    from trialbook.experiment import load_experiment
+    from trialbook.plan import make_plan
+
+    app = open_app(runs)
+    plan = make_plan(load_experiment(file, profile=profile), app.book)
+    if not plan.experiment.decisions:
+        raise TrialbookError(f"{file} has no [decision]; 'mlrun compare {file}' compares its arms")
+    decide_plan(plan, app.settings.registry, as_json=as_json, png=png, plots=not no_plots)
+
+
+def decide_plan(plan: Plan, registry: Path, *, as_json: bool = False, png: bool = False, plots: bool = True) -> None:
+    """Come to the decisions of a plan, print them and write them down."""
+    from trialbook.decision.decide import decide as decisions_of
+    from trialbook.decision.record import decision_record
+    from trialbook.decision.write import write_decisions
+    from trialbook.registry.query import open_index
+    from trialbook.rundir import to_json
+
+    with open_index(registry) as index:
+        decisions = decisions_of(plan, index)
+    if as_json:
+        click.echo(to_json(decision_record(decisions)))
+    else:
+        click.echo("\n\n".join(_text(one, plan.experiment.name) for one in decisions))
+    written = write_decisions(plan, decisions, registry.parent, plots=plots, png=png)
+    click.echo(f"\nWritten: {', '.join(map(str, written.files[:4]))}", err=True)
+    for problem in written.problems:
+        click.echo(f"warning: {problem}", err=True)
+
+
+def _text(decision: Decision, experiment: str) -> str:
+    """A decision for a terminal."""
+    from trialbook.decision import tell
+    from trialbook.formats import render
+
+    terminal = sys.stdout.isatty()
+    title = f"{experiment}, {decision.name}" if decision.name else experiment
+    question = " ".join(decision.question.split("\n\n")[0].split())
+    tables = [
+        tell.ranking_table(decision),
+        tell.gate_table(decision),
+        tell.outcome_table(decision),
+        tell.stated_table(decision),
+    ]
+    tables.append(tell.published_table(decision))
+    blocks = [f"{title}: {question}" if question else title]
+    blocks.append("\n".join(f"{about}: {said}" for about, said in tell.answer(decision)))
+    blocks += [render(table, "table", terminal=terminal) for table in tables if table.rows]
+    if decision.missing:
+        blocks.append("\n".join(["Missing", *(f"  {what}" for what in decision.missing)]))
+    return "\n\n".join(blocks)
