@@ -37,7 +37,7 @@ class Detection:
     """
 
     labels: ClassVar[tuple[str, ...]] = ("boxes", "classes")
-    produces: ClassVar[tuple[str, ...]] = ("map@0.5", "map", *BOX_FIGURES)
+    produces: ClassVar[tuple[str, ...]] = ("map", *BOX_FIGURES)
     main: ClassVar[str] = "map@0.5"
     spatial: ClassVar[bool] = True
 
@@ -79,7 +79,7 @@ class Detection:
                 for values in (found.boxes, found.scores, found.classes)
             )
         )
-        return {"map@0.5": precision.at(0.5), "map": precision.mean, **box_figures(sure, boxes, classes, seed)}
+        return {**box_figures(sure, boxes, classes, seed), "map@0.5": precision.at(0.5), "map": precision.mean}
 
     def oracle(self, data: Probed, seed: int) -> Any:
         """Occupancy of every cell by the true boxes of each class, and the boxes themselves, rotated into the width."""

@@ -1,0 +1,133 @@
+"""From raw events to an aligned space: steps are done once, and texts embedded once or on the way train the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trialbook.experiment import load_experiment
+from trialbook.host import PluginHost
+from trialbook.launch import LocalLauncher, Outcome
+from trialbook.plan import make_plan
+from trialbook.progress import PlainWatcher
+from trialbook.rundir import RunDirectory
+from trialbook.schema import SchemaBook
+from trialbook.settings import Settings
+
+PIPELINE = """
+[step.sample.task]
+use = "sample"
+[step.sample.dataset]
+use = "smart-home"
+residents = 1
+days = 8
+by = "count"
+window = 12
+[step.captions.task]
+use = "caption"
+[step.captions.dataset]
+use = "samples"
+modalities = { sensor = "sample" }
+[step.captions.captioner]
+use = "sensor-templates"
+style = "plain"
+[step.text.task]
+use = "embed"
+[step.text.dataset]
+use = "samples"
+modalities = { sensor = "sample", text = "captions" }
+[step.text.encoder.text]
+use = "pooled"
+of = { use = "token-embedding", width = 16 }
+[task]
+use = "align"
+dim = 8
+[dataset]
+use = "samples"
+modalities = { sensor = "sample", text = "TEXT" }
+[encoder.sensor]
+use = "sensor-transformer"
+width = 16
+depth = 1
+heads = 2
+[encoder.text]
+ENCODER
+frozen = true
+[projector.sensor]
+use = "linear"
+[projector.text]
+use = "mlp"
+[[loss]]
+use = "info-nce"
+[[metric]]
+use = "zero-shot"
+captions = "train"
+[train]
+steps = 6
+batch_size = 16
+log_every = 1
+"""
+ONCE = PIPELINE.replace("TEXT", "text").replace("ENCODER", 'use = "identity"')
+ON_THE_WAY = PIPELINE.replace("TEXT", "captions").replace(
+    "ENCODER", 'use = "pooled"\nof = { use = "token-embedding", width = 16 }'
+)
+Run = Callable[[str], dict[str, list[Outcome]]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pipeline")
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> Run:
+    """Runs a file with its steps; how the runs of each ended, by experiment."""
+    settings = Settings(root=place, runs=place / "runs", data_root=None, cache=place / "cache")
+    book = SchemaBook(PluginHost.discover(), place / "cache")
+    launcher = LocalLauncher(settings, book.host, book, PlainWatcher(print), plots=False)
+
+    def go(text: str) -> dict[str, list[Outcome]]:
+        (place / "pipeline.toml").write_text(text)
+        plan = make_plan(load_experiment(place / "pipeline.toml"), book)
+        found = {one.experiment.name: launcher.mlrun_launch(plan=one) for one in (*plan.before, plan)}
+        assert [outcome.message for outcomes in found.values() for outcome in outcomes if outcome.message] == []
+        return found
+
+    return go
+
+
+def states(found: dict[str, list[Outcome]]) -> list[str]:
+    return [outcome.state for outcomes in found.values() for outcome in outcomes]
+
+
+def test_a_second_call_does_nothing_and_another_style_redoes_captions_and_what_follows(run: Run) -> None:
+    first = run(ONCE)
+    assert list(first) == ["step.sample", "step.captions", "step.text", "pipeline"]
+    assert set(states(run(ONCE))) == {"kept"}
+    assert states(run(ONCE.replace('"plain"', '"detailed"'))) == ["kept", "finished", "finished", "finished"]
+    assert states(run(ONCE.replace("days = 8", "days = 9"))) == ["finished"] * 4
+
+
+def test_texts_embedded_once_and_texts_embedded_on_the_way_train_the_same(run: Run, place: Path) -> None:
+    def losses(text: str) -> list[float]:
+        (outcome,) = run(text)["pipeline"]
+        lines = (place / "runs" / outcome.spec.relative_path / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["values"].get("loss", 0.0) for line in lines]
+
+    once, on_the_way = losses(ONCE), losses(ON_THE_WAY)
+    assert len(once) == len(on_the_way) > 6
+    assert once == pytest.approx(on_the_way, abs=1e-6)  # sums over a text's tokens in batches of other lengths
+
+
+def test_a_run_says_what_it_was_made_from(run: Run, place: Path) -> None:
+    found = run(ONCE)
+    (last,) = found["pipeline"]
+    record = json.loads(RunDirectory(place / "runs" / last.spec.relative_path).json("run").read_text())
+    assert set(record["inputs"]) == {"sample", "captions", "text"}
+    (captions,) = found["step.captions"]
+    made = json.loads(RunDirectory(place / "runs" / captions.spec.relative_path).json("data").read_text())["artifacts"]
+    assert set(made) == {"captions.jsonl"}
+    assert len(made["captions.jsonl"]["sha256"]) == 64
