@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks._measure import RESULTS
 
-SUBJECTS = ("startup", "engine_step", "feature_store", "recording", "compare_runs", "doctor")
+SUBJECTS = ("startup", "engine_step", "feature_store", "extraction", "recording", "compare_runs", "doctor", "probes")
 
 
 def write_page() -> Path:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trialbook.contracts import Features, Task, to_device
+from trialbook.contracts import Features, Taps, Task, to_device
 from trialbook.data import Overlap, find_overlaps, modalities_of
 from trialbook.engine.origin import Lineage, Origin, find_origin, start_part
 from trialbook.errors import TrialbookError
@@ -42,6 +42,7 @@ class Workshop:
         data_root: where relative data paths start.
         runs: directory of all runs, for parts that start from one.
         device: where frozen encoders compute.
+        files: paths that components ask for by name, as ``runner.toml`` has them.
     """
 
     book: SchemaBook
@@ -50,6 +51,7 @@ class Workshop:
     runs: Path = field(default_factory=lambda: Path("runs"))
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     datasets: dict[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class RunBuilder:
         made = self._construct(kind, path, table, wired)
         if isinstance(made, nn.Module) and kind in _STARTED:
             self._start(label, path, table, made)
-        frozen = bool(table.get("frozen", False))
+        frozen = bool(table.get("frozen", False)) or not getattr(made, "learns", True)
         if isinstance(made, nn.Module) and frozen:
             made.requires_grad_(False).eval()
         if kind != "task":
@@ -161,15 +163,7 @@ class RunBuilder:
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Stored tokens [R, N, D] and mask [R, N] of a frozen encoder for all rows of a split."""
-        _, table = self._table("encoder", name)
-        schema = self.workshop.book.get("encoder", table["use"])
-        identity: Callable[[], Mapping[str, str]] = getattr(encoder, "identity", dict)
-        made_of = {
-            "encoder": schema.target, "source": self.spec.sources[f"encoder.{name}"], "options": own_keys(table),
-            "identity": dict(identity()), "weights": weights_hash(encoder), "data": dataset.fingerprint,
-            "split": split, "modality": modality, "dtype": str(next((p.dtype for p in encoder.parameters()), "none")),
-            "device": self.workshop.device.type,
-        }  # fmt: skip
+        made_of = self._made_of(name, encoder, dataset, split, modality)
         part = dataset.splits()[split]
 
         def encode(rows: NDArray[np.int64]) -> Features:
@@ -179,6 +173,39 @@ class RunBuilder:
             encoder.to(self.workshop.device).eval()
             stored: Stored = self.workshop.store.get(made_of, len(part.groups(modality)), encode)
         return stored.tokens, stored.mask
+
+    def taps(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
+        """Stored tokens [R, H, W, D] of every point of an encoder for all rows of a split; see the contract."""
+        if not isinstance(encoder, Taps):
+            raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'taps')")
+        part, device = dataset.splits()[split], self.workshop.device
+        with self._located("encoder", name, {}):
+            encoder.to(device).eval()
+            whole = self._made_of(name, encoder, dataset, split, modality)
+            options = {key: value for key, value in whole["options"].items() if key not in encoder.tap_choices}
+            made_of = {
+                point: {**whole, "options": options, "point": place.where, "rows": encoder.tap_rows}
+                for point, place in encoder.points().items()
+            }
+
+            def begin(_: tuple[str, ...]) -> Callable[[NDArray[np.int64]], Mapping[str, torch.Tensor]]:
+                encoder.verify()  # only where something is to be made: what is there was made by code that passed
+                return lambda rows: _tap(encoder, part.read(modality, rows), device)
+
+            return self.workshop.store.get_many(made_of, len(part.groups(modality)), encoder.tap_rows, begin)
+
+    def _made_of(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> dict[str, Any]:
+        """Everything that the features of a split depend on."""
+        _, table = self._table("encoder", name)
+        schema = self.workshop.book.get("encoder", table["use"])
+        identity: Callable[[], Mapping[str, str]] = getattr(encoder, "identity", dict)
+        label = "encoder" if name == "encoder" else f"encoder.{name}"
+        return {
+            "encoder": schema.target, "source": self.spec.sources[label], "options": own_keys(table),
+            "identity": dict(identity()), "weights": weights_hash(encoder), "data": dataset.fingerprint,
+            "split": split, "modality": modality, "dtype": str(next((p.dtype for p in encoder.parameters()), "none")),
+            "device": self.workshop.device.type,
+        }  # fmt: skip
 
     def _table(self, kind: str, name: str | None) -> tuple[KeyPath, Mapping[str, Any]]:
         tables = self.spec.config.get(kind)
@@ -199,7 +226,10 @@ class RunBuilder:
 
     @property
     def _wiring(self) -> Wiring:
-        offered = {"data_root": self.data_root, "seed": self.seed, "inputs": self.inputs}
+        offered = {
+            "data_root": self.data_root, "seed": self.seed, "inputs": self.inputs, "records": self.workshop.book.host.records,
+            "files": self.workshop.files,
+        }  # fmt: skip
         return Wiring(self.workshop.book, self.spec.experiment, self.spec.positions, offered)
 
     def _dataset(self, path: KeyPath, table: Mapping[str, Any]) -> Any:
@@ -224,6 +254,11 @@ def _encode(encoder: nn.Module, raw: Any, device: torch.device) -> Features:
     with torch.no_grad():
         features: Features = encoder(to_device(encoder.prepare(raw), device))  # type: ignore[operator]
     return _pad(features, getattr(encoder, "max_length", 0))
+
+
+def _tap(encoder: Taps, raw: Any, device: torch.device) -> Mapping[str, torch.Tensor]:
+    with torch.no_grad():
+        return encoder.tap(to_device(encoder.prepare(raw), device))
 
 
 def _pad(features: Features, length: int) -> Features:

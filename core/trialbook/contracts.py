@@ -5,7 +5,9 @@ Shape letters, used in every docstring: B batch, R rows, G groups, N tokens in, 
 
 How a constructor is read: **positional-only** parameters are wired by the task through the builder (dimensions, the
 modality, nested parts); **keyword-only** ones are the keys of the TOML table, typed and documented in the docstring.
-Wired for every component that asks for it by name: ``data_root: Path | None``, ``seed: int``.
+Wired for every component that asks for it by name: ``data_root: Path | None``, ``seed: int``,
+``files: Mapping[str, Path]`` (those that ``runner.toml`` names) and ``records: Callable[[str], Mapping[str, Any]]``
+(tables of a kind that plugins offer, by name).
 """
 
 from __future__ import annotations
@@ -19,14 +21,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts_language import Generated, LanguageModel, Piece
+from trialbook.contracts_decoders import Decodes, LatentShape
+from trialbook.contracts_language import Captioner, Generated, LanguageModel, Piece
+from trialbook.contracts_masking import Reconstruction, Reconstructs
+from trialbook.contracts_probes import Probe, Probed
+from trialbook.contracts_taps import OrderResult, Point, Taps
 from trialbook.data import Raw
 from trialbook.predictions import Prediction
-from trialbook.records import Event, Facts, Record
+from trialbook.records import Event, Facts, Measured
 
 __all__ = [
-    "Answers", "Builder", "Encoder", "Exports", "Features", "Generated", "LanguageModel", "Loss", "Measures", "Metric", "Notes",
-    "Piece", "Prepared", "Projector", "Shows", "Step", "Task", "Trains", "Weighs",
+    "Answers", "Builder", "Captioner", "Decodes", "Encoder", "Exports", "Features", "Generated", "LanguageModel", "LatentShape", "Loss", "Measures",
+    "Metric", "Notes", "OrderResult", "Piece", "Point", "Prepared", "Probe", "Probed", "Projector", "Reconstruction", "Reconstructs", "Shows",
+    "Step", "Taps", "Task", "Trains", "Weighs",
 ]  # fmt: skip
 
 #: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis.
@@ -48,9 +55,12 @@ class Encoder(Protocol):
         accepts: class attribute: the modality kinds that it reads, e.g. ``("image",)``.
         dim: width D of its tokens.
         max_length: optional: tokens of a row at most, where ``forward`` gives fewer if all rows of a batch are shorter.
+        block: optional: a row's tokens come in blocks of so many, each an image of its own (a crop of a page) with a grid of its
+            own, there as a whole or not at all: projectors get one block at a time.
 
-    Optional method: ``identity() -> Mapping[str, str]``, what its tokens depend on beside weights, options and source
-    (a checkpoint's preprocessing and configuration); it is part of the address of stored features.
+    Optional methods: ``identity() -> Mapping[str, str]``, what its tokens depend on beside weights, options and source
+    (a checkpoint's preprocessing and configuration); it is part of the address of stored features. With ``block``:
+    ``blocks(raw) -> Sequence[int]``, how many blocks each row has.
     """
 
     accepts: ClassVar[tuple[str, ...]]
@@ -144,6 +154,16 @@ class Builder(Protocol):
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Stored outputs of a frozen encoder for all rows: tokens [R, N, D] and mask [R, N], memory-mapped."""
+
+    def taps(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> Mapping[str, NDArray[Any]]:
+        """Stored tokens [R, H, W, D] of every point of a frozen encoder that is ``Taps``, memory-mapped.
+
+        Points that are stored already, from whatever choice of points, are not made again; the others are made together,
+        after ``verify``.
+
+        Raises:
+            TrialbookError: the encoder has no points, or fails its self-test.
+        """
 
 
 @runtime_checkable
@@ -260,8 +280,10 @@ class Trains(Protocol):
 class Measures(Protocol):
     """A task with something to measure, without an optimiser or after it (closed-form probes, similarity)."""
 
-    def measurements(self) -> Iterator[Record | Event]:
-        """Yield figures in a fixed order; a run that was killed skips those that it has, so each must be independent."""
+    def measurements(self) -> Iterator[Measured]:
+        """Yield figures in a fixed order, and what goes with them; a run that was killed skips the figures that it has, so each
+        must be independent. Artifacts stand before the figure that speaks of them: a figure that is there says that they are.
+        """
 
     def measured(self, done: int) -> None:
         """``done`` records of ``measurements`` are there already: start with the next."""

@@ -1,9 +1,9 @@
-"""The contract of language models, part of ``trialbook.contracts``, from where it is to be imported."""
+"""The contracts of language models and captioners, part of ``trialbook.contracts``, from where they are to be imported."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -86,3 +86,17 @@ class LanguageModel(Protocol):
     ) -> list[Generated]:
         """Continue every row of embeddings [B, L, D] with mask [B, L], padded on either side: greedily at temperature 0,
         else sampled; with a key-value cache, without gradient."""
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """What is known of samples, in words. Wired, if asked for: ``data_root`` and ``seed``, as for every component."""
+
+    def caption(self, facts: Sequence[Mapping[str, Any]]) -> list[str]:
+        """One text for each sample; it depends on this sample's facts alone, and is the same every time.
+
+        Args:
+            facts: what a split's ``labels("facts")`` gives: names to texts, numbers, lists and mappings of them.
+        Raises:
+            TrialbookError: facts that it cannot do without are missing.
+        """

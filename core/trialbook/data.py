@@ -19,7 +19,7 @@ from trialbook.errors import TrialbookError
 
 #: Rows of one modality as ``Split.read`` returns them.
 #: image: uint8 array [B, 3, H, W], or a list of [3, H, W] where sizes differ; text: list of str;
-#: vector: float32 [B, D]; series: float32 [B, T, C].
+#: vector: float32 [B, D]; series: float32 [B, T, C], or a list of [T, C] where lengths differ.
 Raw = Any
 Rows = NDArray[np.int64]
 
@@ -30,14 +30,16 @@ class Modality:
 
     Args:
         kind: ``"image"``, ``"text"``, ``"vector"``, ``"series"`` or a kind that a plugin defines.
-        shape: of one row: image ``(3, H, W)`` (``(3, 0, 0)`` where sizes differ), vector ``(D,)``, series ``(T, C)``,
-            text ``()``.
+        shape: of one row: image ``(3, H, W)`` (``(3, 0, 0)`` where sizes differ), vector ``(D,)``, series ``(T, C)``
+            (``(0, C)`` where lengths differ), text ``()``.
         corpus: text only: gives all texts of the train split, for tokenizers that are trained on the data.
+        levels: names of the values of each categorical column, for kinds that have such columns.
     """
 
     kind: str
     shape: tuple[int, ...] = ()
     corpus: Callable[[], Sequence[str]] | None = field(default=None, compare=False)
+    levels: tuple[tuple[str, ...], ...] = ()
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ _DTYPES: dict[np.dtype[Any], str] = {np.dtype("float32"): "F32", np.dtype("float
 _NUMPY = {name: dtype for dtype, name in _DTYPES.items()}
 _CHUNK = 64
 """Rows encoded at once. Fixed, because the bits of a result may depend on the batch that it was computed in."""
+_SYNC = 64
+"""Rows after which what was written is forced to the disk and counts as done."""
 
 
 class Stored(NamedTuple):
@@ -73,15 +75,67 @@ class FeatureStore:
             rows: number of rows R of the split.
             encode: rows [B] to features of these rows.
         """
+
+        def encode_named(places: NDArray[np.int64]) -> dict[str, dict[str, NDArray[Any]]]:
+            return {"": _arrays(encode(places))}
+
+        path = self._ready({"": made_of}, rows, _CHUNK, lambda missing: encode_named)[""]
+        return _open(path)
+
+    def get_many(
+        self,
+        made_of: Mapping[str, Mapping[str, Any]],
+        rows: int,
+        chunk: int,
+        encoder: Callable[[tuple[str, ...]], Callable[[NDArray[np.int64]], Mapping[str, Tensor]]],
+    ) -> dict[str, NDArray[Any]]:
+        """Several features of the same rows, [R, …] each, that one forward pass gives together; memory-mapped.
+
+        Each lies in a file of its own under its own address, so that what is there already is not made again when others
+        are wanted beside it. What is missing is made together, ``chunk`` rows at a time, which is all that memory holds.
+
+        Args:
+            made_of: name to everything that this feature depends on.
+            rows: number of rows R of the split.
+            chunk: rows of one forward pass; their results may depend on it, so it belongs to ``made_of``.
+            encoder: names of what is missing to a function from rows [B] to a tensor [B, …] for each of them; called only if
+                something is missing, so that it may prepare or refuse.
+        """
+
+        def begin(missing: tuple[str, ...]) -> Callable[[NDArray[np.int64]], dict[str, dict[str, NDArray[Any]]]]:
+            encode = encoder(missing)
+
+            def encode_named(places: NDArray[np.int64]) -> dict[str, dict[str, NDArray[Any]]]:
+                made = encode(places)
+                return {name: _arrays(Features(made[name])) for name in missing}
+
+            return encode_named
+
+        paths = self._ready(made_of, rows, chunk, begin)
+        return {name: _open(path).tokens for name, path in paths.items()}
+
+    def _ready(
+        self,
+        made_of: Mapping[str, Mapping[str, Any]],
+        rows: int,
+        chunk: int,
+        begin: Callable[[tuple[str, ...]], Callable[[NDArray[np.int64]], Mapping[str, Mapping[str, NDArray[Any]]]]],
+    ) -> dict[str, Path]:
+        """The files of the features, made first where they are missing."""
         if rows == 0:
             raise TrialbookError("there are no rows to encode")
-        path = self.directory / f"{address(made_of)}.safetensors"
-        if not path.exists():
+        paths = {name: self.directory / f"{address(parts)}.safetensors" for name, parts in made_of.items()}
+        if missing := [name for name, path in paths.items() if not path.exists()]:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with _locked(path.with_suffix(".lock")):
-                if not path.exists():
-                    _fill(path, made_of, rows, encode)
-        return _open(path)
+            with ExitStack() as stack:
+                for path in sorted(
+                    {paths[name] for name in missing}
+                ):  # in one order, so that two cannot wait in a ring
+                    stack.enter_context(_locked(path.with_suffix(".lock")))
+                names = tuple(name for name in missing if not paths[name].exists())
+                if names:
+                    _fill({name: (paths[name], made_of[name]) for name in names}, rows, chunk, begin(names))
+        return paths
 
 
 @contextmanager
@@ -91,19 +145,36 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _fill(path: Path, made_of: Mapping[str, Any], rows: int, encode: Callable[[NDArray[np.int64]], Features]) -> None:
-    partial, progress = path.with_suffix(".partial"), path.with_suffix(".progress")
-    done = int(progress.read_text()) if progress.exists() and partial.exists() else 0
-    for start in range(done, rows, _CHUNK):
-        features = encode(np.arange(start, min(start + _CHUNK, rows), dtype=np.int64))
-        arrays = _arrays(features)
-        if start == 0:
-            _create(partial, {name: (array.dtype, (rows, *array.shape[1:])) for name, array in arrays.items()})
-        _write(partial, start, arrays)
-        _replace_text(progress, str(start + _CHUNK))
-    path.with_suffix(".json").write_text(json.dumps(dict(made_of), indent=1, sort_keys=True, default=str))
-    partial.rename(path)
-    progress.unlink(missing_ok=True)
+def _fill(
+    files: Mapping[str, tuple[Path, Mapping[str, Any]]],
+    rows: int,
+    chunk: int,
+    encode: Callable[[NDArray[np.int64]], Mapping[str, Mapping[str, NDArray[Any]]]],
+) -> None:
+    partial = {name: path.with_suffix(".partial") for name, (path, _) in files.items()}
+    progress = {name: path.with_suffix(".progress") for name, (path, _) in files.items()}
+    done = min(_done(partial[name], progress[name], chunk) for name in files)
+    for start in range(done, rows, chunk):
+        encoded = encode(np.arange(start, min(start + chunk, rows), dtype=np.int64))
+        last = start + chunk >= rows or (start // chunk + 1) % max(_SYNC // chunk, 1) == 0
+        for name, arrays in encoded.items():
+            if start == 0:
+                _create(partial[name], {key: (array.dtype, (rows, *array.shape[1:])) for key, array in arrays.items()})
+            _write(partial[name], start, arrays, sync=last)
+        if last:
+            for name in files:
+                _replace_text(progress[name], str(start + chunk))
+    for name, (path, made_of) in files.items():
+        path.with_suffix(".json").write_text(json.dumps(dict(made_of), indent=1, sort_keys=True, default=str))
+        partial[name].rename(path)
+        progress[name].unlink(missing_ok=True)
+
+
+def _done(partial: Path, progress: Path, chunk: int) -> int:
+    """Rows that a process which ended early left behind, whole chunks of them."""
+    if not (progress.exists() and partial.exists()):
+        return 0
+    return int(progress.read_text()) // chunk * chunk
 
 
 def _arrays(features: Features) -> dict[str, NDArray[Any]]:
@@ -153,7 +224,7 @@ def _places(path: Path) -> dict[str, _Place]:
     }
 
 
-def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]], *, sync: bool) -> None:
     """Put rows in their place. Not through a memory map: there a full disk is no error but the end of the process."""
     places = _places(path)
     if places.keys() != arrays.keys():
@@ -166,9 +237,10 @@ def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
                     f"a frozen encoder must give one shape for all rows, not {shape[1:]} and {array.shape[1:]}"
                 )
             file.seek(offset + start * int(np.prod(shape[1:])) * dtype.itemsize)
-            file.write(array.astype(dtype, copy=False).tobytes())
+            file.write(np.ascontiguousarray(array, dtype=dtype).data)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def _open(path: Path) -> Stored:

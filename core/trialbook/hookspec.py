@@ -46,12 +46,19 @@ KINDS: dict[str, str] = {
     "llm": "mlrun_llms",
     "decoder": "mlrun_decoders",
     "probe": "mlrun_probes",
+    "captioner": "mlrun_captioners",
     "loss": "mlrun_losses",
     "metric": "mlrun_metrics",
 }
 
 #: The hook that yields the doctor's checks. They are no components of an experiment file: all of them look at every run.
 CHECKS = {"check": "mlrun_checks"}
+
+#: The hook that yields trackers. They are named in ``runner.toml`` or at the top of an experiment file.
+TRACKERS = {"tracker": "mlrun_trackers"}
+
+#: The hooks that yield records: tables that components look things up in, such as where a model keeps its layers.
+RECORDS = {"architecture": "mlrun_architectures"}
 
 
 class Hooks:
@@ -93,6 +100,11 @@ class Hooks:
         raise AssertionError
 
     @hookspec
+    def mlrun_captioners(self) -> Iterable[Component]:
+        """Captioners: what is known of a sample, in words."""
+        raise AssertionError
+
+    @hookspec
     def mlrun_losses(self) -> Iterable[Component]:
         """Losses."""
         raise AssertionError
@@ -105,6 +117,16 @@ class Hooks:
     @hookspec
     def mlrun_checks(self) -> Iterable[Component]:
         """Checks of the doctor: each target is a function ``check(chart: trialbook.doctor.chart.Chart) -> Iterable[Finding]``."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_trackers(self) -> Iterable[Component]:
+        """Trackers: other programs that are told what runs record; see ``trialbook.trackers.Tracker``."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_architectures(self) -> Iterable[Component]:
+        """Architectures: each target is a table that says where a model's layers lie; components that read layers look there."""
         raise AssertionError
 
     @hookspec

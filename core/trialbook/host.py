@@ -14,7 +14,7 @@ import pluggy
 from trialbook.entrypoints import EntryPoint, find_entry_points
 from trialbook.errors import TrialbookError
 from trialbook.hookcheck import FAULTS, checked_components, hook_error, what_it_did
-from trialbook.hookspec import CHECKS, ENTRY_POINT_GROUP, KINDS, PROJECT, Hooks
+from trialbook.hookspec import CHECKS, ENTRY_POINT_GROUP, KINDS, PROJECT, RECORDS, TRACKERS, Hooks
 
 if TYPE_CHECKING:
     import click
@@ -158,6 +158,31 @@ class PluginHost:
         """The checks of the doctor that the working plugins offer."""
         return [one for one in self._collect() if one.kind in CHECKS]
 
+    def trackers(self) -> list[Registered]:
+        """The trackers that the working plugins offer."""
+        return [one for one in self._collect() if one.kind in TRACKERS]
+
+    def records(self, kind: str) -> dict[str, Any]:
+        """The records of ``kind`` that the working plugins offer, loaded, by name; ``plugin:name`` where several offer one.
+
+        Raises:
+            TrialbookError: one cannot be loaded.
+        """
+        offers = [one for one in self._collect() if one.kind == kind and one.kind in RECORDS]
+        names = [one.name for one in offers]
+        loaded: dict[str, Any] = {}
+        for one in offers:
+            name = one.name if names.count(one.name) == 1 else f"{one.plugin.name}:{one.name}"
+            module, _, attribute = one.target.partition(":")
+            try:
+                loaded[name] = getattr(import_module(module), attribute)
+            except FAULTS as fault:
+                what = what_it_did(fault)
+                raise TrialbookError(
+                    f"{kind} '{one.name}' of plugin '{one.plugin.name}' {what} when it is loaded"
+                ) from fault
+        return loaded
+
     def find(self, kind: str, name: str) -> Registered:
         """The component ``name`` of ``kind``; ``plugin:name`` picks that plugin's.
 
@@ -248,7 +273,7 @@ class PluginHost:
         """Ask every plugin for all that it offers, once; one that fails in any hook offers nothing."""
         if self._collected is None:
             self._collected = []
-            hooks = {**KINDS, **CHECKS}
+            hooks = {**KINDS, **CHECKS, **TRACKERS, **RECORDS}
             for kind, hook_name in hooks.items():
                 for name, function in self._implementations(hook_name):
                     try:

@@ -22,8 +22,14 @@ _PATIENCE = 5.0
 _WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 
 
-def find_checkpoint(model: str, revision: str | None, data_root: Path | None) -> Path:
+def find_checkpoint(model: str, revision: str | None, data_root: Path | None, *, code: bool = False) -> Path:
     """The folder of a checkpoint: ``model`` as given, under ``data_root``, or from the hub (its cache first).
+
+    Args:
+        model: a folder or a name of the hub.
+        revision: branch, tag or commit of a name of the hub.
+        data_root: where a relative folder is looked for, too.
+        code: fetch code that lies in the checkpoint, too.
 
     Raises:
         TrialbookError: there is no such folder, and the hub does not have it or cannot be reached.
@@ -49,7 +55,8 @@ def find_checkpoint(model: str, revision: str | None, data_root: Path | None) ->
             f"or fetch it with 'hf download {model}' where the hub can be reached"
         )
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED, ignore_patterns=["*/*"]))
+        wanted = [*_WANTED, *(["*.py"] if code else [])]
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except OSError as error:
         raise TrialbookError(f"cannot load model '{model}': {where}, and the hub says: {first_line(error)}") from error
 

@@ -26,7 +26,7 @@ class Wiring:
         book: schemas of all components.
         file: what is named where a key has no place of its own.
         positions: where each key was written.
-        offered: what every component may ask for: ``data_root`` and ``seed``.
+        offered: what every component may ask for: ``data_root``, ``seed`` and more.
     """
 
     book: SchemaBook
@@ -44,7 +44,7 @@ class Wiring:
         schema = self.book.get(table.kind, table.use or "")
         parts: Mapping[str, str] = schema.attributes.get("parts", {})
         options = {key: value for key, value in own_keys(table.content).items() if key not in parts}
-        offered = {**self.offered, **wired, **self._parts(table, parts, wired)}
+        offered = {**self.offered, **wired, **self._parts(table, parts, self._for_parts(table, schema, wired, options))}
         if missing := [name for name in schema.wired if name not in offered]:
             raise TrialbookError(
                 f"{table.kind} '{schema.name}' wants '{missing[0]}', which the task does not offer (it offers "
@@ -58,6 +58,17 @@ class Wiring:
         """A context in which errors are those of the table at ``path``."""
         named = {key: value for key, value in options.items() if key == "from" or key not in RESERVED}
         return Located(self.file, self.positions, path, named)
+
+    def _for_parts(
+        self, table: Table, schema: ComponentSchema, wired: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """What components nested in this one are offered: what it is offered itself, unless its class says otherwise."""
+        change = getattr(_import(schema), "offered_to_parts", None) if schema.attributes.get("parts") else None
+        if change is None:
+            return wired
+        with self.located(table.path, options):
+            changed: Mapping[str, Any] = change(wired, options)
+        return changed
 
     def _parts(self, table: Table, parts: Mapping[str, str], wired: Mapping[str, Any]) -> dict[str, Any]:
         """Nested components by the parameter that takes them; those that have names as a mapping."""

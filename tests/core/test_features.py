@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +140,128 @@ def test_a_file_that_was_cut_is_refused_not_read(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(TrialbookError, match="cut short"):
         store.get({"weights": "a"}, ROWS, _Counting())
+
+
+LAYERS = {f"layer {i}": torch.randn(ROWS, 2, 3, 4 + i, generator=torch.Generator().manual_seed(i)) for i in range(3)}
+
+
+class _Many:
+    """Makes encode functions for several features, counts the rows and the calls, and may die after some rows."""
+
+    def __init__(self, die_after: int | None = None) -> None:
+        self.rows, self.asked, self.die_after = 0, [], die_after
+
+    def __call__(self, missing: tuple[str, ...]) -> Any:
+        self.asked.append(missing)
+
+        def encode(rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+            if self.die_after is not None and self.rows >= self.die_after:
+                raise KeyboardInterrupt
+            self.rows += len(rows)
+            return {name: tokens[rows] for name, tokens in LAYERS.items()}
+
+        return encode
+
+
+def _made_of(*names: str) -> dict[str, dict[str, str]]:
+    return {name: {"weights": "a", "point": name} for name in names}
+
+
+def test_features_of_one_pass_lie_each_under_its_own_address(tmp_path: Path) -> None:
+    store, encode = FeatureStore(tmp_path), _Many()
+    for _ in range(2):
+        stored = store.get_many(_made_of(*LAYERS), ROWS, 8, encode)
+        for name, tokens in LAYERS.items():
+            assert isinstance(stored[name], np.memmap)
+            assert np.array_equal(stored[name], tokens.numpy())
+            assert (tmp_path / f"{address(_made_of(name)[name])}.safetensors").exists()
+    assert (encode.rows, encode.asked) == (ROWS, [tuple(LAYERS)])
+    assert not list(tmp_path.glob("*.pro*")) + list(tmp_path.glob("*.partial"))
+
+
+def test_only_features_that_are_not_there_are_made(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.get_many(_made_of("layer 1"), ROWS, 8, _Many())
+    encode = _Many()
+    stored = store.get_many(_made_of(*LAYERS), ROWS, 8, encode)
+    assert encode.asked == [("layer 0", "layer 2")]
+    assert all(np.array_equal(stored[name], tokens.numpy()) for name, tokens in LAYERS.items())
+
+
+def test_a_name_is_no_part_of_an_address(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.get_many(_made_of("layer 1"), ROWS, 8, _Many())
+    again = store.get_many({"another name": _made_of("layer 1")["layer 1"]}, ROWS, 8, _Many(die_after=0))
+    assert np.array_equal(again["another name"], LAYERS["layer 1"].numpy())
+
+
+@pytest.mark.parametrize("die_after", [8, 64, 72, 144])
+def test_many_features_go_on_where_they_were_interrupted(tmp_path: Path, die_after: int) -> None:
+    store = FeatureStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        store.get_many(_made_of("layer 0", "layer 2"), ROWS, 8, _Many(die_after=die_after))
+    encode = _Many()
+    stored = store.get_many(_made_of("layer 0", "layer 2"), ROWS, 8, encode)
+    assert encode.rows == ROWS - die_after // 64 * 64
+    assert all(np.array_equal(stored[name], LAYERS[name].numpy()) for name in stored)
+    with pytest.raises(KeyboardInterrupt):  # another choice of layers begins at the start, and is whole, too
+        store.get_many(_made_of("layer 1"), ROWS, 8, _Many(die_after=64))
+    every = store.get_many(_made_of(*LAYERS), ROWS, 8, _Many())
+    assert all(np.array_equal(every[name], tokens.numpy()) for name, tokens in LAYERS.items())
+
+
+_EXTRACT = """
+import os, resource, sys
+from pathlib import Path
+import numpy as np, torch
+from trialbook.features import FeatureStore
+
+torch.set_num_threads(1)
+rows, names = int(sys.argv[2]), [f"layer {i}" for i in range(4)]
+
+def values(chunk):
+    return torch.from_numpy(chunk.astype(np.float32))[:, None, None, None].expand(-1, 16, 16, 64)
+
+def encode(chunk):
+    if len(sys.argv) > 3 and chunk[0] >= int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    return {name: values(chunk) + i for i, name in enumerate(names)}
+
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+encode(np.arange(16))
+before = peak()
+stored = FeatureStore(Path(sys.argv[1])).get_many({n: {"point": n} for n in names}, rows, 16, lambda _: encode)
+grown = peak() - before
+right = all((np.asarray(stored[n][r]) == r + i).all() for i, n in enumerate(names) for r in (0, 15, 16, rows // 2, rows - 1))
+print(grown // 1024, sum(a.nbytes for a in stored.values()) // 2**20, right)
+"""
+
+
+def _extract(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", _EXTRACT, *arguments], capture_output=True, text=True)
+
+
+def test_features_of_many_times_the_memory_that_is_used_are_stored(tmp_path: Path) -> None:
+    done = _extract(str(tmp_path), "1600")
+    grown, stored, right = done.stdout.split()
+    assert right == "True", done.stderr
+    assert int(stored) == 400  # MiB: 4 layers of 1,600 rows; a chunk of 16 rows is 4 MiB
+    assert int(grown) < 40
+
+
+def test_features_are_the_same_after_a_kill(tmp_path: Path) -> None:
+    killed, names = tmp_path / "killed", [f"layer {i}" for i in range(4)]
+    assert _extract(str(killed), "320", "200").returncode == -9
+    assert [int(path.read_text()) for path in killed.glob("*.progress")] == [192] * 4
+    seen: list[int] = []
+
+    def encode(chunk: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        seen.extend(chunk)
+        values = torch.from_numpy(chunk.astype(np.float32))[:, None, None, None].expand(-1, 16, 16, 64)
+        return {name: values + i for i, name in enumerate(names)}
+
+    for folder in (killed, tmp_path / "whole"):
+        FeatureStore(folder).get_many({name: {"point": name} for name in names}, 320, 16, lambda _: encode)
+    assert seen == [*range(192, 320), *range(320)]
+    for path in (tmp_path / "whole").glob("*.safetensors"):
+        assert (killed / path.name).read_bytes() == path.read_bytes()

@@ -14,6 +14,7 @@ from typing import Any
 from trialbook.hookspec import KINDS
 from trialbook.signature import load_target
 from trialbook.testing.builder import PartsBuilder
+from trialbook.testing.captioners import check_captioner
 from trialbook.testing.common import Subject, check_constructor, ensure
 from trialbook.testing.datasets import check_dataset
 from trialbook.testing.figures import check_loss, check_metric
@@ -31,6 +32,7 @@ _CHECKS: dict[str, Callable[[Subject], None]] = {
     "metric": check_metric,
     "dataset": check_dataset,
     "task": check_task,
+    "captioner": check_captioner,
 }
 
 
@@ -50,9 +52,11 @@ def check_component(
         options: keyword-only parameters, as a TOML table would give them.
         wired: positional-only parameters. Made up where left out: ``modality`` of the first kind that an encoder
             accepts, ``dim_in`` 16, ``dim_out`` 8, ``dim`` 16, ``seed`` 0, ``data_root`` None, ``corpus`` a few
-            sentences. Nested parts must be given. A task is run only if ``builder`` is given (see ``PartsBuilder``).
+            sentences, ``modalities`` two of vectors, ``image`` and ``text``. Nested parts must be given. A task is run only if
+            ``builder`` is given (see ``PartsBuilder``).
         inputs: encoder: raw rows, at least two. projector: ``{"tokens": [B, N, D_in], "mask": [B, N]}``. loss and
-            metric: what ``needs`` names; ``embeddings``, ``groups`` and ``predictions`` are made up. Other kinds: unused.
+            metric: what ``needs`` names; made up are ``embeddings``, ``groups``, ``content``, ``classes``, ``train`` and
+            ``predictions``. captioner: facts of at least two samples. Other kinds: unused.
     Raises:
         AssertionError: the component breaks a rule; the message says which.
         TrialbookError: the constructor cannot be read as a schema, or refuses the options.

@@ -62,6 +62,14 @@ class PartsBuilder:
         """A reserved key of a table."""
         return self._options.get((kind, name, key), default)
 
+    def taps(self, name: str, encoder: Any, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
+        """Tokens [R, H, W, D] of every point of the encoder for all rows of a split, computed anew."""
+        encoder.verify()
+        part = dataset.splits()[split]
+        with torch.no_grad():
+            found = encoder.tap(encoder.prepare(part.read(modality, np.arange(len(part.groups(modality))))))
+        return {point: tokens.numpy() for point, tokens in found.items()}
+
     def features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:

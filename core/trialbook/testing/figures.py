@@ -70,11 +70,14 @@ def _inputs(subject: Subject, needs: tuple[str, ...], captions: int) -> dict[str
     image = torch.randn(_ROWS, dim, generator=generator)
     text = image.repeat_interleave(captions, 0) + torch.randn(_ROWS * captions, dim, generator=generator)
     groups = torch.arange(_ROWS)
+    embeddings, classes = {"image": image, "text": text}, groups % 2
+    of_rows = {"image": groups, "text": groups.repeat_interleave(captions)}
     made_up: dict[str, Any] = {
-        "embeddings": {"image": image, "text": text},
-        "groups": {"image": groups, "text": groups.repeat_interleave(captions)},
-        "predictions": made_up_predictions(),
-    }
+        "embeddings": embeddings, "groups": of_rows, "predictions": made_up_predictions(),
+        "content": {name: torch.arange(len(rows)) for name, rows in embeddings.items()},
+        "classes": {name: classes[own] for name, own in of_rows.items()} if subject.kind == "loss" else classes,
+    }  # fmt: skip
+    made_up["train"] = {key: made_up[key] for key in ("embeddings", "groups", "content", "classes")}
     inputs = {key: value for key, value in {**made_up, **(subject.inputs or {})}.items() if key in needs}
     missing = [key for key in needs if key not in inputs]
     ensure(not missing, f"give `inputs` for what {subject.name} needs: {', '.join(missing)}")

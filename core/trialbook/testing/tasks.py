@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trialbook.contracts import Measures, Step, Trains
 from trialbook.hookspec import KINDS
-from trialbook.records import Event, Record
+from trialbook.records import Measured, Record
 from trialbook.testing.common import Subject, check_names, ensure, same
 
 _TAKES = ("one", "optional", "named", "many", "modality")
@@ -66,6 +66,7 @@ def _check_training(name: str, task: Trains, twin: Trains) -> None:
         single = isinstance(value, Tensor) and value.ndim == 0 and bool(value.isfinite())
         ensure(single, f"'{key}' of {name} must be a finite scalar tensor, not {value!r}")
     ensure(losses["loss"].requires_grad, f"the loss of {name} depends on no parameter")
+    module.eval()  # as in the engine
     with torch.no_grad():
         figures, again = dict(task.evaluate("train")), dict(task.evaluate("train"))
     ensure(same(figures, again), f"{name}.evaluate gives something else the second time")
@@ -79,8 +80,9 @@ def _check_training(name: str, task: Trains, twin: Trains) -> None:
 def _check_measuring(name: str, task: Measures, twin: Measures) -> None:
     records = []
     for item in task.measurements():
+        allowed = isinstance(item, Measured)
         ensure(
-            isinstance(item, Record | Event), f"{name}.measurements yields {item!r}; it must yield Records and Events"
+            allowed, f"{name}.measurements yields {item!r}; it must yield Records, Events, Facts, Arrays and Artifacts"
         )
         if isinstance(item, Record):
             _check_figures(name, item.values)

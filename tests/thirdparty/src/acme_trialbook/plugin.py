@@ -50,6 +50,12 @@ def mlrun_metrics() -> Iterable[Component]:
 
 
 @hookimpl
+def mlrun_architectures() -> Iterable[Component]:
+    """Architectures."""
+    yield Component("aya-vision", "acme_trialbook.aya_vision:AYA_VISION", "points A1 to A3")
+
+
+@hookimpl
 def mlrun_commands(cli: click.Group) -> None:
     """Commands."""
     from acme_trialbook.commands import about
