@@ -256,7 +256,9 @@ class LocalLauncher:
             if self.settings.threads:
                 torch.set_num_threads(self.settings.threads)
             store = FeatureStore(self.settings.runs / ".features")
-            self._workshop = Workshop(self.book, store, self.settings.data_root, self.settings.runs)
+            self._workshop = Workshop(
+                self.book, store, self.settings.data_root, self.settings.runs, files=self.settings.files
+            )
         return self._workshop
 
     def _device(self) -> str:

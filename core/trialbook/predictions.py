@@ -37,6 +37,7 @@ class Prediction:
         kind: kind of the question.
         images: where they are, for galleries: paths, absolute or relative to the dataset's folder.
         tokens: number of tokens that were generated; stopped: whether the model ended its answer itself.
+        texts: what stands in the images, where the data know it.
     """
 
     id: str
@@ -51,10 +52,11 @@ class Prediction:
     images: tuple[str, ...] = ()
     tokens: int = 0
     stopped: bool = True
+    texts: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As a line of a JSONL file."""
-        return {**asdict(self), "answers": list(self.answers), "images": list(self.images)}
+        return {**asdict(self), "answers": list(self.answers), "images": list(self.images), "texts": list(self.texts)}
 
     @classmethod
     def from_dict(cls, line: Mapping[str, Any]) -> Prediction:

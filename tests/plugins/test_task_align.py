@@ -176,6 +176,7 @@ def test_one_modality_is_not_enough() -> None:
 def test_a_loss_that_gives_no_scalar_is_named() -> None:
     task = _task(_Builder())
     batch = task.batch(np.arange(8), 0, Step(0, "train", 0))
-    task.losses_by_name["info-nce"] = lambda embeddings: embeddings["image"].mean(dim=1)
+    loss = task.losses_by_name["info-nce"]
+    loss.forward = lambda embeddings: embeddings["image"].mean(dim=1)
     with pytest.raises(TrialbookError, match=r"loss 'info-nce' must give a scalar tensor, not one of shape \(8,\)"):
         task.losses(batch)

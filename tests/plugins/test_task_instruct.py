@@ -174,14 +174,15 @@ def some_conversation(rng: random.Random) -> Conversation:
 
 def test_nothing_but_answers_is_learned_and_no_image_is_cut_over_10000_conversations() -> None:
     rng, made, kept, shortened, dropped = random.Random(0), 10_000, 0, 0, 0
-    sequencer = Sequencer(Letters(), image_tokens=5, max_length=60)
+    sequencer = Sequencer(Letters(), max_length=60)
     for _ in range(made):
         one = some_conversation(rng)
-        whole = sequencer.sequence(Letters().render(one.turns, len(one.images), answer=True))
-        found = sequencer.training(one)
+        lengths = [rng.choice([3, 5, 8]) for _ in one.images]
+        whole = sequencer.sequence(Letters().render(one.turns, len(one.images), answer=True), lengths)
+        found = sequencer.training(one, lengths)
         first = 1 + sum(turn.role == "system" for turn in one.turns)
         images = len(one.images) - sum(turn.text.count(IMAGE) for turn in one.turns[first:] if turn.role == "user")
-        asked = images * 5 + sum(len(turn.text.replace(IMAGE, "")) for turn in one.turns[:first])
+        asked = sum(lengths[:images]) + sum(len(turn.text.replace(IMAGE, "")) for turn in one.turns[:first])
         if found is None:
             assert asked >= 60
             dropped += 1
@@ -195,7 +196,7 @@ def test_nothing_but_answers_is_learned_and_no_image_is_cut_over_10000_conversat
         assert not learned[found.slots >= 0].any()
         assert set(found.ids[~learned & (found.slots < 0)].tolist()) <= set(map(ord, "qBe brief."))
         assert found.slots[found.slots >= 0].tolist() == list(range((found.slots >= 0).sum()))
-        assert (found.slots >= 0).sum() % 5 == 0
+        assert (found.slots >= 0).sum() == sum(lengths[: found.images]) == found.image_tokens
         assert found.supervised > 0
     assert kept + dropped == made
     assert min(shortened, dropped) > 100
@@ -203,7 +204,7 @@ def test_nothing_but_answers_is_learned_and_no_image_is_cut_over_10000_conversat
 
 def test_an_answer_that_is_cut_ends_without_its_end() -> None:
     one = Conversation("c", ("i",), (Turn("user", "q" * 10), Turn("assistant", "a" * 100)))
-    found = Sequencer(Letters(), image_tokens=5, max_length=40).training(one)
+    found = Sequencer(Letters(), max_length=40).training(one, [5])
     assert found is not None
     assert found.shortened
     assert found.ids.tolist() == [0] * 5 + [ord("q")] * 10 + [ord("a")] * 25

@@ -40,7 +40,7 @@ def evaluate(
 
     \b
     mlrun eval RUN --split val --split test      its own data
-    mlrun eval RUN --dataset FOLDER              the same kind of data from another folder (option 'root')
+    mlrun eval RUN --dataset FOLDER              a folder of 'mlrun data build', or the same kind of data (option 'root')
     mlrun eval RUN --dataset FILE.toml           the [dataset] table of a file
     mlrun eval RUN --dataset NAME --set seed=1   a dataset component with options; the run's own keeps its others
 

@@ -23,7 +23,7 @@ from trialbook.checkpoint import CheckpointStore
 from trialbook.contracts import Step, Trains, Weighs, to_device
 from trialbook.engine import optim, state
 from trialbook.engine.clock import Clock
-from trialbook.engine.cost import count_flops
+from trialbook.engine.cost import count_flops, describe_stages, seeing_shapes
 from trialbook.engine.nonfinite import locate, told_place
 from trialbook.engine.seed import seed_step
 from trialbook.engine.stages import SampleOrder, StagePlan, plan_stages
@@ -84,6 +84,7 @@ class Training:
         self._saved = tuple(dict.fromkeys([*self.trained, *(name for name in taken if name in within)]))
         self.step = 0
         self.records = 0
+        self._clock: Clock | None = None
         self._moments: Mapping[str, Tensor] = {}
 
     def restore(self, recorded: int) -> list[Event]:
@@ -116,9 +117,12 @@ class Training:
     def _prepare(self) -> Iterator[Item]:
         """What is found out before the first step."""
         yield from self.monitor.frozen(0, self.trained)
+        modules = {part.name: part.module for part in self.monitor.parts}
+        yield Facts(0, describe_stages(self.module, modules, self.stages, self.accelerator.num_processes))
         if self.accelerator.num_processes == 1 and self.monitor.every:  # several would have to count in step
-            with self.accelerator.autocast():
-                yield Facts(0, {"flops": count_flops(self.module, self.stages, self._first_losses)})
+            with self.accelerator.autocast(), seeing_shapes(modules) as shapes:
+                flops = count_flops(self.module, self.stages, self._first_losses)
+            yield Facts(0, {"flops": flops, "shapes": shapes})
 
     def _first_losses(self, stage: StagePlan) -> Mapping[str, Tensor]:
         epoch, samples = self._samples.at(stage, 0)
@@ -135,7 +139,8 @@ class Training:
         yield from self.monitor.wiring(self.step, stage.options.name, optimizer)
         if self.accelerator.scaler is not None or self.accelerator.distributed_type not in _PLAIN:
             optimizer = self.accelerator.prepare(optimizer)
-        clock = Clock(stage.options.batch_size * self.accelerator.num_processes, self.accelerator.device)
+        samples = stage.options.batch_size * self.accelerator.num_processes
+        clock = self._clock = Clock(samples, self.accelerator.device, self._clock)
         while self.step < stage.stop:
             with clock.paused():
                 yield from self._evaluations(stage)

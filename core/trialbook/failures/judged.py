@@ -146,7 +146,7 @@ def judge(
         predictions: of one evaluation.
         by_hand: id to the tag that a person gave, who has the last word: ``acceptable`` makes an answer right, any other
             wrong.
-        texts: id to what stands in its images, where that is known.
+        texts: id to what stands in its images, where more is known than the predictions tell.
     """
     rows = list(predictions)
     beside: dict[tuple[str, ...], list[Prediction]] = {}
@@ -158,7 +158,7 @@ def judge(
         right, rule, tag = is_right(one), "", (by_hand or {}).get(one.id)
         if right is False:
             others = [text for p in beside.get(one.images, ()) if p.id != one.id and p.answerable for text in p.answers]
-            rule = tag_of(one, others, (texts or {}).get(one.id, ()))
+            rule = tag_of(one, others, (texts or {}).get(one.id) or one.texts)
         if tag is not None:
             right = tag == "acceptable"
         found.append(Answer(one, right, tag or rule, tag is not None, rule))

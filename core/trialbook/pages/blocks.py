@@ -143,6 +143,24 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Diagram:
+    """A drawing that letters can show as well.
+
+    Args:
+        signs: what colours and lines of the drawing mean.
+        caption: what else there is to say.
+        svg: the drawing, its ink in ``currentColor``; text: the same in letters.
+        alt: what a reader who does not see it should know.
+    """
+
+    signs: str
+    caption: str
+    svg: str
+    text: str
+    alt: str
+
+
+@dataclass(frozen=True)
 class Photo:
     """An image of the data; one that several examples show stands in the page once.
 
@@ -210,7 +228,7 @@ class Section:
     blocks: Sequence[Block]
 
 
-Block = Paragraph | Items | Facts | Grid | Notice | Listing | Gallery | Examples | Folded
+Block = Paragraph | Items | Facts | Grid | Notice | Listing | Gallery | Diagram | Examples | Folded
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from trialbook.comparison.armfindings import ArmFinding
 from trialbook.comparison.compare import Comparison
-from trialbook.comparison.report import claims_said, effects_said, pareto_said, shown_said
-from trialbook.comparison.tables import BROKEN, broken_arms, claim_tables, cost_table, effect_tables, figure_table
-from trialbook.formats import Column, show_duration, show_number, show_value
+from trialbook.comparison.report import claims_said, effects_said, gate_numbers, gates_said, pareto_said, shown_said
+from trialbook.comparison.tables import (
+    BROKEN,
+    broken_arms,
+    claim_tables,
+    cost_table,
+    effect_tables,
+    figure_table,
+    show_p,
+)
+from trialbook.formats import Column, show_duration, show_value
+from trialbook.pages.architecture import architecture
 from trialbook.pages.arms import Arms
 from trialbook.pages.blocks import (
     Block,
@@ -20,7 +28,6 @@ from trialbook.pages.blocks import (
     Grid,
     Items,
     Link,
-    Listing,
     Page,
     Paragraph,
     Picture,
@@ -28,18 +35,12 @@ from trialbook.pages.blocks import (
     Strong,
     Text,
 )  # fmt: skip
-from trialbook.pages.facts import (
-    component_grid,
-    config_text,
-    data_facts,
-    environment_facts,
-    finding_notice,
-    setup_facts,
-    show_option,
-)  # fmt: skip
+from trialbook.pages.experimentsetup import data_of, setup_blocks
+from trialbook.pages.facts import component_grid, environment_facts, finding_notice
+from trialbook.pages.failuremodes import failure_blocks
+from trialbook.pages.stagecosts import stage_blocks
 from trialbook.pages.verdicts import verdict_sentences
-from trialbook.rundir import read_json
-from trialbook.selection import flatten
+from trialbook.rundir import RunDirectory, read_json
 
 #: Runs that are listed unfolded; arms that are named at a finding.
 _FEW_RUNS, _MOST_PLACES = 12, 3
@@ -66,15 +67,21 @@ def experiment_page(arms: Arms, pictures: Sequence[Picture] = (), profile: str |
         Section("Effects", _effects(comparison, shown)),
         Section("Gates", _gates(comparison)),
         Section("Findings", _findings(comparison)),
+        Section("Failure modes", failure_blocks(_directories(arms))),
         Section("Missing runs", [Items(comparison.missing)] if comparison.missing else []),
         Section("What else differed", _different(comparison)),
         Section("Notes", [Items(comparison.notes)] if comparison.notes else []),
         Section("Course of training", shown("loss", "loss-evaluated", "lr", "progress")),
         Section("Embeddings", shown("sizes", "similarity", "tsne")),
-        Section("Cost", _cost(comparison)),
-        Section("Setup", _setup(arms)),
+        Section("Architecture", architecture({arm: own[0] for arm, own in arms.runs.items() if own})),
+        Section("Cost", [*_cost(comparison), *stage_blocks(_directories(arms))]),
+        Section("Setup", setup_blocks(arms)),
         Section("Runs and provenance", _provenance(arms, profile)),
     ], f"plots.{profile}" if profile else "plots")  # fmt: skip
+
+
+def _directories(arms: Arms) -> dict[str, list[RunDirectory]]:
+    return {arm: [run.directory for run in own] for arm, own in arms.runs.items()}
 
 
 def _head(comparison: Comparison) -> list[Block]:
@@ -124,17 +131,19 @@ def _effects(comparison: Comparison, shown: Shown) -> list[Block]:
 
 
 def _gates(comparison: Comparison) -> list[Block]:
-    words = {True: "passes", False: "fails", None: "has no value"}
-    columns = [Column("gate"), Column("arm"), Column("mean", right=True), Column("verdict")]
+    words = {"pass": "passes", "fail": "fails", "undecided": "undecided", None: "has no value"}
+    columns = [Column("gate"), Column("arm"), Column("mean", "mean [95%]", right=True), Column("p", right=True)]
+    columns += [Column("reached"), Column("verdict")]
     rows: list[Sequence[Text]] = []
     before = ""
     for gate in comparison.gates:
-        name = f"{gate.metric} {gate.bound}"
-        mean = "–" if gate.mean is None else show_number(gate.mean)
-        rows.append(["" if name == before else name, gate.arm, mean, words[gate.passed]])
-        before = name
+        numbers = (gate_numbers(gate) or "–", show_p(gate.p_holm), gate.reached or "–")
+        rows.append(["" if gate.title == before else gate.title, gate.arm, *numbers, words[gate.verdict]])
+        before = gate.title
     tones = {i: "good" if gate.passed else "bad" for i, gate in enumerate(comparison.gates) if gate.passed is not None}
-    return [Grid("Thresholds of the file", columns, rows, tones, grouped=True)] if rows else []
+    if not rows:
+        return []
+    return [Grid("Thresholds of the file", columns, rows, tones, grouped=True), Paragraph(gates_said(comparison))]
 
 
 def _findings(comparison: Comparison) -> list[Block]:
@@ -173,49 +182,6 @@ def _cost(comparison: Comparison) -> list[Block]:
     return [Grid.of(cost_table(comparison)), *([Paragraph(pareto_said(comparison))] if comparison.pareto else [])]
 
 
-def _setup(arms: Arms) -> list[Block]:
-    """What all arms share, what each changes, and the grid; the whole configuration of the first."""
-    spec = arms.one.spec
-    base = arms.runs[arms.comparison.arms[0]][0]
-    facts: dict[str, Text] = {**setup_facts(base.spec.get("config") or {}), **data_facts(_data(arms))}
-    if seeds := spec.get("seeds"):
-        facts["seeds"] = ", ".join(map(str, seeds))
-    if baseline := spec.get("baseline"):
-        facts["baseline"] = str(baseline)
-    facts |= {f"grid, {key}": ", ".join(values) for key, values in _grid(arms).items()}
-    told = f"Of arm {base.arm}:"
-    changes = _changes(arms)
-    blocks: list[Block] = [Paragraph(told), Facts(facts)]
-    blocks += [Paragraph("What arms change in the file:"), Items(changes)] if changes else []
-    config = config_text(base.directory)
-    return blocks + ([Folded(f"The whole resolved configuration of {base.arm}", [Listing(config)])] if config else [])
-
-
-def _data(arms: Arms) -> Mapping[str, Any]:
-    return read_json(arms.one.directory.json("data")) or {}
-
-
-def _grid(arms: Arms) -> dict[str, list[str]]:
-    """Key of the grid to its values among the runs."""
-    found: dict[str, dict[str, None]] = {}
-    for own in arms.runs.values():
-        for key, value in (own[0].spec.get("point") or {}).items():
-            found.setdefault(key, {})[show_option(value)] = None
-    return {key: list(values) for key, values in found.items()}
-
-
-def _changes(arms: Arms) -> list[Text]:
-    """Arm by arm, the keys that the file says for it and their values."""
-    named: dict[str, Text] = {}
-    for own in arms.runs.values():
-        spec = own[0].spec
-        base, keys = str(spec.get("base_arm", "")), (spec.get("changes") or {}).get(spec.get("base_arm")) or ()
-        values = flatten(spec.get("config") or {}, named=False)
-        said = [f"{key} = {show_option(values[key]) if key in values else 'not set'}" for key in keys]
-        named.setdefault(base, [Strong(base), ": ", "; ".join(said) or "the file as it stands"])
-    return list(named.values()) if len(named) > 1 else []
-
-
 def _provenance(arms: Arms, profile: str | None) -> list[Block]:
     one = arms.one
     file = str(one.spec.get("file") or "")
@@ -224,7 +190,7 @@ def _provenance(arms: Arms, profile: str | None) -> list[Block]:
         facts["to do it again"] = Code(f"mlrun run {file}" + (f" --profile {profile}" if profile else ""))
     facts["to repeat a run"] = Code(f"mlrun reproduce {one.directory.path.name}")
     facts |= environment_facts(read_json(one.directory.json("env")) or {})
-    parts = component_grid(read_json(one.directory.json("components")) or {}, _data(arms))
+    parts = component_grid(read_json(one.directory.json("components")) or {}, data_of(arms))
     told = f"Of the first run of {one.arm}; what differs among runs stands under What else differed."
     runs = _runs(arms)
     count = len(runs.rows)

@@ -104,9 +104,9 @@ class FailurePage:
 
     def _example(self, one: Answer, other: Answer | None) -> Example:
         asked = one.prediction
-        pairs: dict[str, Text] = {"accepted": _accepted(asked), "answered": _said(asked)}
+        pairs: dict[str, Text] = {"accepted": accepted_text(asked), "answered": said_text(asked)}
         if other is not None:
-            pairs[self.other] = _said(other.prediction)
+            pairs[self.other] = said_text(other.prediction)
         if asked.confidence is not None:
             pairs["confidence"] = f"{asked.confidence:.0%}"
         if one.by_hand:
@@ -185,7 +185,8 @@ def _outcome(judged: Judged) -> Text:
     return [Strong(f"{wrong:,} of {total:,} answers are wrong"), f" ({wrong / total:.1%}).{aside}"]
 
 
-def _accepted(asked: Prediction) -> Text:
+def accepted_text(asked: Prediction) -> Text:
+    """Accepted answers."""
     if not asked.answerable:
         return "none: the images do not answer it"
     answers = list(dict.fromkeys(asked.answers))
@@ -197,7 +198,8 @@ def _accepted(asked: Prediction) -> Text:
     )
 
 
-def _said(asked: Prediction) -> Text:
+def said_text(asked: Prediction) -> Text:
+    """What was answered."""
     text = asked.prediction if len(asked.prediction) <= _LONGEST else f"{asked.prediction[:_LONGEST]} …"
     if not text:
         return "nothing"

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from trialbook.pages.blocks import (
     Block,
     Code,
+    Diagram,
     Examples,
     Facts,
     Gallery,
@@ -129,6 +130,8 @@ def _block(block: Block) -> str:
         return f'<pre tabindex="0">{escape(block.text.rstrip())}</pre>'
     if isinstance(block, Examples):
         return examples_html(block, _text)
+    if isinstance(block, Diagram):
+        return _diagram(block)
     if isinstance(block, Gallery):
         return '<div class="gallery">\n' + "\n".join(map(_picture, block.pictures)) + "\n</div>"
     return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks)}\n</details>"
@@ -172,6 +175,12 @@ def _notice(notice: Notice) -> str:
     body = f"<dl>{details}</dl>" if details else ""
     severity = escape(notice.severity)
     return f'<div class="notice {severity}"><p><strong>{severity}</strong> {_text(notice.what)}</p>{body}</div>'
+
+
+def _diagram(diagram: Diagram) -> str:
+    drawn = diagram.svg.replace("<svg", f'<svg role="img" aria-label="{escape(diagram.alt)}"', 1)
+    words = escape(f"{diagram.signs} {diagram.caption}".strip())
+    return f'<figure class="diagram">{drawn}<figcaption>{words}</figcaption></figure>'
 
 
 def _picture(picture: Picture) -> str:

@@ -9,6 +9,7 @@ from trialbook.formats import Column, Table, render
 from trialbook.pages.blocks import (
     Block,
     Code,
+    Diagram,
     Examples,
     Facts,
     Gallery,
@@ -87,6 +88,9 @@ def _block(block: Block, plots: str) -> Iterator[str]:
         yield "\\\n".join([f"- **{block.severity}**: {_text(block.what)}", *details])
     elif isinstance(block, Listing):
         yield _listing(block.text)
+    elif isinstance(block, Diagram):
+        yield _listing(block.text)
+        yield escape(block.caption)
     elif isinstance(block, Gallery):
         for picture in block.pictures:
             yield _picture(picture, plots)

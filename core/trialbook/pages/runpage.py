@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trialbook.comparison.figures import trained_parameters
 from trialbook.comparison.tables import show_large
 from trialbook.formats import NOTHING, Column, show_duration, show_value
 from trialbook.pages.answers import answer_blocks
@@ -36,6 +37,7 @@ from trialbook.pages.facts import (
     setup_facts,
 )  # fmt: skip
 from trialbook.pages.markdown import to_markdown
+from trialbook.pages.stagecosts import stage_blocks
 from trialbook.rundir import RunDirectory, read_json, read_lines
 
 #: Figures that the first sentence tells.
@@ -160,7 +162,7 @@ def _cost(run: RunDirectory, results: Mapping[str, Any] | None, data: Mapping[st
     timing: dict[str, float] = {}
     for line in read_lines(run.lines("timing")):
         timing |= line["values"]
-    sizes, frozen, flops = data.get("parameters") or {}, set(data.get("frozen") or ()), data.get("flops") or {}
+    sizes, flops = data.get("parameters") or {}, data.get("flops") or {}
     facts: dict[str, Text] = {}
     if results and results.get("seconds") is not None:
         facts["time"] = show_duration(results["seconds"])
@@ -170,11 +172,11 @@ def _cost(run: RunDirectory, results: Mapping[str, Any] | None, data: Mapping[st
     }  # fmt: skip
     facts |= {name: show(timing[key]) for key, (name, show) in shown.items() if key in timing}
     if sizes:
-        trained = sum(count for part, count in sizes.items() if part not in frozen)
-        facts["parameters in all"] = f"{sum(sizes.values()):,}, of which {trained:,} are trained"
+        facts["parameters in all"] = f"{sum(sizes.values()):,}, of which {trained_parameters(data):,} are trained"
     named = {"training": "FLOPs of training", "forward_backward_per_sample": "FLOPs a sample, forward and backward"}
     facts |= {name: show_large(flops[key]) for key, name in named.items() if isinstance(flops.get(key), int | float)}
-    return [Facts(facts)] if facts else []
+    stages = stage_blocks({str((read_json(run.json("run")) or {}).get("arm", "")): [run]})
+    return [*([Facts(facts)] if facts else []), *stages]
 
 
 def _provenance(run: RunDirectory, data: Mapping[str, Any]) -> list[Block]:

@@ -28,8 +28,9 @@ def given_data(text: str | None, sets: Sequence[str], own: Mapping[str, Any], bo
     """The data that ``--dataset`` and ``--set`` mean; None where they say nothing.
 
     Args:
-        text: a TOML file with a ``[dataset]`` table; a folder, for a run whose dataset takes a ``root``: the same kind of
-            data from there; or the name of a dataset component. That of the run itself keeps the run's options.
+        text: a TOML file with a ``[dataset]`` table; a folder: for the dataset component that reads what lies there, or, for
+            a run whose dataset takes a ``root``, the same kind of data from there; or the name of a dataset component. That of
+            the run itself keeps the run's options.
         sets: ``KEY=VALUE`` each, laid over the table.
         own: the run's own ``[dataset]`` table.
         book: schemas of components.
@@ -85,13 +86,41 @@ def _of_file(file: Path) -> Document:
 
 
 def _of_folder(folder: Path, own: Mapping[str, Any], book: SchemaBook) -> Document:
-    use = str(own.get("use", ""))
+    use, root = str(own.get("use", "")), {"root": str(folder.absolute())}
+    if (reader := _reader_of(folder, use, book)) not in ("", use):
+        known = book.get("dataset", reader).json_schema["properties"]
+        shared = {key: value for key, value in own.items() if key in known}  # such as the size of pictures
+        return Document({"dataset": {**shared, "use": reader, **root}})
     if "root" not in book.get("dataset", use).json_schema["properties"]:
         raise TrialbookError(
             f"dataset '{use}' of this run has no option 'root', so the folder '{folder}' cannot take its place; "
             "write '--dataset NAME --set KEY=VALUE' or a TOML file with a [dataset] table"
         )
-    return Document({"dataset": {**own, "root": str(folder.absolute())}})
+    return Document({"dataset": {**own, **root}})
+
+
+def _reader_of(folder: Path, own: str, book: SchemaBook) -> str:
+    """The dataset component that knows the folder by a file in it (``reads``), the run's own before others; empty if none does.
+
+    Raises:
+        TrialbookError: several do.
+    """
+    found = []
+    for one in book.host.components("dataset"):
+        try:
+            schema = book.get("dataset", one.name)
+        except TrialbookError:
+            continue  # one that cannot be loaded, or whose name two plugins offer, reads nothing here
+        reads = schema.attributes.get("reads")
+        if isinstance(reads, str) and (folder / reads).is_file() and "root" in schema.json_schema["properties"]:
+            found.append(one.name)
+    if own in found:
+        return own
+    if len(found) > 1:
+        raise TrialbookError(
+            f"the folder '{folder}' may be for {' or '.join(sorted(found))}; say '--dataset {found[0]} --set root=…'"
+        )
+    return found[0] if found else ""
 
 
 def _check_named(text: str, own: Mapping[str, Any], book: SchemaBook) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trialbook.conversations import Conversation
-from trialbook.curation.folder import ConversationFolder, Line, read_folder
+from trialbook.curation.folder import MANIFEST, ConversationFolder, Line, read_folder
 from trialbook.data import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._conversations import MODALITIES, conversation_column, describe_conversations
@@ -36,6 +36,7 @@ class Conversations:
     """
 
     modalities = {"image": "image", "conversation": "conversation"}
+    reads = MANIFEST
 
     def __init__(
         self, data_root: Path | None = None, /, *, root: str, size: int = 0, allow_overlap: bool = False

@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
     Args:
         ids: [B, L], 0 at images and padding; mask: [B, L], False is padding.
-        slots: [B, L]: which of all image tokens of the batch [I M] stands there; -1 for text.
+        slots: [B, L]: which of all image tokens of the batch stands there; -1 for text.
         labels: [B, L], ``IGNORED`` where nothing is learned.
         wanted: [P]: positions of which some row's next token is learned.
         images: I of them, stored or prepared; None where no sequence shows one.
@@ -47,6 +47,7 @@ class Dialogues:
         encoder: prepares images that are not stored.
         stored: features of all images, if the encoder is frozen.
         sequencer: makes sequences.
+        lengths: tokens of each image [R].
 
     Attributes:
         conversations: all of them, by row.
@@ -54,15 +55,10 @@ class Dialogues:
 
     def __init__(
         self, split: Split, modality: str, encoder: nn.Module,
-        stored: tuple[NDArray[Any], NDArray[Any] | None] | None, sequencer: Sequencer,
+        stored: tuple[NDArray[Any], NDArray[Any] | None] | None, sequencer: Sequencer, lengths: NDArray[np.int64],
     ) -> None:  # fmt: skip
-        self.split, self.modality, self.encoder, self.stored, self.sequencer = (
-            split,
-            modality,
-            encoder,
-            stored,
-            sequencer,
-        )
+        self.split, self.modality, self.encoder = split, modality, encoder
+        self.stored, self.sequencer, self.lengths = stored, sequencer, lengths
         self.groups = split.groups("conversation")
         self.conversations: list[Conversation] = list(split.read("conversation", np.arange(len(self.groups))))
         order = np.argsort(split.groups(modality), kind="stable")
@@ -75,6 +71,7 @@ class Dialogues:
                     f"document has {len(self._image_rows[group])}"
                 )
         self._sequences: dict[int, Sequence1D | None] = {}
+        self._values: Any = None
 
     def __len__(self) -> int:
         return len(self.conversations)
@@ -82,8 +79,28 @@ class Dialogues:
     def sequence(self, row: int) -> Sequence1D | None:
         """A conversation to learn from; None where nothing can be learned of it. Made once."""
         if row not in self._sequences:
-            self._sequences[row] = self.sequencer.training(self.conversations[row])
+            self._sequences[row] = self.sequencer.training(self.conversations[row], self.lengths_of(row))
         return self._sequences[row]
+
+    def prompt(self, row: int) -> Sequence1D:
+        """The last question of a conversation, to be answered."""
+        return self.sequencer.prompt(self.conversations[row].turns[:-1], self.lengths_of(row))
+
+    def lengths_of(self, row: int) -> list[int]:
+        """Tokens of each image of a conversation."""
+        shown: list[int] = self.lengths[self._image_rows[self.groups[row]]].tolist()
+        return shown[: len(self.conversations[row].images)]
+
+    def texts_of(self, row: int) -> tuple[str, ...]:
+        """What stands in the images of a conversation, where the data have an annotation ``values``."""
+        if self._values is None:
+            try:
+                self._values = self.split.labels("values")
+            except KeyError:
+                self._values = {}
+        if not len(self._values):
+            return ()
+        return tuple(str(one.text) for one in self._values[int(self.groups[row])] if getattr(one, "text", ""))
 
     def usable(self) -> NDArray[np.int64]:
         """Rows that something can be learned from."""
@@ -126,17 +143,9 @@ class Dialogues:
 
     def gather(self, rows: Sequence[int], sequences: Sequence[Sequence1D]) -> Batch:
         """Sequences of the conversations ``rows`` with the images that they show."""
-        shown = [
-            self._image_rows[self.groups[row]][: _images(one, self.tokens)]
-            for row, one in zip(rows, sequences, strict=True)
-        ]
+        shown = [self._image_rows[self.groups[row]][: one.images] for row, one in zip(rows, sequences, strict=True)]
         images = np.concatenate(shown) if shown else np.zeros(0, np.int64)
-        return pad(sequences, self.tokens, self._read(images) if len(images) else None)
-
-    @property
-    def tokens(self) -> int:
-        """M, tokens of an image."""
-        return self.sequencer.image_tokens
+        return pad(sequences, self._read(images) if len(images) else None)
 
     def _read(self, rows: NDArray[np.int64]) -> Rows:
         if self.stored is None:
@@ -146,7 +155,7 @@ class Dialogues:
         return Rows(Features(torch.from_numpy(tokens[rows]), kept), None)
 
 
-def pad(sequences: Sequence[Sequence1D], image_tokens: int, images: Rows | None) -> Batch:
+def pad(sequences: Sequence[Sequence1D], images: Rows | None) -> Batch:
     """Sequences as a batch; their images follow one another in ``images``."""
     length, first = max(len(one.ids) for one in sequences), 0
     ids = np.zeros((len(sequences), length), np.int64)
@@ -156,11 +165,6 @@ def pad(sequences: Sequence[Sequence1D], image_tokens: int, images: Rows | None)
         at = slice(len(one.ids))
         ids[row, at], mask[row, at], labels[row, at] = one.ids, True, one.labels
         slots[row, at] = np.where(one.slots >= 0, one.slots + first, -1)
-        first += _images(one, image_tokens) * image_tokens
+        first += one.image_tokens
     wanted = np.flatnonzero((labels[:, 1:] != IGNORED).any(axis=0))
     return Batch(*(torch.from_numpy(array) for array in (ids, mask, slots, labels, wanted)), images)
-
-
-def _images(one: Sequence1D, image_tokens: int) -> int:
-    """How many images a sequence shows."""
-    return int(one.slots.max(initial=-1) + 1) // image_tokens

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-Picture = NDArray[np.uint8]
+from trialbook_plugins.encoders.letterbox import Picture, letterbox
 
 
 def fitted(images: Sequence[Picture], shape: tuple[int, ...]) -> Picture | list[Picture]:
@@ -19,21 +17,6 @@ def fitted(images: Sequence[Picture], shape: tuple[int, ...]) -> Picture | list[
     height, width = shape[1:]
     if not height or not width:
         return list(images)
-    return (
-        np.stack([_fit(image, height, width) for image in images])
-        if images
-        else np.zeros((0, 3, height, width), np.uint8)
-    )
-
-
-def _fit(image: Picture, height: int, width: int) -> Picture:
-    rows, columns = image.shape[1:]
-    if (rows, columns) == (height, width):
-        return image
-    scale = min(height / rows, width / columns)
-    size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    small = Image.fromarray(image.transpose(1, 2, 0)).resize(size, Image.Resampling.BICUBIC)
-    edge = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
-    whole = Image.new("RGB", (width, height), tuple(int(value) for value in np.median(edge, axis=1)))
-    whole.paste(small, ((width - size[0]) // 2, (height - size[1]) // 2))
-    return np.ascontiguousarray(np.asarray(whole).transpose(2, 0, 1))
+    if not images:
+        return np.zeros((0, 3, height, width), np.uint8)
+    return np.stack([letterbox(image, height, width).frame for image in images])

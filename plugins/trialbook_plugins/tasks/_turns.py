@@ -21,14 +21,16 @@ class Sequence1D:
 
     Args:
         ids: token ids [L]; 0 where an image token stands.
-        slots: which image token stands there [L]: number of the image times M, plus the token's place in it; -1 for text.
+        slots: which image token stands there [L], counted over the tokens of all its images; -1 for text.
         labels: the token itself where it is learned [L]; ``IGNORED`` in prompts and images.
+        images: how many images it shows.
         shortened: something was left out to make it fit.
     """
 
     ids: NDArray[np.int64]
     slots: NDArray[np.int64]
     labels: NDArray[np.int64]
+    images: int = 0
     shortened: bool = False
 
     @property
@@ -36,31 +38,39 @@ class Sequence1D:
         """Number of positions that are learned at; the first cannot be, as nothing stands before it."""
         return int((self.labels[1:] != IGNORED).sum())
 
+    @property
+    def image_tokens(self) -> int:
+        """Number of tokens of all its images."""
+        return int(self.slots.max(initial=-1)) + 1
+
 
 class Sequencer:
     """Turns conversations into sequences.
 
     Args:
         llm: renders them.
-        image_tokens: M, tokens of an image.
         max_length: tokens of a sequence in training, image tokens included.
     """
 
-    def __init__(self, llm: LanguageModel, image_tokens: int, max_length: int) -> None:
-        self.llm, self.image_tokens, self.max_length = llm, image_tokens, max_length
+    def __init__(self, llm: LanguageModel, max_length: int) -> None:
+        self.llm, self.max_length = llm, max_length
 
-    def training(self, conversation: Conversation) -> Sequence1D | None:
+    def training(self, conversation: Conversation, lengths: Sequence[int]) -> Sequence1D | None:
         """A conversation to learn from, at most ``max_length`` long; None where nothing to learn would be left of it.
 
         Too long a conversation loses its last exchanges, whole, with the images that they place. If the first alone is too
         long, its answer is cut at the end. Image tokens and prompts are never cut.
+
+        Args:
+            conversation: to learn from.
+            lengths: tokens of each of its images.
         """
         turns, images, shortened = conversation.turns, len(conversation.images), False
-        whole = self.sequence(self.llm.render(turns, images, answer=True))
+        whole = self.sequence(self.llm.render(turns, images, answer=True), lengths)
         while len(whole.ids) > self.max_length and len(turns) > _first_exchange(turns):
             images -= turns[-2].text.count(IMAGE)
             turns, shortened = turns[:-2], True
-            whole = self.sequence(self.llm.render(turns, images, answer=True))
+            whole = self.sequence(self.llm.render(turns, images, answer=True), lengths[:images])
         if len(whole.ids) > self.max_length:
             if (whole.slots[self.max_length :] >= 0).any():
                 return None
@@ -68,26 +78,28 @@ class Sequencer:
             whole = _cut(whole, self.max_length)
         return replace(whole, shortened=shortened) if whole.supervised else None
 
-    def prompt(self, turns: Sequence[Turn], images: int) -> Sequence1D:
-        """A question to be answered; ``turns`` ends with it."""
-        return self.sequence(self.llm.render(turns, images, answer=False))
+    def prompt(self, turns: Sequence[Turn], lengths: Sequence[int]) -> Sequence1D:
+        """A question to be answered about images of these lengths; ``turns`` ends with it."""
+        return self.sequence(self.llm.render(turns, len(lengths), answer=False), lengths)
 
-    def sequence(self, pieces: Sequence[Piece]) -> Sequence1D:
-        """Pieces one after the other, an image as M slots."""
+    def sequence(self, pieces: Sequence[Piece], lengths: Sequence[int]) -> Sequence1D:
+        """Pieces one after the other, each image as so many slots as it has tokens."""
+        starts = np.cumsum([0, *lengths])
         ids: list[int] = []
         slots: list[int] = []
         labels: list[int] = []
         for piece in pieces:
             if piece.kind == "image":
-                first = piece.image * self.image_tokens
-                ids += [0] * self.image_tokens
-                slots += range(first, first + self.image_tokens)
-                labels += [IGNORED] * self.image_tokens
+                length = lengths[piece.image]
+                ids += [0] * length
+                slots += range(starts[piece.image], starts[piece.image + 1])
+                labels += [IGNORED] * length
             else:
                 ids += piece.ids
                 slots += [-1] * len(piece.ids)
                 labels += piece.ids if piece.kind == "answer" else [IGNORED] * len(piece.ids)
-        return Sequence1D(np.array(ids, np.int64), np.array(slots, np.int64), np.array(labels, np.int64))
+        arrays = (np.array(one, np.int64) for one in (ids, slots, labels))
+        return Sequence1D(*arrays, images=len(lengths))
 
 
 def _first_exchange(turns: Sequence[Turn]) -> int:
@@ -96,4 +108,4 @@ def _first_exchange(turns: Sequence[Turn]) -> int:
 
 
 def _cut(whole: Sequence1D, length: int) -> Sequence1D:
-    return Sequence1D(whole.ids[:length], whole.slots[:length], whole.labels[:length])
+    return replace(whole, ids=whole.ids[:length], slots=whole.slots[:length], labels=whole.labels[:length])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Builder, Step, device_of, to_device
-from trialbook.data import Split
+from trialbook.contracts import Builder, Features, Step, device_of, to_device
 from trialbook.errors import TrialbookError
+from trialbook.records import Event
 from trialbook.seeding import epoch_uniform
+from trialbook_plugins.tasks._blocks import project
 from trialbook_plugins.tasks._rows import Rows, Source
+from trialbook_plugins.tasks._tags import TAGS, Classes, Known, handed, known_of_split, row_tags
 
 _PREPARED_AT_ONCE = ("text", "vector")
 """Kinds whose prepared rows are small: they are tokenised once and kept in memory."""
-_CLASSES = ("class", "classes", "label", "labels")
-"""Annotations that may hold one class a group."""
+_SHOWN = 5
+"""Examples of what a data set left out."""
 
 
 class Align(nn.Module):
@@ -42,7 +44,7 @@ class Align(nn.Module):
     """
 
     takes = {"dataset": "one", "encoder": "modality", "projector": "modality", "loss": "many", "metric": "many"}
-    provides = ("embeddings", "groups")
+    provides = ("embeddings", "groups", "classes", "content", "split", "train", "encoders", "prepared")
     produces = lower_is_better = ("loss", "loss/{loss}")
 
     def __init__(self, builder: Builder, /, *, dim: int = 128) -> None:
@@ -62,14 +64,16 @@ class Align(nn.Module):
         self.encoders = {name: self._encoder(name) for name in self.modalities}
         self.frozen = {name: bool(builder.option("encoder", name, "frozen", False)) for name in self.modalities}
         self.projectors = {name: self._projector(name) for name in self.modalities}
-        self.losses_by_name = {name: builder.make("loss", name, dim=self.dim) for name in builder.names("loss")}
+        self.described = {name: self.dataset.describe(name) for name in self.modalities}
+        self.losses_by_name = {name: self._figure("loss", name) for name in builder.names("loss")}
         self.weights = {name: float(builder.option("loss", name, "weight", 1.0)) for name in self.losses_by_name}
-        self.metrics = {name: builder.make("metric", name, dim=self.dim) for name in builder.names("metric")}
+        self.metrics = {name: self._figure("metric", name) for name in builder.names("metric")}
+        self._ask_for_classes()
         self._shown: tuple[str, Mapping[str, Any]] = ("", {})
         self._sources: dict[str, dict[str, Source]] = {}
         self._uniform: dict[tuple[int, str], NDArray[np.float64]] = {}
         self.parts = nn.ModuleDict({
-            "encoder": nn.ModuleDict({name: e for name, e in self.encoders.items() if not self.frozen[name]}),
+            "encoder": nn.ModuleDict(self._trained()),
             "projector": nn.ModuleDict({name: p for name, p in self.projectors.items() if p is not None}),
             "loss": nn.ModuleDict(self.losses_by_name),
         })  # fmt: skip
@@ -88,6 +92,38 @@ class Align(nn.Module):
                 f"modality '{name}' has no [projector.{name}], and its encoder's width ({width}) is not dim ({self.dim})"
             )
         return None
+
+    def _figure(self, kind: str, name: str) -> Any:
+        """A loss or a metric."""
+        return self._builder.make(kind, name, dim=self.dim, modalities=self.described, encoders=self._trained())
+
+    def _trained(self) -> dict[str, nn.Module]:
+        """Encoders that take part in the forward pass, by modality."""
+        return {name: encoder for name, encoder in self.encoders.items() if not self.frozen[name]}
+
+    def _ask_for_classes(self) -> None:
+        """Find the classes of the data where there are any.
+
+        Raises:
+            TrialbookError: a loss or a metric needs them, and there are none.
+        """
+        self.classes = Classes(self.dataset.splits())
+        self._tags = {need for loss in self.losses_by_name.values() for need in loss.needs if need in TAGS}
+        for name, loss in self.losses_by_name.items():
+            if "classes" in loss.needs:
+                self.classes.demand("train", f"loss '{name}'")
+        for name, metric in self.metrics.items():
+            if "classes" in metric.needs:
+                for split in (self._builder.final_split, *(["train"] if "train" in metric.needs else [])):
+                    if split in self.dataset.splits():
+                        self.classes.demand(split, f"metric '{name}'")
+
+    def notes(self) -> Iterator[Event]:
+        """What the data set had to leave out, where it says so."""
+        if left_out := list(getattr(self.dataset, "left_out", ())):
+            shown = "; ".join(f"{one.where}: {one.why}" for one in left_out[:_SHOWN])
+            counts = {"count": len(left_out), "examples": [list(one) for one in left_out[:_SHOWN]]}
+            yield Event(0, "left-out", f"the data set left out: {shown}" + "; …" * (len(left_out) > _SHOWN), counts)
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -113,10 +149,15 @@ class Align(nn.Module):
     def losses(self, batch: Mapping[str, Rows]) -> dict[str, Tensor]:
         """Weighted sum under ``loss``; each loss and what it reports under ``loss/<name>``."""
         embeddings = {name: self.embed(name, rows) for name, rows in batch.items()}
+        trained = self._trained()
+        offered: dict[str, Any] = {
+            "embeddings": embeddings, "encoders": trained, "prepared": {name: batch[name].prepared for name in trained},
+        }  # fmt: skip
+        offered |= {tag: {name: rows.tags[tag] for name, rows in batch.items()} for tag in self._tags}
         values: dict[str, Tensor] = {}
         total: Tensor | float = 0.0
         for name, loss in self.losses_by_name.items():
-            value = loss(embeddings=embeddings)
+            value = loss(**handed(offered, loss.needs, f"loss '{name}'"))
             if not isinstance(value, Tensor) or value.ndim:
                 what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"but {value!r}"
                 raise TrialbookError(f"loss '{name}' must give a scalar tensor, not one {what}")
@@ -138,8 +179,8 @@ class Align(nn.Module):
         tokens, mask = features
         projector = self.projectors[name]
         if projector is not None:
-            tokens = projector(tokens.to(device_of(projector)), mask)
-            mask = mask if projector.keeps_tokens else None
+            home = device_of(projector)
+            tokens, mask = project(projector, self.encoders[name], to_device(Features(tokens, mask), home)).rows()
         if mask is None:
             return tokens.mean(dim=1)
         weight = mask.unsqueeze(-1).to(tokens.dtype)  # [B, N, 1]
@@ -151,16 +192,24 @@ class Align(nn.Module):
         """Loss and metrics of a split; empty where there is no such split."""
         if split not in self.dataset.splits():
             return {}
-        sources = self._split(split)
-        figures = self._evaluate_losses(sources)
-        embeddings = {name: self._embed_all(name, source) for name, source in sources.items()}
-        groups = {name: torch.from_numpy(source.groups) for name, source in sources.items()}
-        offered = {"embeddings": embeddings, "groups": groups}
-        self._shown = (split, {**offered, "classes": _classes(self.dataset.splits()[split])})
+        figures = self._evaluate_losses(self._split(split))
+        makers = self._makers(split)
+        offered = Known({**makers, "train": lambda: Known(self._makers("train"))})
+        self._shown = (split, {key: offered[key] for key in ("embeddings", "groups", "classes")})
         for name, metric in self.metrics.items():
-            found = metric.compute(**{need: offered[need] for need in metric.needs})
+            if "classes" in metric.needs:
+                self.classes.demand(split, f"metric '{name}'")
+            found = metric.compute(**handed(offered, metric.needs, f"metric '{name}'"))
             figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
         return figures
+
+    def _makers(self, split: str) -> dict[str, Callable[[], Any]]:
+        """What makes what metrics may know of a split."""
+
+        def embed() -> dict[str, Tensor]:
+            return {name: self._embed_all(name, source) for name, source in self._split(split).items()}
+
+        return known_of_split(self.dataset.splits()[split], self.modalities, embed, self.classes.of(split))
 
     def shown(self, split: str) -> Mapping[str, Any]:
         """Embeddings, groups and, where every group has one class, classes of the last evaluation, if of ``split``."""
@@ -202,23 +251,12 @@ class Align(nn.Module):
 
     def _source(self, split: str, name: str) -> Source:
         part, encoder = self.dataset.splits()[split], self.encoders[name]
+        asked = "classes" in self._tags
+        classes = self.classes.demand(split, "a loss") if asked else self.classes.of(split)
+        tags = row_tags(self._tags, part, name, classes)
         stored = prepared = None
         if self.frozen[name]:
             stored = self._builder.features(name, encoder, self.dataset, split, name)
         elif self.dataset.describe(name).kind in _PREPARED_AT_ONCE:
             prepared = encoder.prepare(part.read(name, np.arange(len(part.groups(name)))))  # type: ignore[operator]
-        return Source(part, name, encoder, stored, prepared)
-
-
-def _classes(split: Split) -> NDArray[np.int64] | None:
-    """One class a group [G] as integers; None where the split has none, or several a group."""
-    for name in _CLASSES if hasattr(split, "labels") else ():
-        try:
-            values = split.labels(name)
-        except KeyError:
-            continue
-        single = [np.asarray(value).reshape(-1) for value in values]
-        if all(value.size == 1 for value in single):
-            classes: NDArray[np.int64] = np.unique(np.concatenate(single), return_inverse=True)[1].astype(np.int64)
-            return classes
-    return None
+        return Source(part, name, encoder, stored, prepared, tags)

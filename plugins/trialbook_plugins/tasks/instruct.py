@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Builder, Generated, Step, device_of, to_device
+from trialbook.contracts import Builder, Features, Generated, Step, device_of, to_device
 from trialbook.conversations import Conversation, Turn
 from trialbook.errors import TrialbookError
 from trialbook.predictions import ABSTENTIONS, Prediction, is_abstention
 from trialbook.records import Event, Facts
+from trialbook_plugins.tasks._blocks import Projected, blocks_of, count_blocks, project
 from trialbook_plugins.tasks._dialogues import Batch, Dialogues, pad
 from trialbook_plugins.tasks._export import export
 from trialbook_plugins.tasks._pictures import fitted
@@ -29,8 +30,9 @@ class Instruct(nn.Module):
     """Teach a language model to answer questions about images, and ask it.
 
     Each image goes through the encoder (frozen or trained) and the projector to M tokens of the language model's width, which
-    stand in the place of the image among the embeddings of the text. The loss is the mean cross-entropy over the tokens of
-    the answers; images, prompts and padding are not learned. The last question of each conversation is asked in evaluation.
+    stand in the place of the image among the embeddings of the text. An image that the encoder cuts into tiles has M tokens for
+    each of them. The loss is the mean cross-entropy over the tokens of the answers; images, prompts and padding are not learned.
+    The last question of each conversation is asked in evaluation.
 
     Args:
         max_length: tokens of a sequence in training, image tokens included; what is longer is shortened by whole exchanges,
@@ -101,20 +103,21 @@ class Instruct(nn.Module):
         self._splits: dict[str, Dialogues] = {}
         self._mixed: dict[str, NDArray[np.int64]] = {}
         self._shown: tuple[str, list[Prediction]] = ("", [])
-        self.sequencer = Sequencer(self.llm, self._count_image_tokens(), self.max_length)
+        self.sequencer = Sequencer(self.llm, self.max_length)
+        self.block_tokens = self._count_block_tokens()
 
-    def _count_image_tokens(self) -> int:
-        """M, tokens of an image."""
+    def _count_block_tokens(self) -> int:
+        """M, tokens of an image, or of one of its tiles where the encoder cuts it."""
         split = next(iter(self.dataset.splits().values()))
+        raw = split.read(self.modality, np.zeros(1, np.int64))
         with torch.no_grad():
-            return self._project(
-                Rows(None, self.encoder.prepare(split.read(self.modality, np.zeros(1, np.int64))))
-            ).shape[1]  # type: ignore[operator]
+            return self._project(Rows(None, self.encoder.prepare(raw))).tokens.shape[2]  # type: ignore[operator]
 
     def notes(self) -> Iterator[Event | Facts]:
-        """How many training samples were shortened or dropped, and how long an image is."""
-        counts = self._split("train").counts()
-        yield Facts(0, {"samples": {"train": counts}, "image_tokens": self.sequencer.image_tokens})
+        """How many training samples were shortened or dropped, and how long an image is at most."""
+        train = self._split("train")
+        counts = train.counts()
+        yield Facts(0, {"samples": {"train": counts}, "image_tokens": int(train.lengths.max(initial=0))})
         if counts["shortened"] or counts["dropped"]:
             said = (
                 f"of {counts['conversations']} training conversations {counts['shortened']} were shortened to {self.max_length} "
@@ -161,19 +164,16 @@ class Instruct(nn.Module):
         embeds: Tensor = self.llm.embed(batch.ids)
         if batch.images is None:
             return embeds
-        tokens = self._project(batch.images).flatten(0, 1).to(embeds.dtype)  # [I M, D]
+        tokens = self._project(batch.images).in_line().to(embeds.dtype)
         placed = tokens[batch.slots.clamp(min=0)]
         return torch.where((batch.slots >= 0).unsqueeze(-1), placed, embeds)
 
-    def _project(self, rows: Rows) -> Tensor:
-        """Images to tokens of the language model [I, M, D]; those that are padding become zeros."""
+    def _project(self, rows: Rows) -> Projected:
+        """Images to tokens of the language model."""
         home = device_of(self.parts)
-        tokens, mask = rows.stored if rows.stored is not None else self.encoder(to_device(rows.prepared, home))
-        mask = None if mask is None else mask.to(home)
-        projected: Tensor = self.projector(tokens.to(home), mask)
-        if mask is not None and self.projector.keeps_tokens:
-            projected = projected * mask.unsqueeze(-1)
-        return projected
+        features = rows.stored if rows.stored is not None else self.encoder(to_device(rows.prepared, home))
+        moved: Features = to_device(features, home)
+        return project(self.projector, self.encoder, moved)
 
     def after_step(self) -> None:
         """Nothing is clamped."""
@@ -204,18 +204,18 @@ class Instruct(nn.Module):
         """The answer to a question about images [3, H, W], which are brought to the size that the data had."""
         if not question.strip():
             raise TrialbookError("ask a question")
-        prompt = self.sequencer.prompt([Turn("user", question.strip())], len(images))
+        raw = fitted(images, self.dataset.describe(self.modality).shape)
+        lengths = (blocks_of(self.encoder, raw) * self.block_tokens).tolist()
+        prompt = self.sequencer.prompt([Turn("user", question.strip())], lengths)
         longest = max_new_tokens or self.max_new_tokens
         if self.llm.context and len(prompt.ids) + longest > self.llm.context:
             raise TrialbookError(
                 f"the question is too long: {len(prompt.ids)} tokens with its images, of {self.llm.context} with the answer"
             )
-        raw = fitted(images, self.dataset.describe(self.modality).shape)
         self.parts.eval()
         with torch.no_grad():
             rows = Rows(None, self.encoder.prepare(raw)) if images else None  # type: ignore[operator]
-            batch = pad([prompt], self.sequencer.image_tokens, rows)
-            (found,) = self._generate(batch, longest, temperature, seed)
+            (found,) = self._generate(pad([prompt], rows), longest, temperature, seed)
         asked = Conversation(
             "asked", tuple(f"image {i}" for i in range(len(images))), (Turn("user", question), Turn("assistant", "-"))
         )
@@ -231,7 +231,7 @@ class Instruct(nn.Module):
     def _ask(self, dialogues: Dialogues, chosen: NDArray[np.int64]) -> tuple[list[Prediction], int]:
         """Answers in the order of the rows, and how many questions do not fit the model: they are not answered."""
         size, context = self._builder.eval_batch_size, self.llm.context
-        prompts = {row: self._prompt(dialogues.conversations[row]) for row in chosen.tolist()}
+        prompts = {row: dialogues.prompt(row) for row in chosen.tolist()}
         fits = [row for row, one in prompts.items() if not context or len(one.ids) + self.max_new_tokens <= context]
         fits.sort(key=lambda row: len(prompts[row].ids))  # little padding; answers do not depend on neighbours
         answers: dict[int, Generated] = {}
@@ -240,11 +240,11 @@ class Instruct(nn.Module):
             batch = dialogues.gather(rows, [prompts[row] for row in rows])
             answers.update(zip(rows, self._generate(batch, self.max_new_tokens, self.temperature, at), strict=True))
         unasked = Generated("", (), (), False)
-        found = [self._prediction(dialogues.conversations[row], answers.get(row, unasked)) for row in prompts]
+        found = [
+            self._prediction(dialogues.conversations[row], answers.get(row, unasked), dialogues.texts_of(row))
+            for row in prompts
+        ]
         return found, len(prompts) - len(fits)
-
-    def _prompt(self, conversation: Conversation) -> Any:
-        return self.sequencer.prompt(conversation.turns[:-1], len(conversation.images))
 
     def _generate(self, batch: Batch, longest: int, temperature: float, seed: int) -> list[Generated]:
         moved: Batch = to_device(batch, device_of(self.parts))
@@ -253,13 +253,13 @@ class Instruct(nn.Module):
         )
         return found
 
-    def _prediction(self, asked: Conversation, found: Generated) -> Prediction:
+    def _prediction(self, asked: Conversation, found: Generated, texts: tuple[str, ...] = ()) -> Prediction:
         logprobs = found.logprobs
         confidence = math.exp(math.fsum(logprobs) / len(logprobs)) if logprobs else None
         return Prediction(
             asked.id, asked.question, found.text, asked.answers if asked.answerable else (), asked.answerable,
             is_abstention(found.text, self.abstentions), confidence, asked.source, asked.kind, asked.images,
-            len(found.ids), found.stopped,
+            len(found.ids), found.stopped, texts,
         )  # fmt: skip
 
     def _loss(self, dialogues: Dialogues, chosen: NDArray[np.int64]) -> dict[str, float]:
@@ -279,7 +279,9 @@ class Instruct(nn.Module):
             part, stored = self.dataset.splits()[split], None
             if self.frozen:
                 stored = self._builder.features(self.modality, self.encoder, self.dataset, split, self.modality)
-            self._splits[split] = Dialogues(part, self.modality, self.encoder, stored, self.sequencer)
+            shape = self.dataset.describe(self.modality).shape
+            lengths = count_blocks(self.encoder, part, self.modality, shape, stored) * self.block_tokens
+            self._splits[split] = Dialogues(part, self.modality, self.encoder, stored, self.sequencer, lengths)
         return self._splits[split]
 
     def _rows(self, stage: str) -> NDArray[np.int64]:
@@ -288,10 +290,16 @@ class Instruct(nn.Module):
             usable = self._split("train").usable()
             if not len(usable):
                 raise TrialbookError(
-                    f"no training sample fits max_length ({self.max_length}): an image has {self.sequencer.image_tokens} tokens"
+                    f"no training sample fits max_length ({self.max_length}): an image has {self._tokens_of_images()} tokens"
                 )
             self._mixed[stage] = self._split("train").mixed(usable, self._builder.mixtures.get(stage))
         return self._mixed[stage]
+
+    def _tokens_of_images(self) -> str:
+        """Tokens of an image of the train split, in words."""
+        lengths = self._split("train").lengths
+        least, most = int(lengths.min()), int(lengths.max())
+        return str(most) if least == most else f"{least} to {most}"
 
     def export(self, folder: Path, *, merged: bool) -> list[str]:
         """The projector as safetensors; adapters in peft's format, or the whole language model."""

@@ -1,0 +1,35 @@
+"""Peak memory of a piece of work."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+_EVENT = "[memory]"  # name of an allocation in a trace
+
+
+def peak_growth(work: Callable[[], object], device: torch.device) -> int:
+    """Bytes of tensors that ``work`` holds at most beyond what was there: as a GPU's allocator or the CPU's profiler counts them."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        work()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json"
+        trace.export_chrome_trace(str(file))
+        events = [one for one in json.loads(file.read_text())["traceEvents"] if one.get("name") == _EVENT]
+    held = peak = 0
+    for event in sorted(events, key=lambda one: one["ts"]):
+        held += event["args"]["Bytes"]  # below 0 where memory is given back
+        peak = max(peak, held)
+    return peak
