@@ -31,9 +31,9 @@ from trialbook.predictions import Prediction
 from trialbook.records import Event, Facts, Measured
 
 __all__ = [
-    "Answers", "Builder", "Captioner", "Decodes", "Encoder", "Exports", "Features", "Generated", "LanguageModel", "LatentShape", "Loss", "Measures",
-    "Metric", "Notes", "OrderResult", "Piece", "Point", "Prepared", "Probe", "Probed", "Projector", "Reconstruction", "Reconstructs", "Shows",
-    "Step", "Taps", "Task", "Trains", "Weighs",
+    "Answers", "Builder", "Captioner", "Decodes", "Encoder", "Exports", "Features", "Generated", "LanguageModel",
+    "LatentShape", "Loss", "Measures", "Metric", "Notes", "OrderResult", "Piece", "Point", "Prepared", "Probe", "Probed",
+    "Projector", "Reconstruction", "Reconstructs", "Shows", "Step", "Taps", "Task", "Trains", "Weighs",
 ]  # fmt: skip
 
 #: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis.
@@ -155,7 +155,9 @@ class Builder(Protocol):
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Stored outputs of a frozen encoder for all rows: tokens [R, N, D] and mask [R, N], memory-mapped."""
 
-    def taps(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> Mapping[str, NDArray[Any]]:
+    def taps(
+        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
+    ) -> Mapping[str, NDArray[Any]]:
         """Stored tokens [R, H, W, D] of every point of a frozen encoder that is ``Taps``, memory-mapped.
 
         Points that are stored already, from whatever choice of points, are not made again; the others are made together,

@@ -49,8 +49,9 @@ class Companion:
     def rewind(self, records: int) -> None:
         """Done by the first process."""
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Item) -> bool:
         """Written by the first process."""
+        return True
 
     def diagnosed(self, findings: Sequence[Finding]) -> None:
         """Written by the first process."""

@@ -113,6 +113,6 @@ class Event:
 
 
 #: All that a task may yield that measures.
-Measured = Record | Event | Facts | Arrays | Artifact
+Measured = Record | Timing | Event | Facts | Arrays | Artifact
 #: All that an engine may yield.
 Item = Record | Timing | Vitals | Facts | Arrays | Predictions | Artifact | Event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from trialbook.errors import TrialbookError
 FILE_NAME = "runner.toml"
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "runs": str, "data_root": str, "cache": str, "device": str, "precision": str, "leave_out": list, "threads": int,
+    "trackers": list, "tracker": dict, "files": dict,
 }  # fmt: skip
 
 
@@ -29,6 +31,10 @@ class Settings:
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``; a file's ``[train] precision`` goes before it.
         leave_out: names of plugins that are not loaded.
         threads: threads of a CPU run; 0 leaves it to torch.
+        trackers: names of the trackers that are told of runs; an experiment file's own go before them.
+        tracker: options of trackers, by name.
+        files: what components look for by name and no experiment file brings along (published weights, say); relative paths start
+            at ``root``.
     """
 
     root: Path
@@ -39,6 +45,9 @@ class Settings:
     precision: str = "no"
     leave_out: tuple[str, ...] = ()
     threads: int = 0
+    trackers: tuple[str, ...] = ()
+    tracker: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
     file: Path | None = field(default=None, compare=False)
 
     @property
@@ -83,7 +92,9 @@ def load_settings(start: Path | None = None) -> Settings:
     return Settings(
         root=root, runs=runs, data_root=path("TRIALBOOK_DATA", "data_root", None), cache=cache,
         device=data.get("device", "auto"), precision=data.get("precision", "no"),
-        leave_out=tuple(data.get("leave_out", ())), threads=data.get("threads", 0), file=file,
+        leave_out=tuple(data.get("leave_out", ())), threads=data.get("threads", 0),
+        trackers=tuple(data.get("trackers", ())), tracker=data.get("tracker", {}), file=file,
+        files={name: (root / Path(text).expanduser()).absolute() for name, text in data.get("files", {}).items()},
     )  # fmt: skip
 
 
@@ -99,4 +110,9 @@ def _read(file: Path) -> dict[str, Any]:
             raise TrialbookError(f"{file}:{line}: unknown key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
             raise TrialbookError(f"{file}:{line}: '{key}' has the wrong type: {value!r}")
+    held_in = (("trackers", str, "names"), ("tracker", dict, "tables, as in [tracker.wandb]"), ("files", str, "paths"))
+    for key, kind, must in held_in:
+        held = document.data.get(key, [])
+        if not all(isinstance(one, kind) for one in (held.values() if isinstance(held, dict) else held)):
+            raise TrialbookError(f"{file}:{document.positions[(key,)].line}: '{key}' must hold {must}")
     return document.data

@@ -24,7 +24,18 @@ from typing_extensions import NotRequired, Required, TypedDict
 from trialbook.errors import TrialbookError
 
 #: Class attributes that a schema carries, for checks that must not import the class.
-ATTRIBUTES = ("accepts", "doubtful", "lower_is_better", "modalities", "needs", "parts", "produces", "provides", "reads", "takes")
+ATTRIBUTES = (
+    "accepts",
+    "doubtful",
+    "lower_is_better",
+    "modalities",
+    "needs",
+    "parts",
+    "produces",
+    "provides",
+    "reads",
+    "takes",
+)
 _ENTRY = re.compile(r"(\w+)(?: \([^)]*\))?: *(.*)")
 
 

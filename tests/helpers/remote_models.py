@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import torch
 from torch import Tensor, nn
 
 from trialbook_plugins.vlms.tiny_cogvlm import Patches, Transformer

@@ -10,14 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from trialbook.data import Modality
 from trialbook.errors import TrialbookError
-from trialbook.testing import check_component
+from trialbook.testing import PartsBuilder, check_component
+from trialbook_plugins.captioners.sensor_templates import SensorTemplates
 from trialbook_plugins.datasets.samples import Samples
 from trialbook_plugins.datasets.scenes import Scenes
 from trialbook_plugins.datasets.smart_home import SmartHome
-from trialbook_plugins.datasets.stored import Caption, Vectors, keep, read_kept, sample_keys, write_captions
+from trialbook_plugins.datasets.stored import keep, read_kept, sample_keys
+from trialbook_plugins.datasets.stored_texts import Caption, Vectors, write_captions
 from trialbook_plugins.encoders.pooled import Pooled
 from trialbook_plugins.encoders.token_embedding import TokenEmbedding
+from trialbook_plugins.tasks.caption import CaptionSamples
+from trialbook_plugins.tasks.embed import Embed
+from trialbook_plugins.tasks.sample import Sample
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +173,20 @@ def test_pooled_is_the_mean_of_the_real_tokens(home: SmartHome) -> None:
         encoder(encoder.prepare(texts)).tokens[:, 0], expected, atol=1e-6, rtol=0
     )  # order of sums
     assert encoder(encoder.prepare(texts)).mask is None
+
+
+def test_the_tasks_of_the_steps_keep_their_contract(home: SmartHome, folder: Path) -> None:
+    told = read_all(folder, sensor="samples", text="captions")
+    samples = read_all(folder, sensor="samples")
+    parts = {
+        Sample: {"dataset": home},
+        CaptionSamples: {"dataset": samples, "captioner": SensorTemplates()},
+        Embed: {"dataset": told, "encoder": {"text": Pooled(TokenEmbedding(told.describe("text"), width=8))}},
+    }
+    for task, given in parts.items():
+        check_component(task, "task", wired={"builder": PartsBuilder(given)})
+
+
+def test_pooled_keeps_its_contract() -> None:
+    modality = Modality("text", (), lambda: ["a red circle", "a blue square"])
+    check_component(Pooled, "encoder", wired={"modality": modality, "of": TokenEmbedding(modality, width=8)})

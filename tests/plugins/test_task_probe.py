@@ -15,7 +15,9 @@ from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.shapes import Shapes
 from trialbook_plugins.encoders.patches import Patches
 from trialbook_plugins.probes.attribute import Attribute
+from trialbook_plugins.probes.detection_queries import Detection
 from trialbook_plugins.probes.pooled_boxes import PooledBoxes
+from trialbook_plugins.probes.reconstructed_pictures import Reconstruction
 from trialbook_plugins.probes.token_boxes import TokenBoxes
 from trialbook_plugins.tasks.probe import ProbeLayers
 
@@ -158,3 +160,21 @@ def test_it_keeps_its_contract(shapes: Shapes) -> None:
         "probe": {"boxes": TokenBoxes()},
     }  # fmt: skip
     check_component(ProbeLayers, "task", wired={"builder": PartsBuilder(parts)}, options={"references": ["oracle"]})
+
+
+@pytest.mark.parametrize(
+    ("probe", "options"),
+    [(TokenBoxes, {}), (PooledBoxes, {}), (Attribute, {"label": "class"}), (Detection, {}), (Reconstruction, {})],
+)
+def test_probes_keep_their_contract(probe: type, options: dict[str, Any]) -> None:
+    check_component(probe, "probe", options=options)
+
+
+def test_trained_probes_learn_more_from_pixels_than_from_noise(shapes: Shapes) -> None:
+    task = task_of(
+        shapes, boxes=Detection(steps=60, width=32, depth=1, queries=3), picture=Reconstruction(steps=60, width=16)
+    )
+    figures, _ = measured(task)
+    assert figures["tokens/picture/ssim"] > figures["tokens/picture/ssim/random"]
+    assert figures["tokens/picture/l1"] < figures["tokens/picture/l1/random"]
+    assert 0 <= figures["tokens/boxes/map"] <= figures["tokens/boxes/map@0.5"] <= 1

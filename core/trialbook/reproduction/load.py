@@ -204,7 +204,9 @@ def _build(
     from trialbook.features import FeatureStore
     from trialbook.reproduction.rebuild import Rebuilder
 
-    workshop = Workshop(book, FeatureStore(settings.runs / ".features"), settings.data_root, settings.runs, files=settings.files)
+    workshop = Workshop(
+        book, FeatureStore(settings.runs / ".features"), settings.data_root, settings.runs, files=settings.files
+    )
     workshop.device = accelerator.device
     data = read_json(recorded.run.json("data")) or {}
     builder = Rebuilder(

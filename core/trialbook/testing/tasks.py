@@ -82,7 +82,8 @@ def _check_measuring(name: str, task: Measures, twin: Measures) -> None:
     for item in task.measurements():
         allowed = isinstance(item, Measured)
         ensure(
-            allowed, f"{name}.measurements yields {item!r}; it must yield Records, Events, Facts, Arrays and Artifacts"
+            allowed,
+            f"{name}.measurements yields {item!r}; it must yield Records, Timings, Events, Facts, Arrays and Artifacts",
         )
         if isinstance(item, Record):
             _check_figures(name, item.values)

@@ -21,16 +21,8 @@ from trialbook_plugins.datasets._splits import (
     text_column,
     unknown_modality,
 )
-from trialbook_plugins.datasets.stored import (
-    CAPTIONS,
-    EMBEDDINGS,
-    EMBEDDINGS_NPZ,
-    SAMPLES_ABOUT,
-    Kept,
-    read_captions,
-    read_kept,
-    read_vectors,
-)
+from trialbook_plugins.datasets.stored import SAMPLES_ABOUT, Kept, read_kept
+from trialbook_plugins.datasets.stored_texts import CAPTIONS, EMBEDDINGS, EMBEDDINGS_NPZ, read_captions, read_vectors
 
 
 class Samples:

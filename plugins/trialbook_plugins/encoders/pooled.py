@@ -17,6 +17,8 @@ class Pooled(nn.Module):
 
     Args:
         of: the encoder; its table stands in ``of``.
+
+    Source: mean pooling over real tokens, as Reimers and Gurevych 2019 (Sentence-BERT), section 3.
     """
 
     accepts = ("image", "text", "vector", "series", "events")

@@ -14,7 +14,8 @@ _EVENT = "[memory]"  # name of an allocation in a trace
 
 
 def peak_growth(work: Callable[[], object], device: torch.device) -> int:
-    """Bytes of tensors that ``work`` holds at most beyond what was there: as a GPU's allocator or the CPU's profiler counts them."""
+    """Bytes of tensors that ``work`` holds at most beyond what was there: as a GPU's allocator or the CPU's profiler
+    counts them."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)

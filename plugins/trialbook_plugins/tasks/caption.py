@@ -8,7 +8,8 @@ from functools import partial
 from trialbook.contracts import Builder
 from trialbook.errors import TrialbookError
 from trialbook.records import Artifact, Record
-from trialbook_plugins.datasets.stored import CAPTIONS, Caption, modalities_in, sample_keys, write_captions
+from trialbook_plugins.datasets.stored import modalities_in, sample_keys
+from trialbook_plugins.datasets.stored_texts import CAPTIONS, Caption, write_captions
 
 #: Samples that a captioner is given at once.
 _CHUNK = 64

@@ -13,7 +13,8 @@ from trialbook.contracts import Builder, device_of, to_device
 from trialbook.data import Rows
 from trialbook.errors import TrialbookError
 from trialbook.records import Artifact, Facts, Record
-from trialbook_plugins.datasets.stored import EMBEDDINGS, EMBEDDINGS_NPZ, Vectors, modalities_in, sample_keys
+from trialbook_plugins.datasets.stored import modalities_in, sample_keys
+from trialbook_plugins.datasets.stored_texts import EMBEDDINGS, EMBEDDINGS_NPZ, Vectors
 
 
 class Embed:
@@ -74,7 +75,7 @@ class Embed:
     def _encode(self, raw: object) -> NDArray[np.float32]:
         """Mean over the real tokens of every row: [B, D]."""
         tokens, mask = self.encoder(to_device(self.encoder.prepare(raw), device_of(self.encoder)))
-        return mean_of(tokens, mask).float().cpu().numpy()
+        return mean_of(tokens, mask).detach().float().cpu().numpy()
 
 
 def mean_of(tokens: Tensor, mask: Tensor | None) -> Tensor:

@@ -183,7 +183,13 @@ class ProbeLayers:
         if not probe.spatial:
             return
         averaged = getattr(probe, "blind", False)
-        if averaged or is_position_blind(self.layers.read("train", layer)):
-            what = "averages the tokens" if averaged else "gets tokens that are alike everywhere in a picture"
+        placeless = self.layers.describe(layer).get("spatial") is False
+        if averaged or placeless or is_position_blind(self.layers.read("train", layer)):
+            alike = (
+                "gets latents that have no places"
+                if placeless
+                else "gets tokens that are alike everywhere in a picture"
+            )
+            what = "averages the tokens" if averaged else alike
             message = f"probe '{name}' on '{layer}' {what}: its figures say nothing of whether the model knows where things are"
             yield Event(0, "position-blind", message, {"layer": layer, "probe": name})

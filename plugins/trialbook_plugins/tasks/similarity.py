@@ -62,13 +62,9 @@ class Similarity:
     takes = {"dataset": "one", "encoder": "many"}
     provides = ()
     produces = (
-        "best/{measures}",
-        "best/{measures}/low",
-        "best/{measures}/high",
-        "*/*/{measures}",
-        "*/*/{measures}/*",
-        "*/effective_rank",
-    )
+        "best/{measures}", "best/{measures}/low", "best/{measures}/high", "best/{measures}/*", "best/effective_rank",
+        "*/*/{measures}", "*/*/{measures}/*", "*/*/effective_rank",
+    )  # fmt: skip
     doubtful = {
         "*/cka_biased": "biased: near 1 between independent noise that is wider than there are samples; gate on 'cka'",
     }

@@ -1,0 +1,121 @@
+"""Where things are, as conversations: somebody asks for an object, and its box is the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from trialbook.conversations import Conversation, Turn
+from trialbook.data import Dataset, Modality, Split, content_hash
+from trialbook.errors import TrialbookError
+from trialbook_plugins.datasets._conversations import conversation_column, texts_of
+from trialbook_plugins.datasets._splits import Column, Pool, PoolSplit, unknown_modality
+from trialbook_plugins.vlms.box_text import FAMILIES, Family
+
+
+class Grounding:
+    """Pictures (``image``) and questions where something is (``conversation``), with its box as a family of models writes it.
+
+    Asked is for objects that one name fits alone: the class, with its colour where the data know it ("the red circle"). Pictures
+    without such an object have no question. Annotation of a split: ``source``.
+
+    Args:
+        pictures: a dataset of images with ``boxes`` and ``classes``: ``shapes``, ``coco-detection``.
+        family: how boxes are written: ``qwen`` ``[x0, y0, x1, y1]`` in pixels, ``internvl`` ``<box>[[…]]</box>`` in
+            thousandths, ``cogvlm``
+            ``[[…]]`` in three digits, ``kosmos`` patch tokens, ``paligemma`` place tokens.
+        ask: what the user says; ``{name}`` stands for the object.
+        questions: most questions about a picture.
+        source: what the conversations give as their source.
+
+    Raises:
+        TrialbookError: an option is out of its range, or the pictures have no boxes, classes or names of these.
+    """
+
+    modalities = {"image": "image", "conversation": "conversation"}
+    parts: ClassVar[Mapping[str, str]] = {"pictures": "dataset"}
+
+    def __init__(
+        self,
+        pictures: Dataset,
+        /,
+        *,
+        family: Family,
+        ask: str = "Find the {name}.",
+        questions: int = 2,
+        source: str = "grounding",
+    ) -> None:
+        if "{name}" not in ask:
+            raise TrialbookError(f"ask ('{ask}') must say where the object's name stands: {{name}}")
+        if questions < 1:
+            raise TrialbookError(f"questions ({questions}) must be at least 1")
+        if not hasattr(type(pictures), "class_names") and "class_names" not in getattr(
+            pictures, "__dict__", {}
+        ):  # asked so, nothing is read
+            raise TrialbookError("'pictures' must be a dataset with boxes and the names of classes, such as 'shapes'")
+        self.pictures, self.family, self.ask, self.questions, self.source = pictures, family, ask, questions, source
+
+    def describe(self, modality: str) -> Modality:
+        """Kind and shape of ``image`` or ``conversation``."""
+        if modality == "image":
+            return self.pictures.describe("image")
+        if modality == "conversation":
+            return Modality("conversation", corpus=lambda: texts_of(self._splits["train"]))
+        raise unknown_modality(modality, tuple(self.modalities))
+
+    def splits(self) -> Mapping[str, PoolSplit]:
+        """The splits of the pictures."""
+        return self._splits
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the pictures and of how they are asked about."""
+        return content_hash(self.pictures.fingerprint, repr((self.family, self.ask, self.questions, self.source)))
+
+    @cached_property
+    def _splits(self) -> dict[str, PoolSplit]:
+        return {name: self._pool(name, split).split(name) for name, split in self.pictures.splits().items()}
+
+    def _pool(self, name: str, split: Split) -> Pool:
+        groups = split.groups("image")
+        image = Column(groups, lambda rows: split.read("image", rows), lambda: split.content("image"))
+        said, owner = [], []
+        for group, things in enumerate(self._things(split)):
+            size = self._size(split, group) if things else (0, 0)
+            for number, (thing, box) in enumerate(things[: self.questions]):
+                answer = FAMILIES[self.family].write(box, size)
+                turns = (Turn("user", self.ask.format(name=thing)), Turn("assistant", answer))
+                identity, shown = f"{self.source}-{name}-{group}-{number}", (f"{name}/{group}.png",)
+                said.append(Conversation(identity, shown, turns, (answer,), source=self.source, kind="box"))
+                owner.append(group)
+        if not said:
+            raise TrialbookError(f"split '{name}' has no picture with an object that one name fits alone")
+        columns = {"image": image, "conversation": conversation_column(said, np.array(owner, dtype=np.int64), image)}
+        return Pool(
+            len(split), columns, {"source": [self.source] * len(split)}, path=getattr(split, "image_path", None)
+        )
+
+    def _things(self, split: Split) -> list[list[tuple[str, Any]]]:
+        """For each picture the names that fit one object alone, with its box."""
+        known = self.pictures.class_names  # type: ignore[attr-defined]
+        names = [[known[int(kind)] for kind in kinds] for kinds in split.labels("classes")]
+        if (colours := getattr(self.pictures, "colour_names", None)) is not None:
+            names = [
+                [f"{colours[int(colour)]} {kind}" for colour, kind in zip(own, kinds, strict=True)]
+                for own, kinds in zip(split.labels("colours"), names, strict=True)
+            ]
+        return [
+            [(name, box) for name, box in zip(own, boxes, strict=True) if own.count(name) == 1]
+            for own, boxes in zip(names, split.labels("boxes"), strict=True)
+        ]
+
+    def _size(self, split: Split, group: int) -> tuple[int, int]:
+        """Height and width of a picture in pixels, as it is read."""
+        _, height, width = self.pictures.describe("image").shape
+        if not height or not width:
+            row = np.flatnonzero(split.groups("image") == group)[:1]
+            _, height, width = np.asarray(split.read("image", row)[0]).shape
+        return height, width

@@ -1,0 +1,159 @@
+"""Task ``speed``: how long encoders take for an image and how much memory, beside one another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from trialbook.contracts import Builder, to_device
+from trialbook.errors import TrialbookError
+from trialbook.records import Facts, Record, Timing
+
+from ._peak import peak_growth
+
+
+class Speed:
+    """Seconds and peak memory of encoders on the same images, each also as a ratio to a baseline.
+
+    Encoders take turns, another one first in each round, so that a machine that slows down slows all of them.
+    ``<encoder>/seconds`` is
+    the median over rounds of a pass over an image, preparation included; ``…/ratio`` the median of the ratios within
+    rounds, with a 95% interval. ``<encoder>/memory`` is its weights in bytes and what a pass takes beyond them at its peak. No
+    repetition reproduces such figures: they stand in ``timing.jsonl``, which ``mlrun reproduce`` does not compare, and
+    gates may stand on
+    them. Tokens and parameters, which do repeat, are recorded as metrics.
+
+    Args:
+        modality: what the encoders read.
+        baseline: name of the encoder that ratios are taken to; the first if left out.
+        batch: images of a pass.
+        rounds: how often each encoder is timed.
+        warm_up: rounds before that are not counted.
+        device: where it is measured; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        TrialbookError: an option is out of its range, there is no encoder or no such baseline, or too few images.
+
+    Source: interleaved measurement and medians, as usual in benchmarking; no paper fixes it.
+    """
+
+    takes = {"dataset": "one", "encoder": "many"}
+    provides = ()
+    produces = (
+        "*/seconds", "*/seconds/ratio", "*/seconds/ratio/low", "*/seconds/ratio/high", "*/memory", "*/memory/ratio", "*/tokens",
+        "*/parameters",
+    )  # fmt: skip
+    lower_is_better = produces
+
+    def __init__(
+        self, builder: Builder, /, *, modality: str = "image", baseline: str | None = None, batch: int = 1, rounds: int = 20,
+        warm_up: int = 2, device: Literal["auto", "cpu", "cuda"] = "auto",
+    ) -> None:  # fmt: skip
+        for name, value, least in (("batch", batch, 1), ("rounds", rounds, 3), ("warm_up", warm_up, 0)):
+            if value < least:
+                raise TrialbookError(f"{name} ({value}) must be at least {least}")
+        self._builder, self.modality, self.baseline = builder, modality, baseline
+        self.batch, self.rounds, self.warm_up, self.device = batch, rounds, warm_up, device
+        self._done = 0
+
+    def setup(self) -> None:
+        """Make data and encoders."""
+        builder = self._builder
+        self.dataset = builder.make("dataset")
+        names = builder.names("encoder")
+        self.baseline = self.baseline or next(iter(names), None)
+        if self.baseline not in names:
+            raise TrialbookError(
+                f"baseline ('{self.baseline}') is no encoder of the file; there are {', '.join(names) or 'none'}"
+            )
+        gpu = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+        self._home = torch.device("cuda" if gpu else "cpu")
+        described = self.dataset.describe(self.modality)
+        self.encoders: dict[str, Any] = {name: builder.make("encoder", name, modality=described) for name in names}
+        for encoder in self.encoders.values():
+            encoder.to(self._home).requires_grad_(False).eval()
+        split = next(iter(self.dataset.splits().values()))
+        if len(split.groups(self.modality)) < self.batch:
+            raise TrialbookError(
+                f"batch ({self.batch}) is more than the {len(split.groups(self.modality))} rows of '{self.modality}'"
+            )
+        self._raw = split.read(self.modality, np.arange(self.batch))
+
+    def measured(self, done: int) -> None:
+        """So many records are there already."""
+        self._done = done
+
+    def measurements(self) -> Iterator[Record | Timing | Facts]:
+        """What repeats, a record for each encoder; then what does not."""
+        yield Facts(
+            0, {"speed": {"device": _describe(self._home), "batch": self.batch, "threads": torch.get_num_threads()}}
+        )
+        for name, encoder in list(self.encoders.items())[self._done :]:
+            tokens = int(self._pass(encoder).tokens.shape[1])
+            yield Record(0, {f"{name}/tokens": tokens, f"{name}/parameters": _count(encoder)})
+        yield Timing(0, self._seconds())
+        memory = {name: float(self._memory(encoder)) for name, encoder in self.encoders.items()}
+        base = max(memory[str(self.baseline)], 1.0)
+        yield Timing(0, {f"{name}/memory": value for name, value in memory.items()})
+        yield Timing(0, {f"{name}/memory/ratio": value / base for name, value in memory.items()})
+
+    def _pass(self, encoder: nn.Module) -> Any:
+        with torch.no_grad():
+            return encoder(to_device(encoder.prepare(self._raw), self._home))  # type: ignore[operator]
+
+    def _seconds(self) -> dict[str, float]:
+        """Seconds of an image, and their ratios to the baseline's."""
+        names = list(self.encoders)
+        taken: dict[str, list[float]] = {name: [] for name in names}
+        for number in range(self.warm_up + self.rounds):
+            shift = number % len(names)
+            for name in names[shift:] + names[:shift]:
+                seconds = self._timed(self.encoders[name]) / self.batch
+                if number >= self.warm_up:
+                    taken[name].append(seconds)
+        base = np.array(taken[str(self.baseline)])
+        figures: dict[str, float] = {}
+        for name in names:
+            figures[f"{name}/seconds"] = float(np.median(taken[name]))
+            middle, low, high = _median_interval(np.array(taken[name]) / base)
+            figures |= {
+                f"{name}/seconds/ratio": middle,
+                f"{name}/seconds/ratio/low": low,
+                f"{name}/seconds/ratio/high": high,
+            }
+        return figures
+
+    def _timed(self, encoder: nn.Module) -> float:
+        if self._home.type == "cuda":
+            torch.cuda.synchronize(self._home)
+        start = time.perf_counter()
+        self._pass(encoder)
+        if self._home.type == "cuda":
+            torch.cuda.synchronize(self._home)
+        return time.perf_counter() - start
+
+    def _memory(self, encoder: nn.Module) -> int:
+        """Bytes of its weights, and of the tensors that a pass holds beyond them."""
+        held = sum(one.nbytes for one in (*encoder.parameters(), *encoder.buffers()))
+        return held + peak_growth(lambda: self._pass(encoder), self._home)
+
+
+def _median_interval(values: NDArray[np.float64], replicates: int = 1000) -> tuple[float, float, float]:
+    """Median and its 95% percentile bootstrap."""
+    drawn = np.random.default_rng(0).integers(len(values), size=(replicates, len(values)))
+    low, high = np.quantile(np.median(values[drawn], axis=1), [0.025, 0.975])
+    return float(np.median(values)), float(low), float(high)
+
+
+def _count(encoder: nn.Module) -> int:
+    return sum(one.numel() for one in encoder.parameters())
+
+
+def _describe(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
