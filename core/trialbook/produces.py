@@ -31,8 +31,8 @@ def expand_produces(
     from trialbook.data import pair_names  # late: imports numpy
 
     values: dict[str, Any] = {
-        **options, "pair": list(pair_names(modalities).values()), "modality": list(modalities), "loss": list(losses), "probe.figure": list(probes),
-        "couple": [f"{a}-{b}" for a, b in itertools.combinations(modalities, 2)],
+        **options, "pair": list(pair_names(modalities).values()), "modality": list(modalities), "loss": list(losses),
+        "couple": [f"{a}-{b}" for a, b in itertools.combinations(modalities, 2)], "probe.figure": list(probes),
     }  # fmt: skip
     names: list[str] = []
     for template in templates:
