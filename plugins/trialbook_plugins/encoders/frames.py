@@ -41,10 +41,11 @@ class Frames(nn.Module):
         length = modality.shape[0]
         if not 1 <= frames <= length:
             raise TrialbookError(f"frames ({frames}) must be from 1 to the {length} of a clip")
-        self.of, self.frames = of, frames
+        self.of: Any = of
+        self.frames = frames
         self.chosen = np.linspace(0, length - 1, frames).round().astype(np.int64)
         self.tap_rows = max(1, of.tap_rows // frames)
-        self.dim = int(of.dim)  # type: ignore[arg-type, call-overload]
+        self.dim = int(self.of.dim)
 
     @staticmethod
     def offered_to_parts(wired: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -54,8 +55,7 @@ class Frames(nn.Module):
     def prepare(self, raw: Raw) -> dict[str, Any]:
         """Clips uint8 [B, T, 3, H, W] as the inner encoder wants their frames, and how many clips they are."""
         images = np.stack([np.asarray(clip)[self.chosen] for clip in raw])
-        of: Any = self.of
-        return {"frames": of.prepare(images.reshape(-1, *images.shape[2:])), "clips": torch.tensor(len(images))}
+        return {"frames": self.of.prepare(images.reshape(-1, *images.shape[2:])), "clips": torch.tensor(len(images))}
 
     def forward(self, prepared: Mapping[str, Prepared]) -> Features:
         """Prepared frames to tokens [B, frames N, D] of the layer that the inner encoder gives."""
@@ -68,13 +68,13 @@ class Frames(nn.Module):
         """Those of the inner encoder, each with the grids of all frames."""
         return {
             name: one._replace(grid=(self.frames * one.grid[0], one.grid[1]), times=self.frames)
-            for name, one in self.of.points().items()  # type: ignore[operator]
+            for name, one in self.of.points().items()
         }
 
     def tap(self, prepared: Mapping[str, Prepared]) -> dict[str, Tensor]:
         """Tokens [B, frames H, W, D] of every point."""
         clips = int(prepared["clips"])
-        found = self.of.tap(prepared["frames"])  # type: ignore[operator]
+        found = self.of.tap(prepared["frames"])
         return {name: tokens.reshape(clips, -1, *tokens.shape[2:]) for name, tokens in found.items()}
 
     def identity(self) -> dict[str, str]:
@@ -82,13 +82,13 @@ class Frames(nn.Module):
         return {
             **{f"of.{key}": value for key, value in self.of.identity().items()},
             "frames": str(self.chosen.tolist()),
-        }  # type: ignore[operator]
+        }
 
     def check_order(self) -> Mapping[str, OrderResult]:
         """As the inner encoder does."""
-        found: Mapping[str, OrderResult] = self.of.check_order()  # type: ignore[operator]
+        found: Mapping[str, OrderResult] = self.of.check_order()
         return found
 
     def verify(self) -> None:
         """As the inner encoder does."""
-        self.of.verify()  # type: ignore[operator]
+        self.of.verify()

@@ -52,7 +52,7 @@ class Redetection:
         found = self._detector(train).predict(self._pixels(pictures))
         boxes, classes = list(labels["boxes"]), self._classes(labels)
         kinds = (found.classes, classes) if self.per_class else (None, None)
-        overlap = match_boxes(found.boxes, boxes, *kinds).iou  # type: ignore[arg-type]
+        overlap = match_boxes(found.boxes, boxes, *kinds).iou
         ours = found.classes if self.per_class else [np.zeros(len(one), int) for one in found.boxes]
         precision = average_precision(found.boxes, found.scores, ours, boxes, classes, thresholds=(0.5,))
         return {"map@0.5": precision.mean, **with_interval("iou", overlap)}

@@ -20,7 +20,7 @@ class Grid(NamedTuple):
     columns: int
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Number of tokens."""
         return math.prod(self)
 

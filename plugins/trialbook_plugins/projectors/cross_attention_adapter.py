@@ -53,7 +53,7 @@ class CrossAttentionAdapter(nn.Module):
 
         def parts(wide: int) -> nn.ModuleDict:
             return nn.ModuleDict({
-                "queries": nn.Embedding(self.grid_out.count, wide),
+                "queries": nn.Embedding(self.grid_out.size, wide),
                 "tokens": nn.Sequential(nn.LayerNorm(dim_in), nn.Linear(dim_in, wide)),
                 "layers": nn.ModuleList(_Layer(wide, heads, ff_mult) for _ in range(depth)),
                 "out": nn.Sequential(nn.LayerNorm(wide), nn.Linear(wide, dim_out)),

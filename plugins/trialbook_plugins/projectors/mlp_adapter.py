@@ -76,4 +76,4 @@ class MLPAdapter(nn.Module):
         times, rows, columns = self.grid_out
         a, b, c = self.read
         cells = grid.reshape(len(grid), -1, times, a, rows, b, columns, c).permute(0, 2, 4, 6, 1, 3, 5, 7)
-        return cells.reshape(len(grid), self.grid_out.count, -1)
+        return cells.reshape(len(grid), self.grid_out.size, -1)

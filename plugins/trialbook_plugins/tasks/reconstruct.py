@@ -66,7 +66,7 @@ class Reconstruct(nn.Module):
         super().__init__()
         if shown < 1:
             raise TrialbookError(f"shown ({shown}) must be at least 1")
-        self._builder, self.layer = builder, layer
+        self._builder, self._wanted = builder, layer
         self.references, self.rows_shown, self.baseline = list(references), shown, baseline
 
     def setup(self) -> None:
@@ -90,7 +90,7 @@ class Reconstruct(nn.Module):
         self.decoder: Any = decoder
         encoder = builder.make("encoder", self.modality, modality=described)
         self.layers = LayerFeatures(builder, encoder, self.dataset, self.modality)
-        self.layer = self._chosen_layer(self.layer)
+        self.layer = self._chosen_layer(self._wanted)
         self.layers.verify()
         self.adapter = self._adapter()
         self.losses_by_name = {name: builder.make("loss", name) for name in builder.names("loss")}
