@@ -124,3 +124,13 @@ def test_it_learns_to_answer_what_embeddings_show():
     made = model.generate(embeds, torch.ones(embeds.shape[:2], dtype=torch.bool), max_new_tokens=20)
     assert [one.text for one in made] == answers
     assert all(one.stopped for one in made)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 64**-0.5), (0.02, 0.02)])
+def test_weights_begin_as_large_as_their_width_asks_for(given: float | None, expected: float) -> None:
+    torch.manual_seed(0)
+    model = SmallCausal(corpus, width=64, depth=1, heads=2, context=32, init_std=given)
+    found = model.model.model.layers[0].self_attn.q_proj.weight.std()
+    assert found.item() == pytest.approx(expected, rel=0.1)  # of 4,096 draws
+    with pytest.raises(TrialbookError, match=r"init_std \(0.0\) must be above 0"):
+        SmallCausal(corpus, width=64, init_std=0.0)
