@@ -22,8 +22,7 @@ def test_they_conform() -> None:
 @pytest.mark.parametrize("adapter", [MLPAdapter, CrossAttentionAdapter])
 @pytest.mark.parametrize("parameters", [5e6, 50e6])
 def test_the_number_of_parameters_is_what_was_asked_for(adapter: type, parameters: float) -> None:
-    with torch.device("meta"):
-        made = adapter(3584, 128, (1, 16, 16), (1, 7, 7), parameters=parameters)
+    made = adapter(3584, 128, (1, 16, 16), (1, 7, 7), parameters=parameters)
     count = sum(one.numel() for one in made.parameters())
     assert 0.95 * parameters < count <= parameters  # a step of 8 in width is at most 5% here
     with pytest.raises(TrialbookError, match="too few"):
