@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks._measure import in_turn, ratio, save
+from trialbook.engine.clock import peak_memory
 from trialbook_plugins.probes.cka import LinearSimilarity
 from trialbook_plugins.probes.recipes import Loss, Plan, first_weights, grid, sample_order
 from trialbook_plugins.probes.ridge import Ridge
@@ -86,7 +86,7 @@ def similarity_memory(
         sums.add({"x": torch.randn(count, widths[0])}, {"y": torch.randn(count, widths[1])})
     figures = {"cka": sums.cka()["x", "y"], "procrustes": sums.procrustes()["x", "y"]}
     seconds = time.perf_counter() - started
-    return {"gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "seconds": seconds, **figures}
+    return {"gigabytes": peak_memory(torch.device("cpu")) / 2**30, "seconds": seconds, **figures}
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from trialbook.checking.steps import StepCheck
 from trialbook.decision.tables import GateOptions
 from trialbook.defaults import with_defaults
 from trialbook.errors import Position, Problem, ProblemsError, TrialbookError
-from trialbook.experiment import Experiment, load_experiment
+from trialbook.experiment import Experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.merge import leaves
 from trialbook.problems import Problems
 from trialbook.runspec import RunSpec, canonical, read_config, run_id

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
@@ -21,7 +19,6 @@ from trialbook.doctor.findings import Finding
 from trialbook.pages.runpage import run_report
 from trialbook.records import Arrays, Artifact, Event, Facts, Item, Predictions, Record, Timing, Vitals
 from trialbook.registry.background import BackgroundFollower
-from trialbook.registry.facts import session_seconds
 from trialbook.registry.summary import summarise
 from trialbook.rundir import (
     LINE_FILES,
@@ -36,6 +33,7 @@ from trialbook.rundir import (
     write_whole,
 )  # fmt: skip
 from trialbook.runlock import RunBusy, RunLock
+from trialbook.sessions import close_session, now, open_session
 
 if TYPE_CHECKING:
     from trialbook.plan import RunSpec
@@ -104,7 +102,7 @@ class Recorder:
         else:
             changed = {}
             self._write_start(spec, around, patch, components)
-        self._open_session(changed)
+        open_session(self.run, changed)
         if self._registry is not None:
             self._follower = BackgroundFollower(self._registry, self.run, self._warn, patience=self._patience)
         if changed:
@@ -172,7 +170,7 @@ class Recorder:
             lines = (to_json(row.as_dict(), indent=None) for row in item.rows)
             write_whole(self.run.predictions, "".join(f"{line}\n" for line in lines))
         else:
-            event = {"time": _now(), "step": item.step, "kind": item.kind, "message": item.message, "data": item.data}
+            event = {"time": now(), "step": item.step, "kind": item.kind, "message": item.message, "data": item.data}
             self._write("events", f"{to_json(event, indent=None)}\n".encode())
         return True
 
@@ -191,7 +189,7 @@ class Recorder:
         for handle in self._handles.values():
             os.fsync(handle)
         metrics = summarise(read_lines(self.run.lines("metrics")))
-        seconds = self._close_session()
+        seconds = close_session(self.run)
         wanted = read_json(self.run.json("run")).get("results") or {}
         found = {name: metrics[metric] for name, metric in wanted.items() if metric in metrics}
         ends = {f"{name}_start": summary.first for name, summary in found.items()}
@@ -206,7 +204,7 @@ class Recorder:
 
     def fail(self, error: str) -> None:
         """Write ``error.txt``: the run ended with an error."""
-        self._close_session()
+        close_session(self.run)
         write_whole(self.run.error, error.rstrip() + "\n")
         if self._follower:
             self._follower.facts_changed()
@@ -215,7 +213,7 @@ class Recorder:
         """Let the registry catch up and give the directory back; a run neither finished nor failed then counts as killed."""
         self._stop_replay()
         if self._handles and self.run.is_run():
-            self._close_session()
+            close_session(self.run)
         if self._follower is not None:
             self._follower.close()
             self._follower = None
@@ -235,24 +233,6 @@ class Recorder:
             write_whole(self.run.patch, patch)
         write_whole(self.run.json("components"), to_json(components))
         write_whole(self.run.json("run"), to_json(spec.to_json()))  # last: from here on this is a run
-
-    def _open_session(self, changed: Mapping[str, Any]) -> None:
-        """Begin a span of work; the one before has no end if it was killed, and then ended at its last line."""
-        sessions = read_json(self.run.json("sessions")) or []
-        if sessions and sessions[-1]["ended"] is None:
-            last = max(self.run.lines(name).stat().st_mtime for name in LINE_FILES)
-            sessions[-1] |= {"ended": max(sessions[-1]["started"], _now(last)), "killed": True}
-        sessions.append({"started": _now(), "ended": None, "host": socket.gethostname(), "pid": os.getpid()})
-        if changed:
-            sessions[-1]["changed"] = changed
-        write_whole(self.run.json("sessions"), to_json(sessions))
-
-    def _close_session(self) -> float | None:
-        sessions = read_json(self.run.json("sessions")) or []
-        if sessions and sessions[-1]["ended"] is None:
-            sessions[-1]["ended"] = _now()
-            write_whole(self.run.json("sessions"), to_json(sessions))
-        return session_seconds(sessions)
 
     def _replayed(self, line: bytes, step: int) -> bool:
         """Whether the record is in the file already; if another is there, that and all behind it are cut."""
@@ -299,9 +279,3 @@ def _changes(before: Mapping[str, Any] | None, now: Mapping[str, Any], prefix: s
         elif json.loads(to_json(old)) != json.loads(to_json(new)):
             found[f"{prefix}{key}"] = [old, new]
     return found
-
-
-def _now(moment: float | None = None) -> str:
-    """UTC, to the millisecond, in ISO 8601."""
-    when = datetime.now(timezone.utc) if moment is None else datetime.fromtimestamp(moment, timezone.utc)
-    return when.isoformat(timespec="milliseconds")

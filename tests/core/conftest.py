@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from trialbook.doctor.findings import Finding
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.hookspec import KINDS, Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.plan import Plan, RunSpec, make_plan

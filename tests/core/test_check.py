@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trialbook.errors import ProblemsError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.plan import make_plan
 from trialbook.schema import SchemaBook
 

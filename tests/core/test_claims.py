@@ -15,7 +15,7 @@ from trialbook.comparison.compare import Comparison, compare
 from trialbook.comparison.effects import Design
 from trialbook.editor import experiment_json_schema
 from trialbook.errors import ProblemsError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.plan import Plan, make_plan
 from trialbook.registry.query import open_index
 from trialbook.schema import SchemaBook

@@ -18,7 +18,7 @@ from trialbook.decision.results import Decision
 from trialbook.decision.write import write_decisions
 from trialbook.editor import experiment_json_schema
 from trialbook.errors import ProblemsError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.plan import Plan, RunSpec, make_plan
 from trialbook.registry.query import open_index
 from trialbook.schema import SchemaBook

@@ -17,7 +17,7 @@ import pytest
 
 from trialbook.cli.main import cli
 from trialbook.errors import ProblemsError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.host import PluginHost
 from trialbook.plan import make_plan
 from trialbook.schema import SchemaBook

@@ -13,34 +13,14 @@ from typing import Any
 
 import pytest
 import torch
+from small_align import align_file
 
 from trialbook import source
 from trialbook.cli import app, main
 from trialbook.rundir import RunDirectory, read_lines
 
 STANDIN = Path(__file__).parent / "standin"
-ALIGN = """
-seeds = [0]
-[task]
-use = "align"
-dim = 16
-[dataset]
-use = "paired-latents"
-train = 32
-[encoder.image]
-use = "identity"
-[encoder.text]
-use = "identity"
-[projector.image]
-use = "linear"
-[projector.text]
-use = "linear"
-[[loss]]
-use = "info-nce"
-[train]
-steps = 1
-batch_size = 8
-"""
+ALIGN = align_file(head="seeds = [0]", dim=16, train=32, steps=1, batch_size=8)
 Command = Callable[..., tuple[int, str, str]]
 
 

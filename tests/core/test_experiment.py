@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experiment import Experiment, load_experiment
+from trialbook.experiment import Experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.variants import arm_document
 
 BASE = """\

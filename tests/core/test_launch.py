@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_align import align_file
 
 import trialbook_plugins.plugin
 from trialbook.errors import ProblemsError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
@@ -22,33 +23,12 @@ from trialbook.progress import PlainWatcher
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
 
-EXPERIMENT = """# Is the MLP better?
-name = "small"
-seeds = [0, 1]
-baseline = "linear"
-[task]
-use = "align"
-dim = 8
-[dataset]
-use = "paired-latents"
-train = 256
-val = 64
-test = 64
-[encoder.image]
-use = "identity"
-[encoder.text]
-use = "identity"
-[projector.image]
-use = "linear"
-[projector.text]
-use = "linear"
-[[loss]]
-use = "info-nce"
+EXPERIMENT = align_file(
+    head='# Is the MLP better?\nname = "small"\nseeds = [0, 1]\nbaseline = "linear"',
+    train=256, val=64, test=64, steps=20,
+    more="""
 [[metric]]
 use = "retrieval"
-[train]
-steps = 20
-batch_size = 32
 [results]
 loss = "loss"
 at1 = "retrieval/i2t@1"
@@ -56,7 +36,8 @@ at1 = "retrieval/i2t@1"
 [arm.mlp.projector.image]
 use = "mlp"
 hidden = 16
-"""
+""",
+)  # fmt: skip
 
 
 def mlrun(folder: Path, *arguments: str, status: int = 0) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from small_align import align_file
 
 import trialbook_plugins.plugin
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher, Outcome
 from trialbook.memory import out_of_memory
@@ -20,34 +21,10 @@ from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
 from trialbook_plugins.tasks.align import Align
 
-EXPERIMENT = """
-name = "large"
-[task]
-use = "align"
-dim = 8
-[dataset]
-use = "paired-latents"
-train = 64
-val = 16
-test = 16
-[encoder.image]
-use = "identity"
-[encoder.text]
-use = "identity"
-[projector.image]
-use = "linear"
-[projector.text]
-use = "linear"
-[[loss]]
-use = "info-nce"
-[[metric]]
-use = "retrieval"
-[train]
-steps = 6
-batch_size = 16
-[checkpoint]
-every = 2
-"""
+EXPERIMENT = align_file(
+    head='name = "large"', val=16, test=16, steps=6, batch_size=16,
+    more='[[metric]]\nuse = "retrieval"\n[checkpoint]\nevery = 2',
+)  # fmt: skip
 CONFIG: dict[str, Any] = {
     "train": {"batch_size": 64, "accumulate": 1}, "evaluate": {"batch_size": 256}, "task": {"max_length": 900},
     "stage": [{"batch_size": 32}, {"accumulate": 4}],

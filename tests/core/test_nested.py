@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.plan import Plan, make_plan

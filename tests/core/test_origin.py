@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_align import align_file
 from torch import nn
 
 from trialbook.checkpoint import CheckpointStore
 from trialbook.engine.origin import Origin, find_origin, start_part
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
 from trialbook.plan import Plan, make_plan
@@ -23,31 +24,7 @@ from trialbook.rundir import RunDirectory
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
 
-BASE = """
-name = "base"
-seeds = [0]
-[task]
-use = "align"
-dim = 8
-[dataset]
-use = "paired-latents"
-train = 64
-val = 32
-test = 32
-[encoder.image]
-use = "identity"
-[encoder.text]
-use = "identity"
-[projector.image]
-use = "linear"
-[projector.text]
-use = "linear"
-[[loss]]
-use = "info-nce"
-[train]
-steps = 4
-batch_size = 32
-"""
+BASE = align_file(head='name = "base"\nseeds = [0]', steps=4)
 
 Run = Callable[..., list[Path]]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trialbook.errors import TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.host import PluginHost
 from trialbook.plan import Plan, RunSpec, make_plan, read_config
 from trialbook.schema import SchemaBook

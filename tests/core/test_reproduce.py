@@ -20,7 +20,7 @@ import trialbook_plugins.plugin
 from trialbook import source
 from trialbook.cli import main as command
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher

@@ -6,32 +6,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from small_align import align_file
 
 from trialbook.cli.main import cli
 
-BASE = """
-[task]
-use = "align"
-dim = 8
-[dataset]
-use = "paired-latents"
-train = 64
-val = 32
-test = 32
-[encoder.image]
-use = "identity"
-[encoder.text]
-use = "identity"
-[projector.image]
-use = "linear"
-[projector.text]
-use = "linear"
-[[loss]]
-use = "info-nce"
-[train]
-steps = 2
-batch_size = 32
-"""
+BASE = align_file()
 STEPS = """
 [step.first.task]
 use = "sample"

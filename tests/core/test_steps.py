@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.plan import Plan, make_plan, plan_files
 from trialbook.schema import SchemaBook
 

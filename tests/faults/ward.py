@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trialbook_plugins.plugin
 from trialbook.doctor.findings import Finding
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
 from trialbook.plan import make_plan

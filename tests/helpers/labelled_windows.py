@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trialbook.contracts import Features
 from trialbook.data import Modality, content_hash
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher, Outcome

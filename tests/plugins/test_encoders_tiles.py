@@ -16,7 +16,7 @@ from trialbook.contracts import Step
 from trialbook.data import Modality
 from trialbook.engine.origin import Origin, start_part
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.features import FeatureStore, Stored, take
 from trialbook.host import PluginHost
 from trialbook.plan import make_plan

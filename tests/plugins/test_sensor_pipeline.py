@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher, Outcome
 from trialbook.plan import make_plan

@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 from trialbook.build import RunBuilder, Workshop
 from trialbook.contracts import Step
 from trialbook.errors import TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.features import FeatureStore
 from trialbook.host import PluginHost
 from trialbook.plan import make_plan

@@ -20,7 +20,7 @@ from trialbook.conversations import IMAGE, Conversation, Turn
 from trialbook.engine.execute import make_accelerator
 from trialbook.engine.loop import Training
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.features import FeatureStore
 from trialbook.host import PluginHost
 from trialbook.options import CheckpointOptions, EvaluateOptions, stages_of

@@ -13,7 +13,7 @@ import torch
 from trialbook.checking.check import check_experiment
 from trialbook.contracts import Features
 from trialbook.errors import TrialbookError
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.host import PluginHost
 from trialbook.records import Arrays, Record
 from trialbook.schema import SchemaBook

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +157,6 @@ def test_configuration_results_and_status_are_told(tmp_path: Path) -> None:
     assert stored["seconds"] == results["seconds"]
 
 
-def settled_history(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file that a process of its own writes, which may be a little late on a busy machine."""
-    rows = list(read_history(file))
-    for _ in range(100):
-        if rows:
-            break
-        time.sleep(0.2)
-        rows = list(read_history(file))
-    return rows
-
-
 def test_what_is_not_finite_reaches_every_tracker(tmp_path: Path) -> None:
     from trialbook.trackers import TrackedRun
     from trialbook_plugins.trackers.tensorboard import TensorBoard
@@ -184,7 +172,7 @@ def test_what_is_not_finite_reaches_every_tracker(tmp_path: Path) -> None:
     scalars = read_scalars(str(tmp_path / "tensorboard"))
     assert {name: repr(points[0][1]) for name, points in scalars.items()} == {n: repr(v) for n, v in values.items()}
     (file,) = files_of(tmp_path)
-    (row,) = settled_history(file)
+    (row,) = read_history(file)
     assert {name: str(float(row[name])) for name in values} == {name: str(value) for name, value in values.items()}
 
 
@@ -199,3 +187,24 @@ def test_wrong_options_are_named_before_anything_runs(table: str, says: str, tmp
     with pytest.raises(TrialbookError, match=says):
         run_windows(tmp_path, PARTS, trackers=("mlflow",), tracker={"mlflow": tomllib.loads(table)})
     assert not list((tmp_path / "runs").glob("windows/*"))
+
+
+@pytest.mark.parametrize("rows", [1, 700, 3000])
+def test_a_closed_file_of_any_length_is_told_from_a_torn_one(rows: int, tmp_path: Path) -> None:
+    from trialbook.trackers import TrackedRun
+    from trialbook_plugins.trackers._wandb_file import is_closed
+    from trialbook_plugins.trackers.wandb import WeightsAndBiases
+
+    pytest.importorskip("wandb")
+    tracker = WeightsAndBiases()
+    tracker.start(TrackedRun("run", tmp_path, {"experiment": "e"}, {}))
+    for step in range(rows):
+        tracker.log(step, {"loss": float(step)})
+    tracker.stop("finished", {})
+    (file,) = files_of(tmp_path)
+    assert is_closed(file)
+    assert len(list(read_history(file))) == rows
+    whole = file.read_bytes()
+    for cut in (1, 9, len(whole) // 2, len(whole) - 3):
+        file.write_bytes(whole[:-cut])
+        assert not is_closed(file)

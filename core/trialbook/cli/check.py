@@ -21,7 +21,7 @@ def check(file: Path, profile: str | None, sets: tuple[str, ...]) -> None:
     Without --profile, every profile of the file is checked too. Models and data are not touched.
     """
     from trialbook.cli.app import open_app
-    from trialbook.experiment import load_experiment
+    from trialbook.experimentfile import load_experiment
     from trialbook.plan import make_plan
     from trialbook.trackers import open_tracking
 

@@ -27,7 +27,7 @@ def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: 
     """
     from trialbook.cli.app import open_app
     from trialbook.errors import TrialbookError
-    from trialbook.experiment import load_experiment
+    from trialbook.experimentfile import load_experiment
     from trialbook.plan import make_plan
 
     app = open_app(runs)

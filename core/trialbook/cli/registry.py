@@ -159,7 +159,7 @@ def compare(
 
 def _plan(file: str, profile: str | None, sets: tuple[str, ...]) -> Plan:
     from trialbook.cli.app import open_app
-    from trialbook.experiment import load_experiment
+    from trialbook.experimentfile import load_experiment
     from trialbook.plan import make_plan
 
     if not Path(file).is_file():

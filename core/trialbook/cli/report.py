@@ -84,7 +84,7 @@ def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Wri
 def _of_file(file: Path, profile: str | None, registry: Path, *, plots: bool, png: bool) -> Written:
     from trialbook.cli.app import open_app
     from trialbook.comparison.compare import compare_plan
-    from trialbook.experiment import load_experiment
+    from trialbook.experimentfile import load_experiment
     from trialbook.pages.conclusion import write_conclusion
     from trialbook.plan import make_plan
     from trialbook.rundir import RunDirectory

@@ -11,7 +11,8 @@ from trialbook.checking.components import ComponentCheck, Judge
 from trialbook.checking.tablereport import TableReport
 from trialbook.data import Dataset
 from trialbook.errors import Position, ProblemsError, TrialbookError
-from trialbook.experiment import Experiment, load_experiment
+from trialbook.experiment import Experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.merge import assign
 from trialbook.problems import Problems
 from trialbook.schema import SchemaBook

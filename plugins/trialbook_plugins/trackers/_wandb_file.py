@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -20,27 +21,48 @@ def read_history(file: Path) -> Iterator[dict[str, Any]]:
             yield {_key(item): json.loads(item.value_json) for item in record.history.item}
 
 
+def is_closed(file: Path) -> bool:
+    """Whether the last record says that the run ended there: everything that was told before is in the file."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        size = content.seek(0, os.SEEK_END)
+        start = max(0, size // _BLOCK - 1) * _BLOCK  # blocks begin anew, so the last two can be read alone
+        content.seek(start)
+        data = content.read()
+    last = None
+    for last in _entries(data, at=_HEAD if start == 0 else 0):  # noqa: B007 - the last one is wanted
+        pass
+    return last is not None and _parsed(last).WhichOneof("record_type") == "exit"
+
+
 def read_records(file: Path) -> Iterator[Any]:
     """The records of a file, as messages of wandb's own ``Record``."""
+    for data in _entries(file.read_bytes()):
+        yield _parsed(data)
+
+
+def _parsed(data: bytes) -> Any:
     from wandb.proto.wandb_internal_pb2 import Record
 
-    for data in _entries(file.read_bytes()):
-        record = Record()
-        record.ParseFromString(data)
-        yield record
+    record = Record()
+    record.ParseFromString(data)
+    return record
 
 
 def _key(item: Any) -> str:
     return item.key or ".".join(item.nested_key)
 
 
-def _entries(data: bytes) -> Iterator[bytes]:
-    """Entries of a log of LevelDB's format behind a header of 7 bytes, up to the first that is not whole.
+def _entries(data: bytes, at: int = _HEAD) -> Iterator[bytes]:
+    """Entries of a log of LevelDB's format from byte ``at`` (a file has a header of 7), up to the first that is not whole.
+
+    The rest of an entry that began before ``data`` is left out.
 
     Source: LevelDB, ``doc/log_format.md``; wandb's header is ``:W&B``, a magic number and a version, and its checksum is CRC-32
     of type and content.
     """
-    at, parts = _HEAD, []
+    parts: list[bytes] = []
     while at + _RECORD_HEAD <= len(data):
         left = _BLOCK - at % _BLOCK
         if left < _RECORD_HEAD:
@@ -53,6 +75,10 @@ def _entries(data: bytes) -> Iterator[bytes]:
         if zlib.crc32(body, zlib.crc32(bytes([kind]))) & 0xFFFFFFFF != checksum:
             return
         at += _RECORD_HEAD + length
-        parts = [body] if kind in (_FULL, _FIRST) else [*parts, body]
+        begins = kind in (_FULL, _FIRST)
+        if not begins and not parts:
+            continue
+        parts = [body] if begins else [*parts, body]
         if kind in (_FULL, _LAST):
             yield b"".join(parts)
+            parts = []

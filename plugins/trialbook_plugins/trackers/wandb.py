@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from trialbook.errors import TrialbookError
 from trialbook.rundir import read_json, to_json, write_whole
 from trialbook.trackers import TrackedRun
 from trialbook_plugins.trackers._packages import load
-from trialbook_plugins.trackers._wandb_file import read_history
+from trialbook_plugins.trackers._wandb_file import is_closed, read_history
 
+#: Seconds that wandb's own process gets to write what it was told.
+WRITTEN_WITHIN = 45.0
 #: The key of the history that holds the step; curves are drawn over it.
 STEP = "step"
 
@@ -77,7 +81,26 @@ class WeightsAndBiases:
         """Results into the summary, and how the run ended."""
         if status != "interrupted":
             self._run.summary.update({"status": status, "results": dict(results)})
+        file = Path(self._run.settings.sync_file)
         self._run.finish(exit_code=0 if status == "finished" else 1)
+        if self.mode == "offline":
+            _wait_until_written(file)
+
+
+def _wait_until_written(file: Path) -> None:
+    """``finish`` comes back before wandb's own process, which a busy machine keeps waiting, has written its last rows.
+
+    Raises:
+        TrialbookError: it has not after ``WRITTEN_WITHIN`` seconds.
+    """
+    deadline, pause = time.monotonic() + WRITTEN_WITHIN, 0.01
+    while not is_closed(file):
+        if time.monotonic() > deadline:
+            raise TrialbookError(
+                f"{file} is not whole {WRITTEN_WITHIN:g} s after its run ended; its last rows may be missing"
+            )
+        time.sleep(pause)
+        pause = min(1.5 * pause, 0.5)
 
 
 def files_of(run: Path) -> list[Path]:

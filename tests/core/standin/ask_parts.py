@@ -14,7 +14,7 @@ from torch import nn
 import trialbook_plugins.plugin
 from trialbook.conversations import Conversation, Turn, conversation_hash
 from trialbook.data import Modality, content_hash
-from trialbook.experiment import load_experiment
+from trialbook.experimentfile import load_experiment
 from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
