@@ -26,10 +26,12 @@ from trialbook_plugins import plugin  # noqa: E402
 from trialbook_plugins.encoders.hf_vlm import HFVLM  # noqa: E402
 from trialbook_plugins.vlms import tables  # noqa: E402
 from trialbook_plugins.vlms.architecture import Architecture  # noqa: E402
-from trialbook_plugins.vlms.inputs import PLACES, Prompt, family  # noqa: E402
+from trialbook_plugins.vlms.family import PLACES, Prompt  # noqa: E402
+from trialbook_plugins.vlms.inputs import family  # noqa: E402
+from trialbook_plugins.vlms.layers import check_layers  # noqa: E402
 from trialbook_plugins.vlms.order import ORDERS, Grid  # noqa: E402
 from trialbook_plugins.vlms.pictures import STATISTICS, Pictures  # noqa: E402
-from trialbook_plugins.vlms.selfcheck import check_layers, check_order  # noqa: E402
+from trialbook_plugins.vlms.selfcheck import check_order  # noqa: E402
 from trialbook_plugins.vlms.tapped import TappedModel  # noqa: E402
 from trialbook_plugins.vlms.tiny_cogvlm import TinyCogVLM  # noqa: E402
 
@@ -462,3 +464,16 @@ def test_an_architecture_is_a_table_that_a_plugin_adds(monkeypatch: pytest.Monke
     encoder.verify()
     assert set(KNOWN) <= set(host.records("architecture"))
     sys.modules.pop("acme_trialbook.aya_vision", None)
+
+
+def test_a_plain_encoder_reads_images_of_another_size_than_its_table_of_positions() -> None:
+    """As transformers does it where it is asked to interpolate."""
+    encoder = HFVLM(tiny="vision", layers=["V2"], image_size=[96, 128])
+    encoder.verify()
+    assert encoder.points()["V2"].grid == (12, 16)
+    prepared = encoder.prepare(np.random.default_rng(0).integers(0, 256, (2, 3, 96, 128), dtype=np.uint8))
+    found = encoder.tap(prepared)["V2"].flatten(1, 2)
+    model = encoder.tapped.model
+    with torch.no_grad():
+        states = model(**prepared, interpolate_pos_encoding=True, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(found, states[2][:, 1:])  # after two of four blocks, without the class token

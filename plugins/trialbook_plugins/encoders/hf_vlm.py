@@ -15,9 +15,11 @@ from trialbook.errors import TrialbookError
 from trialbook.hub import config_hash, import_transformers
 from trialbook_plugins.vlms import load, tables
 from trialbook_plugins.vlms.architecture import Architecture
-from trialbook_plugins.vlms.inputs import family, image_size
+from trialbook_plugins.vlms.family import image_size
+from trialbook_plugins.vlms.inputs import family
+from trialbook_plugins.vlms.layers import check_layers
 from trialbook_plugins.vlms.prompt import plain_prompt, worded_prompt
-from trialbook_plugins.vlms.selfcheck import check_layers, check_order
+from trialbook_plugins.vlms.selfcheck import check_order
 from trialbook_plugins.vlms.tapped import TappedModel
 
 from . import _checkpoint as checkpoint
@@ -27,7 +29,7 @@ _OWN = {one.name: one for one in vars(tables).values() if isinstance(one, Archit
 
 class HFVLM(nn.Module):
     """LLaVA-NeXT, LLaVA, InternVL, CogVLM2, Qwen-VL, PaliGemma, SmolVLM, Idefics3, Kosmos-2, Florence-2, and plain vision
-    encoders (CLIP, SigLIP, DINOv2, ViT), with the image's tokens at any number of layers from one forward pass.
+    encoders (CLIP, SigLIP, DINOv2, ViT, OWL-ViT), with the image's tokens at any number of layers from one forward pass.
 
     Points have names that each family has (``L1``…, ``I1``…, ``C1``…, ``Q1``…), or are written ``in:`` or ``out:`` and
     the path of a module. Where a name stands for a block of the language model, it is one at a share of the depth:
@@ -43,7 +45,8 @@ class HFVLM(nn.Module):
         records: architectures that plugins add.
         model: a folder, or a name of the hub; weights are read from safetensors only.
         revision: branch, tag or commit of a name of the hub.
-        tiny: in place of ``model`` the name of an architecture: a tiny model of it with random weights.
+        tiny: in place of ``model`` the name of an architecture: a tiny model of it with random weights. ``""`` for none, where a
+            profile puts a checkpoint in its place.
         seed: of the weights of a tiny model.
         layers: which points are read; ``["all"]`` for every block and the connector.
         layer: the point whose tokens this encoder gives where only one layer is wanted; the last of ``layers`` if left
@@ -75,7 +78,7 @@ class HFVLM(nn.Module):
         *,
         model: str | None = None,
         revision: str | None = None,
-        tiny: str | None = None,
+        tiny: str = "",
         seed: int = 0,
         layers: list[str],
         layer: str | None = None,
@@ -88,16 +91,16 @@ class HFVLM(nn.Module):
         trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
-        if (model is None) == (tiny is None):
+        if (model is None) == (not tiny):
             raise TrialbookError("give 'model' or 'tiny', one of the two")
         if tap_rows < 1:
             raise TrialbookError(f"tap_rows ({tap_rows}) must be at least 1")
         known = _OWN if records is None else records("architecture")
-        if tiny is not None:
+        if tiny:
             loaded = load.tiny_model(tiny, seed, known, dtype, attention)
         else:
             loaded = load.checkpoint_model(model or "", revision, data_root, known, dtype, attention, trust_remote_code)
-        self.tap_rows, self._half = tap_rows, dtype == "float16"
+        self.tap_rows = tap_rows
         self.tapped = _tapped(loaded, layers, image_size, tiles, prompt, model or "", trust_remote_code)
         names = [tap.name for tap in self.tapped.taps]
         self.layer = names[-1] if layer is None else layer
@@ -134,9 +137,10 @@ class HFVLM(nn.Module):
         return self._points
 
     def tap(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Tokens [B, H, W, D] of every point, from one forward pass."""
+        """Tokens [B, H, W, D] of every point, from one forward pass; those in bfloat16 come as float32 on the CPU."""
         found = self.tapped.tokens(prepared)
-        return {name: tokens if self._half else tokens.float() for name, tokens in found.items()}
+        kept = (torch.float16, torch.float32)  # a bfloat16 crosses to the CPU as it is and is widened there
+        return {name: t if t.dtype in kept else t.cpu().float() for name, t in found.items()}
 
     def identity(self) -> dict[str, str]:
         """What the tokens depend on beside weights and options: see :class:`trialbook.contracts.Taps`."""

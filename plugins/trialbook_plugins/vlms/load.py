@@ -44,8 +44,8 @@ def tiny_model(
     small = {one.name: one for one in known.values() if one.tiny}
     if name not in small:
         near = closest(name, small)
-        hint = f"; did you mean '{near}'?" if near else ""
-        raise TrialbookError(f"tiny: there is no tiny '{name}'{hint} There are {', '.join(sorted(small))}")
+        hint = f"; did you mean '{near}'?" if near else ";"
+        raise TrialbookError(f"tiny: there is no tiny '{name}'{hint} there are {', '.join(sorted(small))}")
     architecture = small[name]
     transformers = import_transformers()
     module, _, function = architecture.tiny.partition(":")
@@ -57,6 +57,9 @@ def tiny_model(
             model = made.to(getattr(torch, dtype))
         else:
             model = maker.from_config(made, attn_implementation=attention, dtype=getattr(torch, dtype))
+        for weight in model.parameters():  # a map that starts at zero, as Gemma 3's connector, would hide the picture
+            if weight.dim() == 2 and not weight.any():
+                torch.nn.init.normal_(weight, std=0.02)
     return Loaded(model.eval(), architecture, Pictures(*STATISTICS[architecture.statistics]), None)
 
 
@@ -122,7 +125,11 @@ def _maker(transformers: Any, config: Any, architecture: Architecture) -> tuple[
     if architecture.connector:
         return transformers.AutoModelForImageTextToText, config
     vision = getattr(config, "vision_config", None)  # of two towers the one that sees
-    return (transformers.AutoModel, config) if vision is None else (transformers.MODEL_MAPPING[type(vision)], vision)
+    if vision is None:
+        return transformers.AutoModel, config
+    if type(vision) in transformers.MODEL_MAPPING:
+        return transformers.MODEL_MAPPING[type(vision)], vision
+    return getattr(transformers, type(vision).__name__.replace("Config", "Model")), vision  # OWL-ViT's is in no mapping
 
 
 def _pictures(folder: Path, name: str, architecture: Architecture) -> tuple[Pictures, tuple[int, int] | None]:

@@ -69,7 +69,7 @@ def _tap(layer: str, architecture: Architecture, areas: Sequence[Area], paths: P
         )
     found = paths.at_depth(path)
     area = _area(found, areas)
-    return Tap(layer, side, found, area, _block(found, area, paths) if side == "out" else 0)
+    return Tap(layer, side, found, area, _block(found, area, paths))
 
 
 def _all(areas: Sequence[Area], paths: Paths) -> list[Tap]:
@@ -82,12 +82,14 @@ def _all(areas: Sequence[Area], paths: Paths) -> list[Tap]:
     return taps
 
 
+def block_lists(area: Area, paths: Paths) -> list[list[str]]:
+    """The blocks of an area, each list in the order in which they run."""
+    return [paths.matching(_joined(area.path, pattern)) for pattern in area.blocks if "*" in pattern]
+
+
 def _block(path: str, area: Area, paths: Paths) -> int:
     """Number of a block, from 1, among those of its area; 0 if it is none."""
-    for pattern in area.blocks:
-        if "*" in pattern and path in (all_of := paths.matching(_joined(area.path, pattern))):
-            return all_of.index(path) + 1
-    return 0
+    return next((all_of.index(path) + 1 for all_of in block_lists(area, paths) if path in all_of), 0)
 
 
 def _joined(path: str, pattern: str) -> str:

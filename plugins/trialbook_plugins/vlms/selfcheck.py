@@ -1,37 +1,18 @@
-"""Do tokens stand where they are said to stand, and does a layer give what it is said to give?
+"""Do tokens stand where they are said to stand?
 
-Order is tried in two steps. On the vision side, images that are black but for one bright cell go through the model: their
-difference to a black one must be largest at that cell. Language models mix tokens (and, where they are causal, only
-forward), so there the connector's output is changed at the token of one cell: what the tap shows must have changed most
-at that cell. Both steps together say where a token of the language model comes from in the image.
+Tried first with tokens kept apart, where it shows exactly and for every token, whatever the weights are (``coded``). Models that
+mix tokens by other means than attention and convolution are tried as they are, with a picture or a token changed in one place
+(``stirred``).
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from trialbook.contracts import OrderResult, to_device
-from trialbook_plugins.vlms.architecture import Area
+from trialbook.contracts import OrderResult
+from trialbook_plugins.vlms.coded import read_places
+from trialbook_plugins.vlms.stirred import stir
 from trialbook_plugins.vlms.tapped import TappedModel
-from trialbook_plugins.vlms.taps import Tap, tensor_of
-
-_CELLS = 36
-"""Cells that are tried at most: the corners, and others by chance."""
-_SHARE = 0.9
-"""Cells that must be found. Mixing may hide one; an order that is wrong moves nearly all of them."""
-_BRIGHT = (30.0, 1.0)
-"""How many times the difference between black and white the bright cell differs: so much that it drowns what it stirs up in
-other tokens, and, for points that this does not place (a norm right behind an overlapping convolution), once. One that
-places the cells is proof enough: an order that is wrong would not be met by chance.
-"""
-_PUSH = 100.0
-"""How many times its length a token of the connector is moved."""
 
 
 def check_order(tapped: TappedModel, rows: int, device: torch.device) -> dict[str, OrderResult]:
@@ -42,210 +23,8 @@ def check_order(tapped: TappedModel, rows: int, device: torch.device) -> dict[st
         rows: images of one forward pass.
         device: where the model is.
     """
-    seen = {tap.name: tap for tap in tapped.taps if tap.area.rows != "sequence" and tap.area.order != "none"}
-    said = {tap.name: tap for tap in tapped.taps if tap.area.rows == "sequence" and tap.area.order != "none"}
-    link = tapped.connector
-    results = {tap.name: OrderResult(True, 1.0, 0, "") for tap in tapped.taps if tap.area.order == "none"}
-    with torch.no_grad():
-        wanted = [*seen.values(), *([link] if said and link is not None else [])]
-        for strength in _BRIGHT:
-            waiting = [tap for tap in wanted if tap.name not in results or not results[tap.name].passed]
-            results |= _by_bright_cells(tapped, waiting, strength, rows, device)
-        if said and link is not None:
-            base = results.pop(link.name)
-            results |= _by_moved_tokens(tapped, link, list(said.values()), rows, device)
-            if not base.passed:
-                results |= dict.fromkeys(said, base)
-    return {tap.name: results[tap.name] for tap in tapped.taps}
-
-
-def check_layers(tapped: TappedModel, device: torch.device) -> dict[str, str]:
-    """What is wrong with the layers that taps read, by name: a block's output must be the hidden state of its number.
-
-    Taps of modules whose model returns no hidden states are left out.
-    """
-    blocks = [tap for tap in tapped.taps if tap.block]
-    if not blocks:
-        return {}
-    raw = np.random.default_rng(0).integers(0, 256, (1, 3, *tapped.family.size), dtype=np.uint8)
-    prepared = to_device(tapped.prepare(raw), device)
-    with torch.no_grad():
-        states = _hidden_states(tapped, prepared, blocks)
-        given = tapped.outputs(prepared, blocks)
-    wrong = {}
-    for tap in blocks:
-        known = states.get(tap.area.path)
-        if known is not None and (fault := _fault(tapped, tap, given[tap.name], known)):
-            wrong[tap.name] = fault
-    return wrong
-
-
-def _by_bright_cells(
-    tapped: TappedModel, taps: Sequence[Tap], strength: float, rows: int, device: torch.device
-) -> dict[str, OrderResult]:
-    black = np.zeros((1, 3, *tapped.family.size), dtype=np.uint8)
-    base_inputs = to_device(tapped.prepare(black), device)
-    base = tapped.tokens(base_inputs, taps) if taps else {}
-    results = {}
-    kinds = {tap.name: (tuple(base[tap.name].shape[1:3]), tap.area.overlap) for tap in taps}
-    for grid, overlap in sorted(set(kinds.values())):
-        group = [tap for tap in taps if kinds[tap.name] == (grid, overlap)]
-        cells = _cells(grid)
-        energies: dict[str, list[Tensor]] = {tap.name: [] for tap in group}
-        for start in range(0, len(cells), rows):
-            images = _bright(cells[start : start + rows], grid, 0.0 if overlap else 0.5, tapped.family.size)
-            inputs = to_device(tapped.prepare(images), device)
-            key = tapped.family.pixels
-            inputs[key] = base_inputs[key] + strength * (inputs[key] - base_inputs[key])
-            for name, tokens in tapped.tokens(inputs, group).items():
-                energies[name].append((tokens.float() - base[name].float()).square().sum(-1).cpu())
-        for tap in group:
-            results[tap.name] = _judged(torch.cat(energies[tap.name]), cells, tap.area)
-    return results
-
-
-def _by_moved_tokens(
-    tapped: TappedModel, link: Tap, taps: Sequence[Tap], rows: int, device: torch.device
-) -> dict[str, OrderResult]:
-    black = np.zeros((rows, 3, *tapped.family.size), dtype=np.uint8)
-    inputs = to_device(tapped.prepare(black), device)
-    output = tapped.outputs(inputs, [link])[link.name]
-    places = torch.arange(output.numel() // output.shape[-1], device=device).view(*output.shape[:-1], 1)
-    index = tapped.placed(link, places, inputs)[..., 0]  # [B, H, W]: which row of the output each cell is
-    base = tapped.tokens(inputs, taps)
-    generator = torch.Generator().manual_seed(0)
-    push = torch.randn(output.shape[-1], generator=generator).to(output)
-    push = push / push.norm() * output.norm(dim=-1).mean() * _PUSH
-    results: dict[str, OrderResult] = {}
-    grids = {tap.name: tuple(base[tap.name].shape[1:3]) for tap in taps}
-    grid = tuple(index.shape[1:])
-    cells = _cells(grid)
-    energies: dict[str, list[Tensor]] = {name: [] for name in grids}
-    for start in range(0, len(cells), rows):
-        some = cells[start : start + rows]
-        moved = torch.stack([index[row, r, c] for row, (r, c) in enumerate(some)])
-
-        def change(value: Tensor, moved: Tensor = moved) -> Tensor:
-            flat = value.reshape(-1, value.shape[-1]).clone()
-            flat[moved] += push.to(flat)
-            return flat.view_as(value)
-
-        for name, tokens in tapped.tokens(inputs, taps, (link.path, change)).items():
-            energies[name].append((tokens.float() - base[name].float()).square().sum(-1).cpu()[: len(some)])
-    for tap in taps:
-        if grids[tap.name] == grid:
-            results[tap.name] = _judged(torch.cat(energies[tap.name]), cells, tap.area)
-        else:
-            what = f"its grid {grids[tap.name]} is not the connector's, {grid}"
-            results[tap.name] = OrderResult(False, 0.0, len(cells), what)
-    return results
-
-
-def _cells(grid: Sequence[int]) -> list[tuple[int, int]]:
-    """Corners first, then others in an order that chance has made once."""
-    height, width = grid
-    corners = list(dict.fromkeys((r, c) for r in (0, height - 1) for c in (0, width - 1)))
-    rest = [(r, c) for r in range(height) for c in range(width) if (r, c) not in corners]
-    order = np.random.default_rng(0).permutation(len(rest))
-    return [*corners, *(rest[i] for i in order)][:_CELLS]
-
-
-def _bright(cells: Sequence[tuple[int, int]], grid: Sequence[int], centre: float, size: tuple[int, int]) -> np.ndarray:
-    """Black images [K, 3, H, W] with one white cell each, around where the cell's token looks."""
-    images = np.zeros((len(cells), 3, *size), dtype=np.uint8)
-    for image, cell in zip(images, cells, strict=True):
-        (top, bottom), (left, right) = (
-            [max(round(side * (place + centre + edge) / count), 0) for edge in (-0.5, 0.5)]
-            for side, place, count in zip(size, cell, grid, strict=True)
-        )
-        image[:, top:bottom, left:right] = 255
-    return images
-
-
-def _judged(energy: Tensor, cells: Sequence[tuple[int, int]], area: Area) -> OrderResult:
-    """Energy [K, H, W] of the differences that a stimulus at each cell made.
-
-    Where tokens overlap, each that sees the stimulus answers, the middle one not always most: there the middle of the
-    neighbourhood that answers most counts, too.
-    """
-    found = [_found(energy, cells, area.order)]
-    if area.overlap:
-        around = functional.avg_pool2d(energy[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
-        found.append(_found(around, cells, area.order))
-    return max(found, key=lambda result: result.share)
-
-
-def _found(energy: Tensor, cells: Sequence[tuple[int, int]], order: str) -> OrderResult:
-    """How many of the cells are where the energy is largest.
-
-    A token that changes whatever is changed (a register that a model made of a patch) has its mean over the stimuli
-    taken off, so that it does not hide the cell.
-    """
-    share = energy / energy.flatten(1).sum(1).clamp_min(torch.finfo(energy.dtype).tiny).view(-1, 1, 1)
-    if len(cells) > 2:
-        share = share - share.mean(0)
-    width = energy.shape[2]
-    peaks = share.flatten(1).argmax(1).tolist()
-    hits = sum(peak == r * width + c for peak, (r, c) in zip(peaks, cells, strict=True)) / len(cells)
-    if hits >= _SHARE:
-        return OrderResult(True, hits, len(cells))
-    (r, c), peak = next((cell, p) for cell, p in zip(cells, peaks, strict=True) if p != cell[0] * width + cell[1])
-    return OrderResult(
-        False, hits, len(cells),
-        f"tokens do not stand in the order '{order}': {hits:.0%} of {len(cells)} cells are where it says; what was "
-        f"changed at row {r}, column {c} shows at row {peak // width}, column {peak % width}",
-    )  # fmt: skip
-
-
-def _hidden_states(
-    tapped: TappedModel, prepared: Mapping[str, Tensor], taps: Sequence[Tap]
-) -> dict[str, tuple[Tensor | None, ...]]:
-    """The hidden states that the model returns for each area: those of the area's module or of what holds it."""
-    found: dict[str, tuple[Tensor | None, ...]] = {}
-    modules = dict(tapped.model.named_modules())
-
-    def keep(path: str, output: object) -> None:
-        states = getattr(output, "hidden_states", None)
-        if states and path not in found:
-            found[path] = states
-
-    handles = []
-    sequences = {tap.area.path for tap in taps if tap.area.rows == "sequence"}
-    for path in {tap.area.path for tap in taps}:
-        holders = [path.rpartition(".")[0], path] if path in sequences else [path]
-        for holder in holders:
-            hook = lambda _, __, output, path=path: keep(path, output)  # noqa: E731
-            handles.append(modules[holder].register_forward_hook(hook))
-    try:
-        takes = inspect.signature(tapped.model.forward).parameters
-        asked = "output_hidden_states" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
-        if asked:
-            tapped.model(**tapped.arguments(prepared), output_hidden_states=True)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def _fault(tapped: TappedModel, tap: Tap, given: Tensor, states: tuple[Tensor | None, ...]) -> str | None:
-    """Why ``given`` is not the output of the tap's block; the last hidden state is behind the final norm."""
-    number = tap.block
-    if len(states) <= number or (state := states[number]) is None:
-        return None
-    if _same(given, state):
-        return None
-    if number == len(states) - 1:
-        norm = tapped.model.get_submodule(f"{tap.area.path}.{tap.area.norm}".strip(".")) if tap.area.norm else None
-        if norm is not None and _same(tensor_of(norm(given), tap.where), state):
-            return None
-    others = [index for index, other in enumerate(states) if other is not None and _same(given, other)]
-    if number == len(states) - 1 and not others and not tap.area.norm:
-        return None
-    is_it = f"; it is hidden state {others[0]}" if others else ""
-    return f"'{tap.where}' is not the output of block {number}{is_it}"
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    if one.numel() != other.numel():
-        return False
-    return torch.allclose(one.float().flatten(), other.float().flatten(), rtol=1e-3, atol=1e-5)
+    placed = [tap for tap in tapped.taps if tap.area.order != "none"]
+    exact = read_places(tapped, placed, rows, device)
+    results = {name: result for name, result in exact.items() if result is not None}
+    results |= stir(tapped, [tap for tap in placed if exact[tap.name] is None], rows, device)
+    return {tap.name: results.get(tap.name, OrderResult(True, 1.0, 0)) for tap in tapped.taps}

@@ -74,6 +74,8 @@ COGVLM2 = Architecture(
     statistics="clip", image_size=1344, remote=True, tiny="trialbook_plugins.vlms.tiny_cogvlm:TinyCogVLM",
 )  # fmt: skip
 
+_QWEN_BEFORE = (("model.language_model", "model"),)
+
 QWEN2_5_VL = Architecture(
     "qwen2.5-vl", ("qwen2_5_vl",), "qwen",
     areas=(
@@ -87,14 +89,14 @@ QWEN2_5_VL = Architecture(
         "Q4": "out:model.visual.merger", "Q5": "out:model.language_model.layers.{1/4}",
         "Q6": "out:model.language_model.layers.{1/2}", "Q7": "out:model.language_model.layers.{1}",
     },
-    statistics="clip", tiny=f"{_TINY}:qwen2_5_vl",
+    aliases=_QWEN_BEFORE, statistics="clip", tiny=f"{_TINY}:qwen2_5_vl",
 )  # fmt: skip
 
 _BLOCKS = (Area("model.visual", order="blocks", blocks=("patch_embed", "blocks.*", "merger")), QWEN2_5_VL.areas[2])
 
 QWEN2_VL = Architecture(
     "qwen2-vl", ("qwen2_vl",), "qwen", areas=_BLOCKS, connector="model.visual.merger", points=QWEN2_5_VL.points,
-    statistics="clip", tiny=f"{_TINY}:qwen2_vl",
+    aliases=_QWEN_BEFORE, statistics="clip", tiny=f"{_TINY}:qwen2_vl",
 )  # fmt: skip
 
 QWEN3_VL = Architecture(
@@ -171,7 +173,8 @@ _PLAIN = {"V1": "out:encoder.layers.{1/4}", "V2": "out:encoder.layers.{1/2}", "V
 
 VISION = Architecture(
     "vision",
-    ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "dinov2_with_registers", "vit", "deit"),
+    ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "dinov2_with_registers", "vit", "deit", "owlvit",
+     "owlv2"),
     "plain", areas=(Area("", blocks=_VISION),), points={**_PLAIN, "V4": "out:encoder.layers.{1}"},
     image_size=224, tiny=f"{_TINY}:vision",
 )  # fmt: skip

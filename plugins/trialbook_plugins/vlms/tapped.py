@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from trialbook.contracts import device_of, to_device
 from trialbook.data import Raw
 from trialbook.errors import TrialbookError
+from trialbook.hub import first_line
 from trialbook_plugins.vlms.architecture import Architecture
-from trialbook_plugins.vlms.inputs import PLACES, Family, Prompt
+from trialbook_plugins.vlms.family import PLACES, Family, Prompt, image_size
 from trialbook_plugins.vlms.pictures import Pictures
 from trialbook_plugins.vlms.points import connector, resolve
 from trialbook_plugins.vlms.taps import Tap, read
@@ -50,9 +52,9 @@ class TappedModel(nn.Module):
         self.connector = connector(model, architecture)
         self._count = self._counted()
 
-    def prepare(self, raw: Raw) -> dict[str, Tensor]:
-        """Images to the model's inputs, rows first."""
-        made = self.family.prepare(raw, self.pictures)
+    def prepare(self, raw: Raw, pictures: Pictures | None = None) -> dict[str, Tensor]:
+        """Images to the model's inputs, rows first; by ``pictures`` if they are given."""
+        made = self.family.prepare(raw, self.pictures if pictures is None else pictures)
         return made if self.connector is None else {**made, **self.family.sequence(self.prompt, self._count, len(raw))}
 
     def outputs(
@@ -99,7 +101,14 @@ class TappedModel(nn.Module):
             raise TrialbookError(
                 f"'{_POSITIONS}' does not mark the image's tokens, so their positions would be a line's"
             )
-        return _typed(self.model, made)
+        return _typed(self.model, {**made, **self._places()})
+
+    def _places(self) -> dict[str, bool]:
+        """What tells a plain encoder that images have another size than its table of positions: it is interpolated."""
+        own = image_size(self.model.config)
+        asks = "interpolate_pos_encoding" in signature(self.model.forward).parameters
+        plain = self.connector is None and asks and own not in (None, self.family.size)
+        return {"interpolate_pos_encoding": True} if plain else {}
 
     def _counted(self) -> int:
         """Places that an image takes in the sequence, counted by sending one through the vision side."""
@@ -108,8 +117,14 @@ class TappedModel(nn.Module):
         raw = np.zeros((1, 3, *self.family.size), dtype=np.uint8)
         made = {**self.family.prepare(raw, self.pictures), **self.family.sequence(self.prompt, 0, 1)}
         prepared = to_device(made, device_of(self.model))
-        with torch.no_grad():
-            found = read(self.model, [self.connector], _typed(self.model, self.family.arguments(prepared)))
+        try:
+            with torch.no_grad():
+                found = read(self.model, [self.connector], _typed(self.model, self.family.arguments(prepared)))
+        except RuntimeError as error:  # InternVL and Idefics3 shuffle pixels of square images only
+            height, width = self.family.size
+            raise TrialbookError(
+                f"{self.architecture.name} cannot see images of {height} x {width} (image_size): {first_line(error)}"
+            ) from error
         tokens = found[self.connector.name]
         return self.family.count(tokens.numel() // tokens.shape[-1])
 

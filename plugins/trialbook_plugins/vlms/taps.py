@@ -21,7 +21,7 @@ class Tap(NamedTuple):
         side: ``"in"`` or ``"out"``.
         path: of the module.
         area: that it belongs to; its ``path`` is one of the model.
-        block: number of the block, from 1, whose output it is; 0 for anything else.
+        block: number of the block, from 1, whose input or output it is; 0 for anything else.
     """
 
     name: str
@@ -34,6 +34,11 @@ class Tap(NamedTuple):
     def where(self) -> str:
         """``out:model.language_model.layers.7``."""
         return f"{self.side}:{self.path}"
+
+    @property
+    def state(self) -> int:
+        """Number of the hidden state: that of a block for its output, the one before for its input."""
+        return self.block if self.side == "out" else self.block - 1
 
 
 class _Done(Exception):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from trialbook.errors import TrialbookError
 from trialbook_plugins.vlms.architecture import Area
-from trialbook_plugins.vlms.inputs import Layout
+from trialbook_plugins.vlms.family import Layout
 from trialbook_plugins.vlms.order import ORDERS, Grid
 
 _SPECIAL = 8

@@ -1,0 +1,161 @@
+"""Does a point give the layer that it is said to give?
+
+Hidden states are counted in more ways than one: number k is the output of block k where blocks count from 1, the first one is
+what enters block 1, and the last one is often behind the final norm. So what a tap gives is held against what goes in and
+comes out of each block, in the order in which the model runs them, and against the hidden states that the model returns.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trialbook.contracts import to_device
+from trialbook_plugins.vlms.architecture import Architecture
+from trialbook_plugins.vlms.paths import Paths
+from trialbook_plugins.vlms.points import block_lists
+from trialbook_plugins.vlms.tapped import TappedModel
+from trialbook_plugins.vlms.taps import Tap, tensor_of
+
+_SHARE = re.compile(r"\{(\d+)(?:/(\d+))?\}")
+
+
+@dataclass
+class _Passed:
+    """What passed in one call of the whole model.
+
+    Args:
+        inputs: what entered each block, by path, in the order in which they ran.
+        outputs: what came out.
+        states: the hidden states that the model returned, by path of an area.
+    """
+
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    states: dict[str, Sequence[Tensor | None]] = field(default_factory=dict)
+
+
+def check_layers(tapped: TappedModel, device: torch.device) -> dict[str, str]:
+    """What is wrong with the layers that taps read, by name."""
+    paths = Paths(tapped.model, tapped.architecture.aliases)
+    raw = np.random.default_rng(0).integers(0, 256, (1, 3, *tapped.family.size), dtype=np.uint8)
+    prepared = to_device(tapped.prepare(raw), device)
+    blocks = [tap for tap in tapped.taps if tap.block]
+    wrong = {}
+    if blocks:
+        with torch.no_grad():
+            passed = _passed(tapped, prepared, blocks, paths)
+            given = tapped.outputs(prepared, blocks)
+            found = {tap.name: _fault(tap, given[tap.name], passed, paths) for tap in blocks}
+        wrong = {name: fault for name, fault in found.items() if fault}
+    for tap in tapped.taps:
+        said = _said(tap, tapped.architecture, paths)
+        if tap.name not in wrong and said != tap.where:
+            wrong[tap.name] = f"'{tap.where}' is read, but the point stands for '{said}'"
+    return wrong
+
+
+def _fault(tap: Tap, given: Tensor, passed: _Passed, paths: Paths) -> str:
+    """Why ``given`` is not what the tap's block takes or gives; empty if it is."""
+    own = next((all_of for all_of in block_lists(tap.area, paths) if tap.path in all_of), None)
+    ran = [path for path in passed.outputs if own is None or path in own]
+    if tap.block > len(ran):
+        return f"'{tap.where}' is said to be block {tap.block}, but only {len(ran)} ran"
+    known = passed.inputs if tap.side == "in" else passed.outputs
+    states = passed.states.get(tap.area.path, ())
+    if _same(given, known[ran[tap.block - 1]]) and own is not None and own[tap.block - 1] == ran[tap.block - 1]:
+        return _not_the_state(tap, given, states, paths)
+    side = "input" if tap.side == "in" else "output"
+    return f"'{tap.where}' is not the {side} of block {tap.block}{_is_it(given, [known[path] for path in ran], states)}"
+
+
+def _is_it(given: Tensor, outputs: Sequence[Tensor], states: Sequence[Tensor | None]) -> str:
+    """Which layer it is instead, as far as that shows."""
+    fitting = [number for number, other in enumerate(outputs, 1) if _same(given, other)]
+    fitting += [number for number, other in enumerate(states) if other is not None and _same(given, other)]
+    if not fitting:
+        return ""
+    behind = len(states) - 1 == fitting[0] and not (outputs and _same(given, outputs[-1]))
+    return f"; it is hidden state {fitting[0]}" + (", behind the final norm" if behind else "")
+
+
+def _not_the_state(tap: Tap, given: Tensor, states: Sequence[Tensor | None], paths: Paths) -> str:
+    """Why it is not the hidden state of its number; nothing is said where the model returns none."""
+    number, last = tap.state, len(states) - 1
+    if number > last or (state := states[number]) is None or _same(given, state):
+        return ""
+    if number == last:
+        path = paths.look_up(f"{tap.area.path}.{tap.area.norm}".strip(".")) if tap.area.norm else None
+        if path is None or _same(tensor_of(paths.modules[path](given), tap.where), state):
+            return ""
+    return f"'{tap.where}' is not the hidden state {number} that the model returns{_is_it(given, (), states)}"
+
+
+def _passed(tapped: TappedModel, prepared: Mapping[str, Tensor], taps: Sequence[Tap], paths: Paths) -> _Passed:
+    passed = _Passed()
+    modules = dict(tapped.model.named_modules())
+    areas = {tap.area.path: tap.area for tap in taps}
+    blocks = {path for area in areas.values() for all_of in block_lists(area, paths) for path in all_of}
+    with ExitStack() as stack:
+        for path in blocks:
+            stack.enter_context(_noted(modules[path], path, passed))
+        for path, area in areas.items():
+            holders = {path, path.rpartition(".")[0]} if area.rows == "sequence" else {path}
+            for holder in holders:
+                stack.enter_context(_states_noted(modules[holder], path, passed))
+        takes = inspect.signature(tapped.model.forward).parameters
+        asked = "output_hidden_states" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
+        tapped.model(**tapped.arguments(prepared), **({"output_hidden_states": True} if asked else {}))
+    return passed
+
+
+@contextmanager
+def _noted(module: nn.Module, path: str, passed: _Passed) -> Iterator[None]:
+    def note(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        if path not in passed.outputs:
+            entered = given[0] if given else next(value for value in named.values() if isinstance(value, Tensor))
+            passed.inputs[path], passed.outputs[path] = entered, tensor_of(output, path)
+
+    handle = module.register_forward_hook(note, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _states_noted(module: nn.Module, path: str, passed: _Passed) -> Iterator[None]:
+    def note(_: nn.Module, __: Any, output: Any) -> None:
+        if states := getattr(output, "hidden_states", None):
+            passed.states.setdefault(path, states)
+
+    handle = module.register_forward_hook(note)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _said(tap: Tap, architecture: Architecture, paths: Paths) -> str:
+    """The side and path that the point's name stands for, counted anew."""
+    side, _, path = architecture.points.get(tap.name, tap.name).partition(":")
+    while share := _SHARE.search(path):
+        holder = paths.find(path[: share.start()].rstrip("."))
+        depth = len(list(paths.modules[holder].children()))
+        number = max(-(-depth * int(share[1]) // int(share[2] or 1)), 1)
+        path = f"{holder}.{number - 1}{path[share.end() :]}"
+    return f"{side}:{paths.find(path)}"
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.numel() != other.numel():
+        return False
+    return torch.allclose(one.float().flatten(), other.float().flatten(), rtol=1e-3, atol=1e-5)
