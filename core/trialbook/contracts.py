@@ -24,16 +24,17 @@ from torch import Tensor, nn
 from trialbook.contracts_decoders import Decodes, LatentShape
 from trialbook.contracts_language import Captioner, Generated, LanguageModel, Piece
 from trialbook.contracts_masking import Reconstruction, Reconstructs
-from trialbook.contracts_probes import Probe, Probed
+from trialbook.contracts_probes import FindsBoxes, PredictedBoxes, Probe, Probed, TellsLimits
 from trialbook.contracts_taps import OrderResult, Point, Taps
 from trialbook.data import Raw
 from trialbook.predictions import Prediction
 from trialbook.records import Event, Facts, Measured
 
 __all__ = [
-    "Answers", "Builder", "Captioner", "Decodes", "Encoder", "Exports", "Features", "Generated", "LanguageModel",
-    "LatentShape", "Loss", "Measures", "Metric", "Notes", "OrderResult", "Piece", "Point", "Prepared", "Probe", "Probed",
-    "Projector", "Reconstruction", "Reconstructs", "Shows", "Step", "Taps", "Task", "Trains", "Weighs",
+    "Answers", "Builder", "Captioner", "Decodes", "Encoder", "Exports", "Features", "FindsBoxes", "Generated",
+    "LanguageModel", "LatentShape", "Loss", "Measures", "Metric", "Notes", "OrderResult", "Piece", "Point", "PredictedBoxes",
+    "Prepared", "Probe", "Probed", "Projector", "Reconstruction", "Reconstructs", "Shows", "Step", "Taps", "Task", "TellsLimits",
+    "Trains", "Weighs",
 ]  # fmt: skip
 
 #: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis.
@@ -45,6 +46,13 @@ class Features(NamedTuple):
 
     tokens: Tensor
     mask: Tensor | None = None
+
+    def mean(self) -> Tensor:
+        """Mean of the real tokens of each row, [B, D]; 0 where a row has none."""
+        if self.mask is None:
+            return self.tokens.mean(dim=1)
+        weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)  # [B, N, 1]
+        return (self.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
 
 @runtime_checkable
@@ -217,7 +225,7 @@ class Weighs(Protocol):
 
 @runtime_checkable
 class Notes(Protocol):
-    """Optional for a task: what it has to say when it is set up, such as samples that it had to shorten."""
+    """Optional for a task and its parts: what it has to say when it is set up, such as samples that it had to shorten."""
 
     def notes(self) -> Iterator[Event | Facts]:
         """Facts, merged into ``data.json``, and events; taken when a run begins or goes on."""

@@ -20,6 +20,20 @@ class Probed(NamedTuple):
     images: Any
 
 
+class PredictedBoxes(NamedTuple):
+    """Boxes that a probe found in each picture.
+
+    Args:
+        boxes: corners x0, y0, x1, y1 as shares of the picture, [k, 4] for each picture.
+        scores: how sure the probe is of each box, [k].
+        classes: class of each box, [k]; None where any true box may match.
+    """
+
+    boxes: Sequence[Any]
+    scores: Sequence[Any]
+    classes: Sequence[Any] | None = None
+
+
 @runtime_checkable
 class Probe(Protocol):
     """Reads something out of features that others made, to say whether it is in them.
@@ -42,3 +56,19 @@ class Probe(Protocol):
 
     def oracle(self, data: Probed, seed: int) -> Any:
         """Features [n, H, W, D'] in which everything that it looks for is written plainly: the ceiling of its figures."""
+
+
+@runtime_checkable
+class FindsBoxes(Protocol):
+    """A probe whose boxes can be shown on the pictures; it needs the annotation ``boxes``."""
+
+    def find(self, train: Probed, others: Mapping[str, Probed], seed: int) -> Mapping[str, PredictedBoxes]:
+        """Fit on ``train`` and give the boxes of each other split: with the arguments of ``measure`` those of its figures."""
+
+
+@runtime_checkable
+class TellsLimits(Protocol):
+    """A probe that knows why its figures stay below those of a perfect one where everything is told."""
+
+    def limits(self, data: Probed) -> str:
+        """What is in its way in the samples of a split, in words; empty where nothing is known to be."""

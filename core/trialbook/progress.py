@@ -123,9 +123,8 @@ class PlainWatcher:
             self.last = time.monotonic()
             left = self.pace.left()
             rest = f"  {clock(left[0])} left, plan {clock(left[1])}" if left else ""
-            self.echo(
-                f"{spec.name}: step {self.pace.step}/{self.pace.total}  {describe(self.figures, self.names)}{rest}"
-            )
+            step = f"step {self.pace.step}/{self.pace.total}  " if self.pace.total else ""
+            self.echo(f"{spec.name}: {step}{describe(self.figures, self.names) or 'at work'}{rest}")
 
     def run_ended(self, spec: RunSpec, outcome: str, message: str = "") -> None:
         """How it ended, and its last figures."""

@@ -191,3 +191,5 @@ def test_its_probes_measure_without_training(site: Path, tmp_path: Path) -> None
     )
     assert min(found[f"wide-s{seed}"]["vector/r2@0.001"]["last"] for seed in (0, 1)) > 0.9
     assert list((tmp_path / "runs/.features").iterdir())
+    drawn = (tmp_path / "runs" / "acme_ridge_probe" / "plots" / "profile-1.svg").read_text()
+    assert all(f">{said}<" in drawn for said in ("narrow", "wide", "0.001", "100", "strength"))

@@ -91,8 +91,7 @@ def execute(
         if lineage and not training.step:
             yield Facts(0, {"lineage": [one.as_dict() for one in lineage]})
             yield from (Event(0, "started-from", str(one)) for one in lineage)
-        if isinstance(task, Notes):
-            yield from task.notes()
+        yield from _notes(task, parts)
         yield from training.run()
         trained, steps = training.records, training.total
     elif not isinstance(task, Measures):
@@ -101,7 +100,16 @@ def execute(
         done = max(0, recorded() - trained)
         if done or not trained:
             begin(Start(trained + done, steps, steps))
+        if not trained:
+            yield from _notes(task, parts)
         yield from _measure(task, seed, done)
+
+
+def _notes(task: object, parts: Sequence[PartView]) -> Iterator[Event | Facts]:
+    """What the task and its parts have to say."""
+    for one in (task, *(part.module for part in parts)):
+        if isinstance(one, Notes):
+            yield from one.notes()
 
 
 def _measure(task: Measures, seed: int, done: int) -> Iterator[Measured]:

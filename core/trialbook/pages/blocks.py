@@ -177,6 +177,23 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A picture that a run made, among its artifacts.
+
+    Args:
+        target: its file, from the page.
+        uri: its pixels as a ``data:`` address; empty where it is too large to stand in a page.
+        title, caption, alt: as for a plot.
+    """
+
+    target: str
+    uri: str
+    title: str
+    caption: str = ""
+    alt: str = ""
+
+
+@dataclass(frozen=True)
 class Example:
     """One example of the data and what became of it.
 
@@ -228,7 +245,7 @@ class Section:
     blocks: Sequence[Block]
 
 
-Block = Paragraph | Items | Facts | Grid | Notice | Listing | Gallery | Diagram | Examples | Folded
+Block = Paragraph | Items | Facts | Grid | Notice | Listing | Gallery | Diagram | Kept | Examples | Folded
 
 
 @dataclass(frozen=True)

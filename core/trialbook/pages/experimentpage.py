@@ -38,6 +38,7 @@ from trialbook.pages.blocks import (
 from trialbook.pages.experimentsetup import data_of, setup_blocks
 from trialbook.pages.facts import component_grid, environment_facts, finding_notice
 from trialbook.pages.failuremodes import failure_blocks
+from trialbook.pages.keptpictures import arm_pictures
 from trialbook.pages.stagecosts import stage_blocks
 from trialbook.pages.verdicts import verdict_sentences
 from trialbook.rundir import RunDirectory, read_json
@@ -63,6 +64,8 @@ def experiment_page(arms: Arms, pictures: Sequence[Picture] = (), profile: str |
     title = ", ".join(comparison.experiments) + (f", profile {profile}" if profile else "")
     return Page(title, "experiment", _head(comparison), [
         Section("Figures", _figures(comparison, shown)),
+        Section("Profiles and maps", shown("profile", "map")),
+        Section("Pictures", arm_pictures(_directories(arms))),
         Section("Claims", _claims(comparison, shown)),
         Section("Effects", _effects(comparison, shown)),
         Section("Gates", _gates(comparison)),

@@ -17,6 +17,7 @@ from trialbook.pages.blocks import (
     Gallery,
     Grid,
     Items,
+    Kept,
     Link,
     Listing,
     Notice,
@@ -132,6 +133,8 @@ def _block(block: Block) -> str:
         return examples_html(block, _text)
     if isinstance(block, Diagram):
         return _diagram(block)
+    if isinstance(block, Kept):
+        return _kept(block)
     if isinstance(block, Gallery):
         return '<div class="gallery">\n' + "\n".join(map(_picture, block.pictures)) + "\n</div>"
     return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks)}\n</details>"
@@ -181,6 +184,13 @@ def _diagram(diagram: Diagram) -> str:
     drawn = diagram.svg.replace("<svg", f'<svg role="img" aria-label="{escape(diagram.alt)}"', 1)
     words = escape(f"{diagram.signs} {diagram.caption}".strip())
     return f'<figure class="diagram">{drawn}<figcaption>{words}</figcaption></figure>'
+
+
+def _kept(kept: Kept) -> str:
+    words = f"<figcaption><strong>{escape(kept.title)}</strong> {escape(kept.caption)}</figcaption>"
+    if not kept.uri:
+        return f'<figure class="kept"><p>{_text(Link(kept.target, kept.target))}</p>{words}</figure>'
+    return f'<figure class="kept"><img src="{escape(kept.uri)}" alt="{escape(kept.alt)}">{words}</figure>'
 
 
 def _picture(picture: Picture) -> str:

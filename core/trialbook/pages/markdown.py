@@ -15,6 +15,7 @@ from trialbook.pages.blocks import (
     Gallery,
     Grid,
     Items,
+    Kept,
     Link,
     Listing,
     Notice,
@@ -91,6 +92,9 @@ def _block(block: Block, plots: str) -> Iterator[str]:
     elif isinstance(block, Diagram):
         yield _listing(block.text)
         yield escape(block.caption)
+    elif isinstance(block, Kept):
+        yield f"![{escape(block.alt)}](<{block.target}>)"
+        yield f"**{escape(block.title)}**" + (f": {escape(block.caption)}" if block.caption else "")
     elif isinstance(block, Gallery):
         for picture in block.pictures:
             yield _picture(picture, plots)

@@ -102,9 +102,23 @@ class RunData:
         return total if wanted else None
 
     @cached_property
+    def facts(self) -> dict[str, Any]:
+        """``data.json``."""
+        return read_json(self.directory.json("data")) or {}
+
+    def last(self, name: str) -> float:
+        """The last value of a figure; NaN where there is none, or it is no number."""
+        found = self.metrics.get(name, {}).get("last")
+        return float("nan") if found is None else float(found)
+
+    @cached_property
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Arrays of the final split; empty where none were kept."""
-        file = self.directory.arrays(self.final_split)
+        return self.arrays_named(self.final_split)
+
+    def arrays_named(self, name: str) -> dict[str, NDArray[np.generic]]:
+        """Arrays that it left under a name; empty where none were kept."""
+        file = self.directory.arrays(name)
         if not file.is_file():
             return {}
         from safetensors.numpy import load_file

@@ -36,6 +36,7 @@ from trialbook.pages.facts import (
     session_sentence,
     setup_facts,
 )  # fmt: skip
+from trialbook.pages.keptpictures import run_pictures
 from trialbook.pages.markdown import to_markdown
 from trialbook.pages.stagecosts import stage_blocks
 from trialbook.rundir import RunDirectory, read_json, read_lines
@@ -70,6 +71,7 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
         Section("Error", [Listing(error)] if error else []),
         Section("Findings", [finding_notice(finding) for finding in findings]),
         Section("Plots", [Gallery(pictures)] if pictures else []),
+        Section("Pictures", [*run_pictures(run)]),
         Section("Figures", [_metric_grid(metrics) if metrics else Paragraph("Nothing was recorded.")]),
         Section("Answers", answer_blocks(run)),
         Section("Setup", _setup(run, spec, data)),

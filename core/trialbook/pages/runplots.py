@@ -8,6 +8,7 @@ from trialbook.formats import show_number
 from trialbook.pages.bars import Series, draw_bars
 from trialbook.pages.blocks import Picture
 from trialbook.pages.curves import Lines, draw_curves
+from trialbook.pages.declared import run_declared
 from trialbook.pages.gallery import Drawn, final_figures, find_stems, last_values, picture, told_chance, told_ends
 from trialbook.pages.layout import MOST_LINES, Layout, Member, Panel
 from trialbook.pages.rundata import RunData
@@ -29,7 +30,8 @@ def run_plots(run: RunData, *, png: bool = False) -> list[Picture]:
         ("similarity", "Similarity of pairs", _similarity),
         ("tsne", "Embeddings in the plane", _tsne),
     ]
-    return [one for name, title, make in plots for one in picture(name, title, lambda make=make: make(run, png))]  # type: ignore[misc]
+    own = [one for name, title, make in plots for one in picture(name, title, lambda make=make: make(run, png))]  # type: ignore[misc]
+    return [*own, *run_declared(run, png=png)]
 
 
 def _one_panel(names: Sequence[str], said: Callable[[str], str] = str) -> Layout:
@@ -65,7 +67,7 @@ def _losses(run: RunData, png: bool) -> Drawn | None:
 def _progress(run: RunData, png: bool) -> Drawn | None:
     prefix = f"{run.curve_split}/"
     names = [prefix + name for name in final_figures(run) if len(run.curves.get(prefix + name, ((), ()))[0]) > 1]
-    shares = [name for name in names if "@" in name and not is_cut(name)]
+    shares = [name for name in names if "@" in name and not is_cut(name) and not name.endswith(("/low", "/high"))]
     names = (shares or names[:1])[:MOST_LINES]
     if not names:
         return None

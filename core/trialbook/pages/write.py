@@ -69,8 +69,9 @@ def write_experiment_pages(
     def draw() -> list[Picture]:
         from trialbook.pages.armcurves import curve_plots
         from trialbook.pages.armfigures import figure_plots
+        from trialbook.pages.declared import arms_declared
 
-        return [*figure_plots(arms, png=png), *curve_plots(arms, png=png)]
+        return [*figure_plots(arms, png=png), *arms_declared(arms, png=png), *curve_plots(arms, png=png)]
 
     name = f"report.{profile}" if profile else "report"
     return write_pages(folder, name, lambda pictures: experiment_page(arms, pictures, profile), draw if plots else None)

@@ -39,8 +39,4 @@ class Pooled(nn.Module):
 
     def forward(self, prepared: Prepared) -> Features:
         """Prepared rows to one token each."""
-        tokens, mask = self.of(prepared)
-        if mask is None:
-            return Features(tokens.mean(dim=1, keepdim=True))
-        weight = mask.unsqueeze(-1).to(tokens.dtype)
-        return Features((tokens * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp(min=1))
+        return Features(Features(*self.of(prepared)).mean().unsqueeze(1))

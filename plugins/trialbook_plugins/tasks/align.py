@@ -15,13 +15,12 @@ from trialbook.errors import TrialbookError
 from trialbook.records import Event
 from trialbook.seeding import epoch_uniform
 from trialbook_plugins.tasks._blocks import project
+from trialbook_plugins.tasks._left_out import left_out_events
 from trialbook_plugins.tasks._rows import Rows, Source
 from trialbook_plugins.tasks._tags import TAGS, Classes, Known, handed, known_of_split, row_tags
 
 _PREPARED_AT_ONCE = ("text", "vector")
 """Kinds whose prepared rows are small: they are tokenised once and kept in memory."""
-_SHOWN = 5
-"""Examples of what a data set left out."""
 
 
 class Align(nn.Module):
@@ -120,10 +119,7 @@ class Align(nn.Module):
 
     def notes(self) -> Iterator[Event]:
         """What the data set had to leave out, where it says so."""
-        if left_out := list(getattr(self.dataset, "left_out", ())):
-            shown = "; ".join(f"{one.where}: {one.why}" for one in left_out[:_SHOWN])
-            counts = {"count": len(left_out), "examples": [list(one) for one in left_out[:_SHOWN]]}
-            yield Event(0, "left-out", f"the data set left out: {shown}" + "; …" * (len(left_out) > _SHOWN), counts)
+        yield from left_out_events(self.dataset)
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -176,15 +172,11 @@ class Align(nn.Module):
     def embed(self, name: str, rows: Rows) -> Tensor:
         """Rows of a modality to embeddings [B, dim], not normalised."""
         features = rows.stored if rows.stored is not None else self.encoders[name](rows.prepared)
-        tokens, mask = features
+        features = Features(*features)
         projector = self.projectors[name]
         if projector is not None:
-            home = device_of(projector)
-            tokens, mask = project(projector, self.encoders[name], to_device(Features(tokens, mask), home)).rows()
-        if mask is None:
-            return tokens.mean(dim=1)
-        weight = mask.unsqueeze(-1).to(tokens.dtype)  # [B, N, 1]
-        return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+            features = project(projector, self.encoders[name], to_device(features, device_of(projector))).rows()
+        return features.mean()
 
     # --- evaluation ---------------------------------------------------------------------------------------------
 

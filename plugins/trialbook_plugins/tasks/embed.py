@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from trialbook.contracts import Builder, device_of, to_device
+from trialbook.contracts import Builder, Features, device_of, to_device
 from trialbook.data import Rows
 from trialbook.errors import TrialbookError
 from trialbook.records import Artifact, Facts, Record
@@ -74,13 +72,5 @@ class Embed:
 
     def _encode(self, raw: object) -> NDArray[np.float32]:
         """Mean over the real tokens of every row: [B, D]."""
-        tokens, mask = self.encoder(to_device(self.encoder.prepare(raw), device_of(self.encoder)))
-        return mean_of(tokens, mask).detach().float().cpu().numpy()
-
-
-def mean_of(tokens: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of the tokens [B, N, D] that are real: [B, D]."""
-    if mask is None:
-        return tokens.mean(dim=1)
-    weight = mask.unsqueeze(-1).to(tokens.dtype)
-    return torch.as_tensor((tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1))
+        features = Features(*self.encoder(to_device(self.encoder.prepare(raw), device_of(self.encoder))))
+        return features.mean().detach().float().cpu().numpy()

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trialbook.contracts import Builder, Probe, Probed
+from trialbook.contracts import Builder, FindsBoxes, Probe, Probed, TellsLimits
 from trialbook.data import find_overlaps
 from trialbook.errors import TrialbookError
-from trialbook.records import Event, Facts, Record
-from trialbook_plugins.probes.references import is_position_blind, pixel_features, random_features, shuffled_tokens
+from trialbook.plots import declare_pictures, declare_plots
+from trialbook.records import Artifact, Event, Facts, Record
+from trialbook_plugins.probes.references import is_position_blind
 
+from ._beside import REFERENCES, Beside
+from ._boxes_shown import boxes_shown
 from ._layers import LayerFeatures, lazy_images
 from ._left_out import left_out_events
+from ._probe_plots import probe_profiles
 
-#: Features that a probe's figures stand beside, best first.
-REFERENCES = ("oracle", "pixels", "shuffled", "random")
-#: Most numbers of a token of pixels: more make regressions slow and hardly better.
-_PIXELS = 192
-#: A probe whose figure for features that know everything is below this share of a perfect one measures itself.
-_CEILING = 0.9
+#: Figure on features that know everything from which a probe counts as reading all of it.
+_CEILING = 0.99
+#: Most pictures that one file shows.
+_MOST_SHOWN = 48
 
 
 class ProbeLayers:
@@ -36,10 +38,11 @@ class ProbeLayers:
 
     Args:
         references: what the figures stand beside.
+        shown: pictures of the final split that are shown with their boxes, for each probe that finds boxes; 0 for none.
 
     Raises:
-        TrialbookError: the encoder fails its self-test, splits share content, there are no pictures in ``val`` to choose a layer
-            on, or an annotation that a probe needs is missing.
+        TrialbookError: an option is out of its range, the encoder fails its self-test, splits share content, there are no
+            pictures in ``val`` to choose a layer on, or an annotation that a probe needs is missing.
 
     Source: floors and ceilings: control tasks of Hewitt and Liang 2019, "Designing and Interpreting Probes with Control Tasks".
     """
@@ -53,11 +56,16 @@ class ProbeLayers:
         "*/{probe.figure}/{references}",
     )
 
-    def __init__(self, builder: Builder, /, *, references: list[str] = list(REFERENCES)) -> None:  # noqa: B006 - copied
+    def __init__(
+        self, builder: Builder, /, *, references: list[str] = list(REFERENCES), shown: int = 8,  # noqa: B006 - copied
+    ) -> None:  # fmt: skip
+        if not 0 <= shown <= _MOST_SHOWN:
+            raise TrialbookError(f"shown ({shown}) must be from 0 to {_MOST_SHOWN}")
         if strange := [name for name in references if name not in REFERENCES]:
             raise TrialbookError(f"references: there is no '{strange[0]}'; there are {', '.join(REFERENCES)}")
         self._builder, self.references = builder, [name for name in REFERENCES if name in references]
-        self._done = 0
+        self._beside = Beside(self.references, builder.seed)
+        self.shown, self._done = shown, 0
 
     def setup(self) -> None:
         """Make data, encoder and probes, and try the encoder's order of tokens."""
@@ -104,13 +112,14 @@ class ProbeLayers:
         """So many records are there already."""
         self._done = done
 
-    def measurements(self) -> Iterator[Record | Event | Facts]:
+    def measurements(self) -> Iterator[Record | Event | Facts | Artifact]:
         """A record for each layer and probe, and one for the best layers; then all is known that the plots need."""
         yield from left_out_events(self.dataset)
         pairs = [(layer, name) for layer in self.layers.names for name in self.probes]
         chosen: dict[tuple[str, str], float] = {}
         answers: dict[tuple[str, str], dict[str, float]] = {}
         yield Facts(0, {"layers": {name: self.layers.describe(name) for name in self.layers.names}})
+        yield declare_plots(probe_profiles(self.layers.names, self.probes, self.references, self._builder))
         for number, (layer, name) in enumerate(pairs):
             if number < self._done:
                 continue
@@ -126,6 +135,7 @@ class ProbeLayers:
                 name: max(self.layers.names, key=lambda layer, name=name: chosen[layer, name]) for name in self.probes
             }
             yield Facts(0, {"best_layers": best})
+            yield from self._boxes(best)
             yield Record(0, {
                 f"best/{name}/{figure}": value
                 for name, layer in best.items() for figure, value in answers[layer, name].items()
@@ -134,21 +144,32 @@ class ProbeLayers:
     def _measure(self, layer: str, name: str) -> tuple[float, dict[str, float]]:
         """The main figure on ``val``, and all figures of the final split with their references."""
         probe, final, seed = self.probes[name], self._builder.final_split, self._builder.seed
-        data = {split: self._probed(split, self.layers.read(split, layer), probe) for split in ("train", "val", final)}
+        data = self._data(layer, probe)
         found = probe.measure(data["train"], {"val": data["val"], final: data[final]}, seed)
         figures = dict(found[final])
-        for reference in self.references:
-            made = {
-                split: self._reference(reference, number, data[split], probe)
-                for number, split in enumerate(("train", final))
-            }
-            beside = probe.measure(made["train"], {final: made[final]}, seed)[final]
-            figures |= {
-                f"{figure}/{reference}": value
-                for figure, value in beside.items()
-                if not figure.endswith(("/low", "/high"))
-            }
+        figures |= self._beside.figures(name, probe, data["train"], data[final])
         return found["val"][probe.main], figures
+
+    def _data(self, layer: str, probe: Probe) -> dict[str, Probed]:
+        """What a probe of a layer is fitted on, chosen by and told of."""
+        splits = ("train", "val", self._builder.final_split)
+        return {split: self._probed(split, self.layers.read(split, layer), probe) for split in splits}
+
+    def _boxes(self, best: dict[str, str]) -> Iterator[Artifact | Facts]:
+        """Pictures with the boxes that were found in the best layers."""
+        final, told = self._builder.final_split, []
+        for name, layer in best.items():
+            probe = self.probes[name]
+            if not self.shown or not isinstance(probe, FindsBoxes):
+                continue
+            data = self._data(layer, probe)
+            others = {"val": data["val"], final: data[final]}
+            found = probe.find(data["train"], others, self._builder.seed)[final]
+            artifact, shown = boxes_shown(name, layer, data[final], found, self.shown)
+            told.append(shown)
+            yield artifact
+        if told:
+            yield declare_pictures(told)
 
     def _probed(self, split: str, features: Any, probe: Probe) -> Probed:
         part = self.dataset.splits()[split]
@@ -156,26 +177,24 @@ class ProbeLayers:
         labels = {need: [part.labels(need)[group] for group in rows.tolist()] for need in probe.labels}
         return Probed(features, labels, lazy_images(part, self.modality))
 
-    def _reference(self, reference: str, split: int, data: Probed, probe: Probe) -> Probed:
-        """The same samples with other features."""
-        seed = self._builder.seed
-        n, rows, columns, width = data.features.shape
-        if reference == "oracle":
-            made = probe.oracle(data, seed)
-        elif reference == "pixels":
-            made = pixel_features(data.images, rows, columns, _PIXELS)
-        elif reference == "shuffled":
-            made = shuffled_tokens(data.features, (seed, split))
-        else:
-            made = random_features((n, rows, columns, width), (seed, split))
-        return data._replace(features=made)
-
     def _ceiling(self, layer: str, name: str, figures: dict[str, float]) -> Iterator[Event]:
-        """A probe that cannot read what is written plainly must not be believed."""
-        ceiling = figures.get(f"{self.probes[name].main}/oracle", 1.0)
-        if ceiling < _CEILING:
-            message = f"probe '{name}' on the grid of '{layer}' has {ceiling:.2f} where everything is told: it measures itself"
-            yield Event(0, "low-ceiling", message, {"layer": layer, "probe": name, "oracle": ceiling})
+        """How much a probe misses of what is written plainly, told once for layers of one grid, and why."""
+        probe, ceiling = self.probes[name], figures.get(f"{self.probes[name].main}/oracle", 1.0)
+        rows, columns = grid = self._grid(layer)
+        if ceiling >= _CEILING or layer != next(one for one in self.layers.names if self._grid(one) == grid):
+            return
+        data = self._data(layer, probe)[self._builder.final_split]
+        why = probe.limits(data) if isinstance(probe, TellsLimits) else ""
+        message = (
+            f"probe '{name}' reaches {probe.main} {ceiling:.2f} on a grid of {rows} x {columns} where everything is told"
+            f"{f' ({why})' if why else ''}: hold its figures against that, not against 1"
+        )
+        yield Event(0, "low-ceiling", message, {"layer": layer, "probe": name, "oracle": ceiling})
+
+    def _grid(self, layer: str) -> tuple[int, int]:
+        """Rows and columns of a layer's tokens."""
+        rows, columns = self.layers.read("train", layer).shape[1:3]
+        return rows, columns
 
     def _doubts(self, layer: str, name: str) -> Iterator[Event]:
         """What must be known of a figure before it is believed."""

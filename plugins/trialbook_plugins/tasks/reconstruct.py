@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trialbook.contracts import Builder, Decodes, Step, device_of, to_device
 from trialbook.data import find_overlaps
 from trialbook.errors import TrialbookError
+from trialbook.plots import Shown, declare_pictures
 from trialbook.records import Arrays, Artifact, Event, Facts
 from trialbook_plugins.probes.rows import MadeRows, Rows, chunks, read_part
 
@@ -282,7 +283,7 @@ class Reconstruct(nn.Module):
     def measured(self, done: int) -> None:
         """Nothing is measured beside training."""
 
-    def measurements(self) -> Iterator[Arrays | Artifact]:
+    def measurements(self) -> Iterator[Arrays | Artifact | Facts]:
         """Some rows of the final split: the true ones, those of the baseline, those through the decoder alone, and these."""
         self.parts.eval()
         rows = slice(0, min(self.rows_shown, len(self._targets(self._builder.final_split))))
@@ -297,3 +298,15 @@ class Reconstruct(nn.Module):
             beside = shown_by(self.baseline, self._builder.inputs.get(self.baseline), SHOWN, lines["original"])
             lines = {"original": lines["original"], self.baseline: beside, **lines}
         yield Artifact(0, f"{SHOWN}.png", partial(write_side_by_side, lines=lines))
+        yield declare_pictures([_about(list(lines), self.layer)])
+
+
+def _about(lines: list[str], layer: str) -> Shown:
+    """What a page says of the pictures; clips are shown by their first, middle and last frame."""
+    said = {"original": "the true pictures", "latents": "what the decoder makes of the true latents, the ceiling",
+            "made": f"what the adapter makes of the tokens of {layer}"}  # fmt: skip
+    told = "; ".join(f"{line}: {said.get(line, 'what that arm makes of its own')}" for line in lines)
+    return Shown(
+        file=f"{SHOWN}.png", title="Reconstructions", caption=f"{told}.",
+        alt=f"Rows of pictures of the final split: {', '.join(lines)}.",
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trialbook.contracts import Builder
 from trialbook.errors import TrialbookError
+from trialbook.plots import declare_plots
 from trialbook.records import Arrays, Event, Facts, Record
 from trialbook_plugins.probes.cka import LinearSimilarity
 from trialbook_plugins.probes.regression import r2_interval, ridge_r2
@@ -22,6 +23,7 @@ from trialbook_plugins.probes.similarity import PairedSets
 
 from ._layers import LayerFeatures
 from ._left_out import left_out_events
+from ._similarity_plots import similarity_plots
 
 MeasureName = Literal["cka", "cka_biased", "procrustes", "rsa", "overlap", "r2"]
 Pool = Literal["cells", "mean", "flatten"]
@@ -65,6 +67,7 @@ class Similarity:
         "best/{measures}", "best/{measures}/low", "best/{measures}/high", "best/{measures}/*", "best/effective_rank",
         "*/*/{measures}", "*/*/{measures}/*", "*/*/effective_rank",
     )  # fmt: skip
+    lower_is_better = ("best/procrustes", "*/*/procrustes")
     doubtful = {
         "*/cka_biased": "biased: near 1 between independent noise that is wider than there are samples; gate on 'cka'",
     }
@@ -94,6 +97,7 @@ class Similarity:
             raise TrialbookError(
                 f"task 'similarity' compares two encoders, not {len(names)}: write [encoder.A] and [encoder.B]"
             )
+        self.names = (names[0], names[1])
         self.sides: list[LayerFeatures] = []
         for name in names:
             encoder = builder.make("encoder", name, modality=self.dataset.describe(self.modality))
@@ -116,6 +120,9 @@ class Similarity:
         yield from left_out_events(self.dataset)
         first, second = self.sides
         yield Facts(0, {"layers": {name: side.describe(name) for side in self.sides for name in side.names}})
+        yield declare_plots(
+            similarity_plots(first.names, second.names, self.names, self.measures, channels=self.channels)
+        )
         pairs = [(a, b) for a in first.names for b in second.names]
         found: dict[tuple[str, str], dict[str, float]] = {}
         for number, (a, b) in enumerate(pairs):
@@ -131,7 +138,7 @@ class Similarity:
             best = max(pairs, key=lambda pair: (not math.isnan(chosen[pair]), chosen[pair]))
             if best not in found:
                 found[best] = self._figures(self._sets(self._builder.final_split, *best))
-            yield Facts(0, {"best_layers": list(best)})
+            yield Facts(0, {"best_layers": list(best), "best_pair": dict(zip(self.names, best, strict=True))})
             yield Record(0, {f"best/{figure}": value for figure, value in found[best].items()})
 
     # --- one pair of layers -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from trialbook.contracts import Builder, to_device
 from trialbook.errors import TrialbookError
@@ -19,7 +22,7 @@ from ._peak import peak_growth
 
 
 class Speed:
-    """Seconds and peak memory of encoders on the same images, each also as a ratio to a baseline.
+    """Seconds, operations and peak memory of encoders on the same images, each also as a ratio to a baseline.
 
     Encoders take turns, another one first in each round, so that a machine that slows down slows all of them.
     ``<encoder>/seconds`` is
@@ -27,7 +30,9 @@ class Speed:
     rounds, with a 95% interval. ``<encoder>/memory`` is its weights in bytes and what a pass takes beyond them at its peak. No
     repetition reproduces such figures: they stand in ``timing.jsonl``, which ``mlrun reproduce`` does not compare, and
     gates may stand on
-    them. Tokens and parameters, which do repeat, are recorded as metrics.
+    them. What does repeat is recorded as metrics: ``…/tokens`` and ``…/parameters``, and ``…/operations`` of an image in matrix
+    products, convolutions and attention (a multiplication and an addition count as two) with their ``ratio``, which is exact: its
+    interval is rounding.
 
     Args:
         modality: what the encoders read.
@@ -47,7 +52,7 @@ class Speed:
     provides = ()
     produces = (
         "*/seconds", "*/seconds/ratio", "*/seconds/ratio/low", "*/seconds/ratio/high", "*/memory", "*/memory/ratio", "*/tokens",
-        "*/parameters",
+        "*/parameters", "*/operations", "*/operations/ratio", "*/operations/ratio/low", "*/operations/ratio/high",
     )  # fmt: skip
     lower_is_better = produces
 
@@ -94,18 +99,32 @@ class Speed:
         yield Facts(
             0, {"speed": {"device": _describe(self._home), "batch": self.batch, "threads": torch.get_num_threads()}}
         )
-        for name, encoder in list(self.encoders.items())[self._done :]:
-            tokens = int(self._pass(encoder).tokens.shape[1])
-            yield Record(0, {f"{name}/tokens": tokens, f"{name}/parameters": _count(encoder)})
+        left = list(self.encoders)[self._done :]
+        base = self._counted(str(self.baseline))[1] if left else 1
+        for name in left:
+            tokens, operations = self._counted(name)
+            ratio = operations / max(base, 1)
+            yield Record(0, {
+                f"{name}/tokens": tokens, f"{name}/parameters": _count(self.encoders[name]),
+                f"{name}/operations": operations / self.batch, f"{name}/operations/ratio": ratio,
+                f"{name}/operations/ratio/low": math.nextafter(ratio, -math.inf),
+                f"{name}/operations/ratio/high": math.nextafter(ratio, math.inf),
+            })  # fmt: skip
         yield Timing(0, self._seconds())
         memory = {name: float(self._memory(encoder)) for name, encoder in self.encoders.items()}
-        base = max(memory[str(self.baseline)], 1.0)
+        least = max(memory[str(self.baseline)], 1.0)
         yield Timing(0, {f"{name}/memory": value for name, value in memory.items()})
-        yield Timing(0, {f"{name}/memory/ratio": value / base for name, value in memory.items()})
+        yield Timing(0, {f"{name}/memory/ratio": value / least for name, value in memory.items()})
 
     def _pass(self, encoder: nn.Module) -> Any:
         with torch.no_grad():
             return encoder(to_device(encoder.prepare(self._raw), self._home))  # type: ignore[operator]
+
+    def _counted(self, name: str) -> tuple[int, int]:
+        """Tokens of an image, and operations of a pass over the batch."""
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            tokens = self._pass(self.encoders[name]).tokens
+        return int(tokens.shape[1]), int(counter.get_total_flops())
 
     def _seconds(self) -> dict[str, float]:
         """Seconds of an image, and their ratios to the baseline's."""

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from trialbook.contracts import Builder
 from trialbook.errors import TrialbookError
-from trialbook.records import Record
+from trialbook.plots import Profile, declare_plots
+from trialbook.records import Facts, Record
 
 
 class RidgeProbe:
@@ -48,8 +49,15 @@ class RidgeProbe:
         """Start after ``done`` figures."""
         self.done = done
 
-    def measurements(self) -> Iterator[Record]:
-        """R² for each modality and strength."""
+    def measurements(self) -> Iterator[Record | Facts]:
+        """R² for each modality and strength, to be drawn over the strengths."""
+        yield declare_plots([
+            Profile(
+                name="strengths", title="R² by strength of the penalty", axis="strength",
+                places=[f"{strength:g}" for strength in self.strengths],
+                figures={name: f"{name}/r2@{{place}}" for name in self.encoders},
+            )
+        ])  # fmt: skip
         pairs = [(name, strength) for name in self.encoders for strength in self.strengths]
         solved: dict[str, _Ridge] = {}
         for name, strength in pairs[self.done :]:
