@@ -257,6 +257,11 @@ def mlrun_metrics() -> Iterable[Component]:
     yield Component(
         "redetection", f"{at}.redetection:Redetection", "mAP of a detector of true pictures on those that were made"
     )
+    yield Component(
+        "pretrained-detection",
+        f"{at}.pretrained_detection:PretrainedDetection",
+        "mAP of a detector's checkpoint on pictures that were made",
+    )
     yield Component("direction", f"{at}.direction:Direction", "share of clips that move where they should")
     yield Component("grounding", f"{at}.grounding:Grounding", "IoU of boxes that a language model wrote")
 
@@ -329,7 +334,7 @@ def mlrun_architectures() -> Iterable[Component]:
     yield Component("smolvlm", f"{at}:SMOLVLM", "points S1 to S6")
     yield Component("kosmos-2", f"{at}:KOSMOS2", "points K1 to K6; from K3 on latents without a place")
     yield Component("florence-2", f"{at}:FLORENCE2", "points F1 to F7")
-    yield Component("vision", f"{at}:VISION", "points V1 to V4 of CLIP, SigLIP, DINOv2, ViT")
+    yield Component("vision", f"{at}:VISION", "points V1 to V4 of CLIP, SigLIP, DINOv2, ViT, OWL-ViT")
 
 
 @hookimpl

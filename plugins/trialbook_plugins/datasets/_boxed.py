@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,9 +28,9 @@ class BoxedPhoto:
     size: tuple[int, int] | None = None
 
 
-def upright_size(data: bytes) -> tuple[int, int]:
-    """Width and height of an encoded picture once it is turned as its EXIF orientation says."""
-    with Image.open(io.BytesIO(data)) as opened:
+def upright_size(file: Path) -> tuple[int, int]:
+    """Width and height of a picture once it is turned as its EXIF orientation says; only the head of the file is read."""
+    with Image.open(file) as opened:
         turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         return (opened.height, opened.width) if turned else opened.size
 

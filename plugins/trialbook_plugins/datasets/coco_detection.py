@@ -33,8 +33,9 @@ class CocoDetection:
     Photos are dealt into train, val and test by the content of their files; a split that has a file of its own takes no share.
 
     Annotations of a split, a value for each photo: ``boxes`` (x0, y0, x1, y1 as shares of the picture that is read, float64
-    [n, 4]), ``classes`` (int64 [n], indices into ``class_names``), ``crowd`` (bool [n]), ``file`` (name of the photo's
-    file). Boxes follow their photo when it is resized; one of which less than a quarter is left in the picture is left out.
+    [n, 4]), ``classes`` (int64 [n], indices into ``class_names``), ``crowd`` (bool [n]), ``count`` (how many boxes), ``file``
+    (name of the photo's file). Boxes follow their photo when it is resized; one of which less than a quarter is left in the
+    picture is left out.
 
     Args:
         data_root: folder that a relative ``root`` starts from.
@@ -54,6 +55,10 @@ class CocoDetection:
         fit: ``pad`` resizes the longer side and fills the square with white; ``crop`` resizes the shorter side and cuts the
             centre out.
         limit: most photos of each file, the first by content hash; 0 for all.
+        min_side: boxes of which a side is shorter than this share of the picture are left out: a grid of tokens tells those
+            apart that are two cells wide.
+        crowds: keep the boxes around crowds (``iscrowd``). Average precision counts what lies in them as neither right nor wrong;
+            probes take them for objects.
         empty: keep photos without a box.
         allow_overlap: accept split files that share photos.
     Raises:
@@ -83,6 +88,8 @@ class CocoDetection:
         size: int = 224,
         fit: Fit = "pad",
         limit: int = 0,
+        min_side: float = 0.0,
+        crowds: bool = True,
         empty: bool = False,
         allow_overlap: bool = False,
     ) -> None:
@@ -97,7 +104,9 @@ class CocoDetection:
         self.shares = shares_of(0 if "val" in self.own else val, 0 if "test" in self.own else test)
         if limit < 0:
             raise TrialbookError(f"limit ({limit}) must be a number of photos, or 0 for all")
-        self.seed = seed
+        if not 0 <= min_side < 1:
+            raise TrialbookError(f"min_side ({min_side}) must be a share of the picture, from 0 to below 1")
+        self.seed, self.min_side, self.crowds = seed, min_side, crowds
         self.size = check_size(size)
         self.fit: Fit = fit
         self.limit = limit
@@ -147,24 +156,41 @@ class CocoDetection:
         return {name: splits[name] for name in SPLITS if name in splits}
 
     def _pool(self, file: Path, folder: Path, classes: dict[Any, int]) -> tuple[Pool, Sequence[str]]:
-        photos = [photo for photo in read_instances(file, folder, classes) if self.empty or len(photo.boxes)]
+        photos = [(photo, self._placed(photo)) for photo in read_instances(file, folder, classes)]
+        photos = [(photo, placed) for photo, placed in photos if self.empty or len(placed[0])]
         if not photos:
-            raise TrialbookError(f"{file}: no photo with a box is listed")
+            wide = f" of which every side is at least {self.min_side:g} of the picture" if self.min_side else ""
+            raise TrialbookError(f"{file}: no photo with a box{wide} is listed")
         if self.limit and len(photos) > self.limit:
-            every = _pictures(photos, self.size, self.fit).hashes
+            every = _pictures([photo.file for photo, _ in photos], self.size, self.fit).hashes
             chosen = sorted(range(len(photos)), key=every.__getitem__)[: self.limit]
             photos = [photos[i] for i in sorted(chosen)]
-        pictures = _pictures(photos, self.size, self.fit)
-        placed = [_placed(photo, self.size, self.fit) for photo in photos]
+        files = [photo.file for photo, _ in photos]
+        pictures = _pictures(files, self.size, self.fit)
         labels = {
-            "boxes": [boxes[seen] for boxes, seen in placed],
-            "classes": [photo.classes[seen] for photo, (_, seen) in zip(photos, placed, strict=True)],
-            "crowd": [photo.crowd[seen] for photo, (_, seen) in zip(photos, placed, strict=True)],
-            "file": [photo.file.name for photo in photos],
+            "boxes": [placed[0] for _, placed in photos],
+            "classes": [placed[1] for _, placed in photos],
+            "crowd": [placed[2] for _, placed in photos],
+            "count": [len(placed[0]) for _, placed in photos],
+            "file": [one.name for one in files],
         }
         column = Column(np.arange(len(photos)), pictures.read, lambda: pictures.hashes)
-        pool = Pool(len(photos), {"image": column}, labels, path=lambda row: photos[row].file)
+        pool = Pool(len(photos), {"image": column}, labels, path=files.__getitem__)
         return pool, pictures.hashes
+
+    def _placed(self, photo: BoxedPhoto) -> tuple[Any, Any, Any]:
+        """Boxes in the picture that is made of a photo, their classes and whether they are crowds: of those that count."""
+        try:
+            width, height = upright_size(photo.file)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise TrialbookError(f"{photo.file}: not a readable picture ({error})") from error
+        if photo.size not in (None, (width, height)):
+            raise TrialbookError(f"{photo.file} is {width} × {height} pixels but its boxes are for {photo.size}")
+        boxes, seen = place_boxes(photo.boxes, width, height, self.size, self.fit)
+        counts = seen & ((boxes[:, 2:] - boxes[:, :2]).min(1, initial=1) >= self.min_side)
+        if not self.crowds:
+            counts &= ~photo.crowd
+        return boxes[counts], photo.classes[counts], photo.crowd[counts]
 
 
 def read_instances(file: Path, folder: Path, classes: dict[Any, int]) -> list[BoxedPhoto]:
@@ -219,16 +245,5 @@ def _locate(root: Path, annotations: str | None, images: str | None) -> tuple[Pa
     return file, named if named.is_dir() else root / "images"
 
 
-def _pictures(photos: Sequence[BoxedPhoto], size: int, fit: Fit) -> Pictures:
-    files = [photo.file for photo in photos]
+def _pictures(files: Sequence[Path], size: int, fit: Fit) -> Pictures:
     return Pictures(lambda row: files[row].read_bytes(), files, size, crop=fit == "crop")
-
-
-def _placed(photo: BoxedPhoto, size: int, fit: Fit) -> tuple[Any, Any]:
-    try:
-        width, height = upright_size(photo.file.read_bytes())
-    except (OSError, ValueError, SyntaxError) as error:
-        raise TrialbookError(f"{photo.file}: not a readable picture ({error})") from error
-    if photo.size not in (None, (width, height)):
-        raise TrialbookError(f"{photo.file} is {width} × {height} pixels but its boxes are for {photo.size}")
-    return place_boxes(photo.boxes, width, height, size, fit)

@@ -24,9 +24,10 @@ class Grounding:
 
     Args:
         pictures: a dataset of images with ``boxes`` and ``classes``: ``shapes``, ``coco-detection``.
-        family: how boxes are written: ``qwen`` ``[x0, y0, x1, y1]`` in pixels, ``internvl`` ``<box>[[…]]</box>`` in
-            thousandths, ``cogvlm``
-            ``[[…]]`` in three digits, ``kosmos`` patch tokens, ``paligemma`` place tokens.
+        family: how boxes are written: ``qwen`` (Qwen2.5-VL) ``[x0, y0, x1, y1]`` in pixels of the picture as it is read,
+            ``qwen2`` ``(x0,y0),(x1,y1)`` and ``qwen3`` ``{"bbox_2d": […]}`` in thousandths, ``internvl``
+            ``<box>[[…]]</box>`` in thousandths, ``cogvlm`` ``[[…]]`` in three digits, ``llava`` ``[…]`` in shares of the side,
+            ``kosmos`` patch tokens, ``paligemma`` and ``florence`` place tokens.
         ask: what the user says; ``{name}`` stands for the object.
         questions: most questions about a picture.
         source: what the conversations give as their source.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,9 @@ import numpy as np
 
 from trialbook.data import Modality
 from trialbook.errors import TrialbookError
+from trialbook.words import closest
+from trialbook_plugins.datasets._clip_lists import Clip, list_clips
 from trialbook_plugins.datasets._paths import locate
-from trialbook_plugins.datasets._published import read_json
 from trialbook_plugins.datasets._splits import (
     SPLITS,
     Column,
@@ -26,19 +25,9 @@ from trialbook_plugins.datasets._splits import (
     shares_of,
     unknown_modality,
 )
-from trialbook_plugins.datasets._video import ENDINGS, Clips, Sampling
+from trialbook_plugins.datasets._video import Clips, Sampling
 
 _LOG = logging.getLogger(__name__)
-_LISTS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
-_PREFIXES = ("", "something-something-v2-")
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """A file and the name of what happens in it; "" where that is not told."""
-
-    file: Path
-    action: str
 
 
 class VideoFolder:
@@ -61,8 +50,10 @@ class VideoFolder:
             on, or around the middle.
         stride: of ``start`` and ``middle``.
         size: side of the frames; the shorter side is resized to it and the centre square cut out.
-        val: share of the clips that go to val where there are no lists.
+        val: share of the clips that go to val where there are no lists; of train's list with ``told``.
         test: share of the clips that go to test where there are no lists.
+        told: of published lists take those that tell actions: the list of validation is test, and val is dealt from train's.
+        actions: names of actions, in words as they are listed; only their clips are read. All if left out.
         limit: most clips of each split, the first by content hash; 0 for all.
         skip_short: leave out clips of too few frames, and count them in ``dropped``, instead of stopping.
         seed: another seed deals the clips differently.
@@ -88,6 +79,8 @@ class VideoFolder:
         size: int = 224,
         val: float = 0.0,
         test: float = 0.2,
+        told: bool = False,
+        actions: list[str] | None = None,
         limit: int = 0,
         skip_short: bool = False,
         seed: int = 0,
@@ -105,6 +98,8 @@ class VideoFolder:
         self.stride = stride
         self.size = size
         self.shares = shares_of(val, test)
+        self.told = told
+        self.actions = actions
         self.limit = limit
         self.skip_short = skip_short
         self.seed = seed
@@ -131,36 +126,49 @@ class VideoFolder:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Names of the actions in the order of their numbers, or of the alphabet."""
-        return self._listed[1]
+        return self._wanted[1]
 
     @cached_property
-    def _listed(self) -> tuple[dict[str, list[_Clip]], tuple[str, ...]]:
-        """Clips by split ("" where they are to be dealt) and the names of actions."""
+    def _wanted(self) -> tuple[dict[str, list[Clip]], tuple[str, ...]]:
+        """Clips by split ("" where they are to be dealt) and the names of actions: of ``actions`` alone, if it is given."""
+        listed, names = self._listed()
+        if self.told and "val" in listed:
+            listed = {"train": listed["train"], "test": listed["val"]}
+        if self.actions is None:
+            return listed, names
+        for action in self.actions:
+            if action not in names:
+                near = closest(action, names)
+                hint = f"; did you mean '{near}'?" if near else ""
+                raise TrialbookError(f"actions: there is no action '{action}'{hint}")
+        kept = {split: [clip for clip in clips if clip.action in self.actions] for split, clips in listed.items()}
+        return {split: clips for split, clips in kept.items() if clips}, tuple(n for n in names if n in self.actions)
+
+    def _listed(self) -> tuple[dict[str, list[Clip]], tuple[str, ...]]:
+        """All clips by split and the names of all actions."""
         root = locate(self.data_root, self.root)
         if not root.is_dir():
             raise TrialbookError(f"there is no folder {root}")
-        for folder in (root / "labels", root):
-            for prefix in _PREFIXES:
-                if (folder / f"{prefix}labels.json").is_file():
-                    return _published(root, folder, prefix, self.videos)
-        clips = [_Clip(file, _action(file, root)) for file in _clip_files(root / (self.videos or ""))]
-        if not clips:
-            raise TrialbookError(f"{root}: no clips ({', '.join(ENDINGS)}) and no labels.json")
-        return {"": clips}, tuple(sorted({clip.action for clip in clips}))
+        return list_clips(root, self.videos)
 
     @cached_property
     def _splits(self) -> dict[str, PoolSplit]:
-        listed, names = self._listed
+        listed, names = self._wanted
         places = {name: place for place, name in enumerate(names)}
         splits: dict[str, PoolSplit] = {}
         for name, clips in listed.items():
             pool, hashes = self._pool(self._kept(clips), places)
-            splits.update({name: pool.split(name)} if name else pool.deal(hashes, self.shares, self.seed))
+            if not name:
+                splits |= pool.deal(hashes, self.shares, self.seed)
+            elif name == "train" and self.told:
+                splits |= pool.deal(hashes, shares_of(self.shares["val"], 0), self.seed)
+            else:
+                splits[name] = pool.split(name)
         if not self.allow_overlap:
             refuse_overlap(splits, ("video",), locate(self.data_root, self.root))
         return {name: splits[name] for name in SPLITS if name in splits}
 
-    def _kept(self, clips: list[_Clip]) -> list[_Clip]:
+    def _kept(self, clips: list[Clip]) -> list[Clip]:
         if self.limit and len(clips) > self.limit:
             hashes = self._clips(clips).hashes
             clips = [clips[i] for i in sorted(sorted(range(len(clips)), key=hashes.__getitem__)[: self.limit])]
@@ -175,10 +183,10 @@ class VideoFolder:
             raise TrialbookError(f"{locate(self.data_root, self.root)}: no clip is left")
         return clips
 
-    def _clips(self, clips: Sequence[_Clip]) -> Clips:
+    def _clips(self, clips: Sequence[Clip]) -> Clips:
         return Clips([clip.file for clip in clips], self.size, self.frames, self.sampling, self.stride)
 
-    def _pool(self, clips: Sequence[_Clip], places: Mapping[str, int]) -> tuple[Pool, Sequence[str]]:
+    def _pool(self, clips: Sequence[Clip], places: Mapping[str, int]) -> tuple[Pool, Sequence[str]]:
         files = self._clips(clips)
         group = np.arange(len(clips))
         columns = {
@@ -190,56 +198,3 @@ class VideoFolder:
             "file": [clip.file.name for clip in clips],
         }
         return Pool(len(clips), columns, labels), files.hashes
-
-
-def _published(
-    root: Path, folder: Path, prefix: str, videos: str | None
-) -> tuple[dict[str, list[_Clip]], tuple[str, ...]]:
-    """The lists of Something-Something v2 and the names of its actions by number."""
-    numbers = read_json(folder / f"{prefix}labels.json")
-    if not isinstance(numbers, dict):
-        raise TrialbookError(f"{folder / f'{prefix}labels.json'}: it must map each action to its number")
-    names = tuple(sorted(numbers, key=lambda name: int(numbers[name])))
-    clips = root / videos if videos is not None else _folder_with_clips(root)
-    listed = {}
-    for split, stems in _LISTS.items():
-        file = next((f for stem in stems if (f := folder / f"{prefix}{stem}.json").is_file()), None)
-        if file is not None:
-            listed[split] = [_listed_clip(row, clips, file, numbers) for row in read_json(file)]
-    if "train" not in listed:
-        raise TrialbookError(f"{folder}: there is no {prefix}train.json")
-    return listed, names
-
-
-def _listed_clip(row: Any, clips: Path, file: Path, numbers: Mapping[str, Any]) -> _Clip:
-    try:
-        path, action = clips / f"{row['id']}.webm", re.sub(r"[\[\]]", "", row.get("template", ""))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise TrialbookError(
-            f"{file}: {row!r} is no clip; each needs 'id', and but for the test list 'template'"
-        ) from error
-    if not path.is_file():
-        raise TrialbookError(f"{file}: clip {path} does not exist; mend 'videos'")
-    if action and action not in numbers:
-        raise TrialbookError(f"{file}: clip {row['id']}: '{action}' is not in labels.json")
-    return _Clip(path, action)
-
-
-def _folder_with_clips(root: Path) -> Path:
-    found = [
-        folder for folder in (root, *sorted(root.iterdir())) if folder.is_dir() and next(folder.glob("*.webm"), None)
-    ]
-    if len(found) != 1:
-        raise TrialbookError(f"{root}: {len(found)} folders hold .webm clips; name one with 'videos'")
-    return found[0]
-
-
-def _clip_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
-
-
-def _action(file: Path, root: Path) -> str:
-    """Name of the folder a clip lies in; of the clip itself, less a number at its end, where it lies in no subfolder."""
-    if file.parent != root:
-        return file.parent.name
-    return re.sub(r"[\s_-]*\d+$", "", file.stem) or file.stem

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from trialbook_plugins.probes.perceptual import lpips, perceptual_random
+from trialbook.records import Event
+from trialbook_plugins.probes.perceptual import lpips, notes_of, perceptual_random
 
 
 class LPIPS(nn.Module):
     """Learned perceptual distance of the pictures from what they should be, mean over pictures; clips frame by frame.
 
     Args:
-        files: ``lpips_backbone`` (torchvision's AlexNet) and, where the package lpips is not installed,
-            ``lpips_heads``, from ``[files]``
-            of ``runner.toml``.
+        files: ``lpips_backbone`` (torchvision's AlexNet) and, where the package lpips is not installed, ``lpips_heads``, from
+            ``[files]`` of ``runner.toml``.
 
     Raises:
         TrialbookError: a file is missing: without its weights this would not be LPIPS.
@@ -31,6 +31,10 @@ class LPIPS(nn.Module):
     def __init__(self, files: Mapping[str, Path], /) -> None:
         super().__init__()
         self.distance = lpips(files.get("lpips_backbone"), files.get("lpips_heads"))
+
+    def notes(self) -> Iterator[Event]:
+        """That the weights are not the published ones, where they are not."""
+        return notes_of(self.distance)
 
     def forward(self, pictures: Tensor, targets: Tensor) -> Tensor:
         """Pictures and targets [B, T, 3, H, W] in 0 to 1."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from trialbook.records import Event
 from trialbook_plugins.metrics._pictures import by_row, with_interval
-from trialbook_plugins.probes.perceptual import lpips, perceptual_random
+from trialbook_plugins.probes.perceptual import lpips, notes_of, perceptual_random
 from trialbook_plugins.probes.rows import Rows
 
 _FIGURES = ("distance", "distance/low", "distance/high")
@@ -17,9 +18,8 @@ class LPIPS:
     """Learned perceptual distance of pictures from what they should be, with its 95% interval over rows.
 
     Args:
-        files: ``lpips_backbone`` (torchvision's AlexNet) and, where the package lpips is not installed,
-            ``lpips_heads``, from ``[files]``
-            of ``runner.toml``.
+        files: ``lpips_backbone`` (torchvision's AlexNet) and, where the package lpips is not installed, ``lpips_heads``, from
+            ``[files]`` of ``runner.toml``.
 
     Raises:
         TrialbookError: a file is missing: without its weights this would not be LPIPS. Use ``perceptual-random``, which says so.
@@ -33,6 +33,10 @@ class LPIPS:
 
     def __init__(self, files: Mapping[str, Path], /) -> None:
         self._distance = lpips(files.get("lpips_backbone"), files.get("lpips_heads"))
+
+    def notes(self) -> Iterator[Event]:
+        """That the weights are not the published ones, where they are not."""
+        return notes_of(self._distance)
 
     def compute(self, *, pictures: Rows, targets: Rows) -> dict[str, float]:
         """Distance of pictures uint8 [n, T, 3, H, W] from what they should be."""

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from trialbook.errors import TrialbookError
-from trialbook_plugins.metrics._pictures import with_interval
 from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.boxes import match_boxes
 from trialbook_plugins.probes.references import pixel_features
+from trialbook_plugins.probes.resampling import bootstrap_interval
 from trialbook_plugins.probes.rows import MadeRows, Rows, read_part
 from trialbook_plugins.probes.spatial import MLPSettings, TokenBoxProbe
 
@@ -37,7 +37,7 @@ class Redetection:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("pictures", "labels", "train")
-    produces: ClassVar[tuple[str, ...]] = ("map@0.5", "iou", "iou/low", "iou/high")
+    produces: ClassVar[tuple[str, ...]] = ("map@0.5", "map@0.5/low", "map@0.5/high", "iou", "iou/low", "iou/high")
 
     def __init__(self, *, objects: int = 1, cells: int = 16, per_class: bool = False, hidden: int = 32) -> None:
         if objects < 1 or cells < 2 or hidden < 0:
@@ -52,10 +52,17 @@ class Redetection:
         found = self._detector(train).predict(self._pixels(pictures))
         boxes, classes = list(labels["boxes"]), self._classes(labels)
         kinds = (found.classes, classes) if self.per_class else (None, None)
-        overlap = match_boxes(found.boxes, boxes, *kinds).iou
+        scores = match_boxes(found.boxes, boxes, *kinds)
         ours = found.classes if self.per_class else [np.zeros(len(one), int) for one in found.boxes]
-        precision = average_precision(found.boxes, found.scores, ours, boxes, classes, thresholds=(0.5,))
-        return {"map@0.5": precision.mean, **with_interval("iou", overlap)}
+        precision = average_precision(
+            found.boxes, found.scores, ours, boxes, classes, thresholds=(0.5,), replicates=1000
+        )
+        figures = {"map@0.5": precision.interval(), "iou": bootstrap_interval(scores.iou, scores.picture)}
+        return {
+            f"{name}{end}": value
+            for name, one in figures.items()
+            for end, value in (("", one.value), ("/low", one.low), ("/high", one.high))
+        }
 
     def _detector(self, train: Mapping[str, Any]) -> TokenBoxProbe:
         """The detector, learned once for the same training pictures."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from trialbook.contracts import Probed
 from trialbook.errors import TrialbookError
@@ -28,9 +29,11 @@ class Attribute:
         label: name of the annotation: one class, or one number or several, for each sample.
         pool: ``mean`` of the tokens, or ``flatten`` for all of them side by side.
         kind: ``class`` or ``number``.
+        cells: of ``flatten``: rows and columns of cells to which tokens are averaged first, where there are too many of them. Of
+            clips the frames lie below one another: give as many rows as frames, or a multiple.
 
     Raises:
-        TrialbookError: the data have no such annotation, or it is not of that kind.
+        TrialbookError: the data have no such annotation, or it is not of that kind, or cells are no rows and columns.
 
     Source: classification by regression: Hastie, Tibshirani and Friedman 2009, section 4.2.
     """
@@ -41,10 +44,13 @@ class Attribute:
     spatial: ClassVar[bool] = False
 
     def __init__(
-        self, *, label: str, pool: Literal["mean", "flatten"] = "mean", kind: Literal["class", "number"] = "class"
-    ) -> None:
+        self, *, label: str, pool: Literal["mean", "flatten"] = "mean", kind: Literal["class", "number"] = "class",
+        cells: list[int] | None = None,
+    ) -> None:  # fmt: skip
+        if cells is not None and (pool == "mean" or len(cells) != 2 or min(cells) < 1):
+            raise TrialbookError(f"cells ({cells}) are the rows and columns of pool = 'flatten'")
         self.labels = (label,)  # type: ignore[misc]  # this one's own
-        self.label, self.pool, self.kind = label, pool, kind
+        self.label, self.pool, self.kind, self.cells = label, pool, kind, cells
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """``score``: accuracy with the majority's beside it, or R² (variance-weighted), of each of ``others``."""
@@ -96,5 +102,13 @@ class Attribute:
         return {"score": interval.value, "score/low": interval.low, "score/high": interval.high}
 
     def _vectors(self, features: Any) -> Tensor:
-        read = [read_part(features, part).float() for part in chunks(len(features), _CHUNK)]
-        return torch.cat([one.mean((1, 2)) if self.pool == "mean" else one.flatten(1) for one in read])
+        read = (read_part(features, part).float() for part in chunks(len(features), _CHUNK))
+        return torch.cat([self._pooled(tokens) for tokens in read])
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, H, W, D] as vectors."""
+        if self.pool == "mean":
+            return tokens.mean((1, 2))
+        if self.cells is not None:
+            tokens = adaptive_avg_pool2d(tokens.permute(0, 3, 1, 2), (self.cells[0], self.cells[1]))
+        return tokens.flatten(1)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook_plugins.probes.precision_recall import Floats, Matches, precision_of
+from trialbook_plugins.probes.resampling import Interval, centred_interval, drawn_counts
+
+#: Pictures of a kind that was not seen, that there may be.
+_UNSEEN = 3
+_EXACT = 1e-9  # less than this from 1 or 0 is rounding
 #: IoU thresholds of COCO's AP: 0.5 to 0.95.
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
-_RECALLS = np.linspace(0.0, 1.0, 101)
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -23,29 +26,46 @@ class AveragePrecision:
     Args:
         precision: AP of every threshold and class [T, K]; NaN for a class without true boxes.
         thresholds: IoU thresholds [T].
+        drawn: the same of sets of pictures drawn with replacement [R, T, K]; none where none were asked for.
+        pictures: how many there are.
     """
 
     precision: Floats
     thresholds: tuple[float, ...]
+    drawn: Floats
+    pictures: int
 
     @property
     def mean(self) -> float:
         """Over all thresholds and classes: COCO's AP where these are its thresholds; NaN without any true box."""
-        return _mean(self.precision)
+        return float(_mean(self.precision))
 
     def at(self, threshold: float) -> float:
         """Over classes at one threshold, e.g. mAP@0.5."""
-        return _mean(self.precision[int(np.argmin(np.abs(np.array(self.thresholds) - threshold)))])
+        return float(_mean(self.precision[self._row(threshold)]))
 
+    def interval(self, threshold: float | None = None, level: float = 0.95) -> Interval:
+        """``mean``, or ``at`` a threshold, with its interval over pictures: what other sets of as many pictures would give.
 
-@dataclass(frozen=True)
-class _Matches:
-    """Detections of one class in one picture, best first: scores [d], matched and ignored [T, d]; and how many truths count."""
+        AP of few pictures is higher than that of many, and so is that of sets drawn from them: how they spread about their mean
+        is put around the figure, within 0 and 1. Where all pictures are right, or none is, nothing spreads: what was never seen
+        in n pictures is then taken to happen in up to 3 of n + 3.
 
-    scores: Floats
-    matched: NDArray[np.bool_]
-    ignored: NDArray[np.bool_]
-    truths: int
+        Source: the rule of three, Hanley and Lippman-Hand 1983.
+        """
+        rows = slice(None) if threshold is None else self._row(threshold)
+        found = centred_interval(float(_mean(self.precision[rows])), _mean(self.drawn[:, rows]), level)
+        low, high = float(np.clip(found.low, 0, 1)), float(np.clip(found.high, 0, 1))
+        unseen = _UNSEEN / (self.pictures + _UNSEEN)
+        if low > 1 - _EXACT:
+            low = 1 - unseen
+        elif high < _EXACT:
+            high = unseen
+        return replace(found, low=low, high=high)
+
+    def _row(self, threshold: float) -> slice:
+        row = int(np.argmin(np.abs(np.array(self.thresholds) - threshold)))
+        return slice(row, row + 1)
 
 
 def average_precision(
@@ -58,6 +78,8 @@ def average_precision(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     most: int = 100,
+    replicates: int = 0,
+    seed: int = 0,
 ) -> AveragePrecision:
     """AP of the detections in every picture: greedy by score, precision envelope, 101 recall points.
 
@@ -70,45 +92,53 @@ def average_precision(
         crowd: whether a true box is a crowd [m]: detections in it count neither as right nor as wrong.
         thresholds: least IoUs of a match.
         most: detections of a picture and class that count, the best ones.
+        replicates: sets of pictures that are drawn with replacement, for an interval.
+        seed: of the draws.
 
     Source: Lin et al. 2014, with the conventions of their evaluation code: a detection takes the free truth of the largest IoU,
     the last one where several are equal; sorting is stable.
     """
     kinds = sorted({int(kind) for of_picture in true_classes for kind in np.asarray(of_picture).tolist()})
-    found = np.full((len(thresholds), len(kinds)), np.nan)
+    pictures = len(true_boxes)
+    counts = np.ones((1, pictures))
+    if replicates:
+        counts = np.concatenate([counts, drawn_counts(pictures, replicates, seed)])
+    matches: dict[int, dict[int, Matches]] = {kind: {} for kind in kinds}
+    for i in range(pictures):
+        guessed, true = np.asarray(classes[i]), np.asarray(true_classes[i])
+        score, crowded = np.asarray(scores[i], dtype=np.float64), np.zeros(len(true), dtype=bool)
+        if crowd is not None:
+            crowded = np.asarray(crowd[i], dtype=bool)
+        ours, theirs = _corners(boxes[i]), _corners(true_boxes[i])
+        for kind in matches.keys() & {*guessed.tolist(), *true.tolist()}:
+            d, m = guessed == kind, true == kind
+            matches[kind][i] = _match(ours[d], score[d], theirs[m], crowded[m], thresholds, most)
+    found = np.full((len(counts), len(thresholds), len(kinds)), np.nan)
     for column, kind in enumerate(kinds):
-        matches = []
-        for i in range(len(boxes)):
-            detected, truth = np.asarray(classes[i]) == kind, np.asarray(true_classes[i]) == kind
-            if not detected.any() and not truth.any():
-                continue
-            crowded = np.zeros(len(truth), dtype=bool) if crowd is None else np.asarray(crowd[i], dtype=bool)
-            matches.append(_match(
-                _corners(boxes[i])[detected], np.asarray(scores[i], dtype=np.float64)[detected],
-                _corners(true_boxes[i])[truth], crowded[truth], thresholds, most,
-            ))  # fmt: skip
-        found[:, column] = _precision(matches, len(thresholds))
-    return AveragePrecision(found, tuple(thresholds))
+        found[:, :, column] = precision_of(matches[kind], counts)
+    return AveragePrecision(found[0], tuple(thresholds), found[1:], pictures)
 
 
 def _match(
     boxes: Floats, scores: Floats, truths: Floats, crowd: NDArray[np.bool_], thresholds: Sequence[float], most: int
-) -> _Matches:
+) -> Matches:
     order = np.argsort(-scores, kind="stable")[:most]
     boxes, scores = boxes[order], scores[order]
+    matched = np.zeros((len(thresholds), len(boxes)), dtype=bool)
+    ignored = np.zeros_like(matched)
+    if not len(truths) or not len(boxes):
+        return Matches(scores, matched, ignored, int((~crowd).sum()))
     last = np.argsort(crowd, kind="stable")  # crowds come last
     truths, crowd = truths[last], crowd[last]
     overlap = _overlaps(boxes, truths, crowd)
-    matched = np.zeros((len(thresholds), len(boxes)), dtype=bool)
-    ignored = np.zeros_like(matched)
     for row, threshold in enumerate(thresholds):
         taken = np.zeros(len(truths), dtype=bool)
-        for place in range(len(boxes)):
+        for place in np.flatnonzero((overlap >= min(threshold, 1 - 1e-10)).any(1)):
             best = _best(overlap[place], taken, crowd, min(threshold, 1 - 1e-10))
             if best is not None:
                 matched[row, place], ignored[row, place] = True, crowd[best]
                 taken[best] = True
-    return _Matches(scores, matched, ignored, int((~crowd).sum()))
+    return Matches(scores, matched, ignored, int((~crowd).sum()))
 
 
 def _best(overlap: Floats, taken: NDArray[np.bool_], crowd: NDArray[np.bool_], least: float) -> int | None:
@@ -131,32 +161,12 @@ def _overlaps(boxes: Floats, truths: Floats, crowd: NDArray[np.bool_]) -> Floats
     return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
 
 
-def _precision(matches: Sequence[_Matches], thresholds: int) -> Floats:
-    """AP of one class at each threshold [T]; NaN without a truth that counts."""
-    truths = sum(one.truths for one in matches)
-    if not truths:
-        return np.full(thresholds, np.nan)
-    scores = np.concatenate([one.scores for one in matches])
-    order = np.argsort(-scores, kind="stable")
-    matched = np.concatenate([one.matched for one in matches], axis=1)[:, order]
-    counted = ~np.concatenate([one.ignored for one in matches], axis=1)[:, order]
-    right = np.cumsum(matched & counted, axis=1, dtype=np.float64)
-    wrong = np.cumsum(~matched & counted, axis=1, dtype=np.float64)
-    found = np.zeros(thresholds)
-    for row in range(thresholds):
-        recall = right[row] / truths
-        precision = right[row] / (right[row] + wrong[row] + np.spacing(1))
-        envelope = np.maximum.accumulate(precision[::-1])[::-1]
-        places = np.searchsorted(recall, _RECALLS, side="left")
-        inside = places < len(envelope)
-        found[row] = envelope[places[inside]].sum() / len(_RECALLS)
-    return found
-
-
 def _corners(boxes: Any) -> Floats:
     return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
 
 
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+def _mean(values: Floats) -> Any:
+    """Mean over thresholds and classes [..., T, K], without the classes that have no true box; NaN where none has."""
+    known = ~np.isnan(values)
+    count = known.sum((-2, -1))
+    return np.divide(np.where(known, values, 0).sum((-2, -1)), count, out=np.full(count.shape, np.nan), where=count > 0)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 
-from trialbook.contracts import Probed
+from trialbook.contracts import PredictedBoxes, Probed
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures
-from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.detection import DetectionProbe
 from trialbook_plugins.probes.references import oracle_features
 from trialbook_plugins.probes.spatial import FoundBoxes
@@ -24,6 +23,7 @@ class Detection:
 
     Args:
         queries: most objects that can be found.
+        per_class: tell classes too, and let boxes match those of their class alone; else objects are found whatever they are.
         width: inner width.
         depth: layers.
         steps: optimiser steps.
@@ -37,7 +37,7 @@ class Detection:
     """
 
     labels: ClassVar[tuple[str, ...]] = ("boxes", "classes")
-    produces: ClassVar[tuple[str, ...]] = ("map", *BOX_FIGURES)
+    produces: ClassVar[tuple[str, ...]] = ("map", "map/low", "map/high", *BOX_FIGURES)
     main: ClassVar[str] = "map@0.5"
     spatial: ClassVar[bool] = True
 
@@ -45,6 +45,7 @@ class Detection:
         self,
         *,
         queries: int = 10,
+        per_class: bool = True,
         width: int = 64,
         depth: int = 2,
         steps: int = 600,
@@ -57,42 +58,68 @@ class Detection:
         if not 0 < sure < 1 or lr <= 0:
             raise TrialbookError(f"sure ({sure}) must be between 0 and 1, lr ({lr}) above 0")
         self.options: dict[str, Any] = {"queries": queries, "width": width, "depth": depth, "steps": steps, "lr": lr}
-        self.sure = sure
+        self.per_class, self.sure = per_class, sure
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """Average precision, and IoU, recall and precision, of each of ``others``."""
-        count = 1 + max(
-            int(kind) for one in (train, *others.values()) for kinds in one.labels["classes"] for kind in kinds
-        )
+        found = self._found(train, others, seed)
+        return {
+            name: box_figures(
+                found[name], one.labels["boxes"], self._classes(one), seed, sure=self._sure(found[name]), strict=True
+            )
+            for name, one in others.items()
+        }
+
+    def find(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, PredictedBoxes]:
+        """The boxes of each of ``others`` that it is sure of."""
+        sure = {name: self._sure(one) for name, one in self._found(train, others, seed).items()}
+        return {
+            name: PredictedBoxes(one.boxes, one.scores, one.classes if self.per_class else None)
+            for name, one in sure.items()
+        }
+
+    def _found(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, FoundBoxes]:
+        count = self._count(train, *others.values())
         probe = DetectionProbe(count, **self.options, seed=seed)
         with torch.enable_grad():
-            probe.fit(train.features, train.labels["boxes"], train.labels["classes"])
-        return {name: self._figures(probe.predict(one.features), one, seed) for name, one in others.items()}
+            probe.fit(train.features, train.labels["boxes"], self._classes(train))
+        return {name: probe.predict(one.features) for name, one in others.items()}
 
-    def _figures(self, found: FoundBoxes, data: Probed, seed: int) -> dict[str, float]:
-        boxes, classes = data.labels["boxes"], data.labels["classes"]
-        precision = average_precision(found.boxes, found.scores, found.classes, boxes, classes)
+    def _sure(self, found: FoundBoxes) -> FoundBoxes:
+        """The boxes that it counts as objects."""
         kept = [scores >= self.sure for scores in found.scores]
-        sure = FoundBoxes(
+        return FoundBoxes(
             *(
                 [one[keep] for one, keep in zip(values, kept, strict=True)]
                 for values in (found.boxes, found.scores, found.classes)
             )
         )
-        return {**box_figures(sure, boxes, classes, seed), "map@0.5": precision.at(0.5), "map": precision.mean}
+
+    def limits(self, data: Probed) -> str:
+        """It has to learn to read what is written plainly."""
+        beyond = sum(max(0, len(boxes) - self.options["queries"]) for boxes in data.labels["boxes"])
+        more = f", and {beyond} boxes are more than its {self.options['queries']} queries" if beyond else ""
+        return f"it learns to read them, in {self.options['steps']} steps{more}"
 
     def oracle(self, data: Probed, seed: int) -> Any:
         """Occupancy of every cell by the true boxes of each class, and the boxes themselves, rotated into the width."""
-        classes = data.labels["classes"]
-        count = 1 + max(int(kind) for kinds in classes for kind in kinds)
         _, rows, columns, width = data.features.shape
         return oracle_features(
             data.labels["boxes"],
             rows,
             columns,
             width,
-            classes=classes,
-            class_count=count,
+            classes=self._classes(data),
+            class_count=self._count(data),
             slots=self.options["queries"],
             seed=seed,
         )
+
+    def _classes(self, data: Probed) -> Sequence[Any] | None:
+        """Class of every box; None where they do not count."""
+        return data.labels["classes"] if self.per_class else None
+
+    def _count(self, *data: Probed) -> int:
+        if not self.per_class:
+            return 1
+        return 1 + max(int(kind) for one in data for kinds in one.labels["classes"] for kind in kinds)

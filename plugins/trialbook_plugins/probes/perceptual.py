@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.errors import TrialbookError
+from trialbook.records import Event
 
 #: (channels in, channels out, kernel, stride, padding, pooling before) of AlexNet's convolutions; each ends a stage.
 _LAYERS = (
@@ -21,6 +24,8 @@ _LAYERS = (
 )
 _PLACES = (0, 3, 6, 8, 10)  # of these convolutions in torchvision's ``features``
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+#: SHA-256, its beginning, of torchvision's files of AlexNet; the first stands in the name of the file too.
+_PUBLISHED = ("7be5be79", "4df8aa71")
 _SMALLEST = 63  # pixels: below it the last stages have no cell left
 
 
@@ -36,13 +41,14 @@ class Perceptual(nn.Module):
 
     Attributes:
         name: ``lpips``, or ``perceptual-random`` where nothing in it was learned. Report figures under this name only.
+        doubt: why its figures cannot be compared with those of others; empty where they can, or claim not to.
 
     Source: Zhang et al. 2018, version 0.1 with AlexNet.
     """
 
     def __init__(self, convolutions: list[tuple[Tensor, Tensor]], heads: list[Tensor], name: str) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.doubt = name, ""
         self.stages = nn.ModuleList()
         for (inputs, outputs, kernel, stride, padding, pooled), (weight, bias) in zip(
             _LAYERS, convolutions, strict=True
@@ -104,7 +110,20 @@ def lpips(backbone: Path | None, heads: Path | None = None) -> Perceptual:
         channels = [learned[f"lin{i}.model.1.weight"] for i in range(len(_LAYERS))]
     except KeyError as error:
         raise TrialbookError(f"{file}: not the heads of LPIPS for AlexNet ({error} is missing)") from error
-    return Perceptual(convolutions, channels, "lpips")
+    made = Perceptual(convolutions, channels, "lpips")
+    found = hashlib.sha256(backbone.read_bytes()).hexdigest()
+    if not found.startswith(_PUBLISHED):
+        made.doubt = (
+            f"the weights in {backbone} (SHA-256 {found[:8]}…) are not the file that torchvision publishes "
+            f"({' or '.join(_PUBLISHED)}): compare these figures of LPIPS with none from elsewhere"
+        )
+    return made
+
+
+def notes_of(distance: nn.Module | None) -> Iterator[Event]:
+    """What must be known of figures by this distance."""
+    if doubt := getattr(distance, "doubt", ""):
+        yield Event(0, "lpips-weights", doubt)
 
 
 def perceptual_random(seed: int = 0) -> Perceptual:

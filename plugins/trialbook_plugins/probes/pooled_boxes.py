@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from trialbook.contracts import Probed
+from trialbook.contracts import PredictedBoxes, Probed
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures
 from trialbook_plugins.probes.references import oracle_features
-from trialbook_plugins.probes.spatial import MLPSettings, Pool, PooledBoxProbe
+from trialbook_plugins.probes.spatial import FoundBoxes, MLPSettings, Pool, PooledBoxProbe
 
 
 class PooledBoxes:
@@ -45,12 +45,22 @@ class PooledBoxes:
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """IoU, recall and precision of the boxes found in each of ``others``."""
+        found = self._found(train, others)
+        return {name: box_figures(found[name], one.labels["boxes"], None, seed) for name, one in others.items()}
+
+    def find(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, PredictedBoxes]:
+        """The boxes of each of ``others``; it knows no classes."""
+        return {name: PredictedBoxes(one.boxes, one.scores) for name, one in self._found(train, others).items()}
+
+    def _found(self, train: Probed, others: Mapping[str, Probed]) -> dict[str, FoundBoxes]:
         probe = PooledBoxProbe(self.objects, self.pool, MLPSettings(hidden=self.hidden) if self.hidden else None)
         probe.fit(train.features, train.labels["boxes"])
-        return {
-            name: box_figures(probe.predict(one.features), one.labels["boxes"], None, seed)
-            for name, one in others.items()
-        }
+        return {name: probe.predict(one.features) for name, one in others.items()}
+
+    def limits(self, data: Probed) -> str:
+        """How many boxes do not fit in its slots."""
+        beyond = sum(max(0, len(boxes) - self.objects) for boxes in data.labels["boxes"])
+        return f"{beyond} boxes are more than the {self.objects} that it can tell of a picture" if beyond else ""
 
     def oracle(self, data: Probed, seed: int) -> Any:
         """Occupancy of every cell by the true boxes, and the boxes themselves, rotated into the width."""

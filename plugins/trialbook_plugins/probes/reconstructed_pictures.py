@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from trialbook.contracts import Probed
 from trialbook.errors import TrialbookError
+from trialbook.records import Event
+from trialbook_plugins.probes.perceptual import lpips, notes_of, perceptual_random
 from trialbook_plugins.probes.pictures import edge_f1, foreground, spatial_iou, ssim
 from trialbook_plugins.probes.reconstruction import ReconstructionProbe
 from trialbook_plugins.probes.references import pixel_features
@@ -30,34 +33,49 @@ class Reconstruction:
     ``l1``. The ceiling are tokens that hold the pixels under them.
 
     Args:
+        files: ``lpips_backbone`` and ``lpips_heads`` of ``[files]`` in ``runner.toml``, for ``perceptual = "lpips"``.
         steps: optimiser steps.
         width: channels of the decoder's first stage.
         lr: learning rate of AdamW.
         tolerance: pixels within which an edge counts as found.
         threshold: of a channel's distance from the background, 0 to 1.
+        perceptual: also take this distance, under its own name: ``lpips``, or ``perceptual-random``, which needs no weights and
+            is not LPIPS. Lower is better.
 
     Raises:
-        TrialbookError: an option is out of its range.
+        TrialbookError: an option is out of its range, or LPIPS is asked for without its weights.
 
     Source: Wang et al. 2004 (SSIM), Canny 1986; there is no standard of a spatial IoU, and this is the one declared here.
     """
 
     labels: ClassVar[tuple[str, ...]] = ()
     produces: ClassVar[tuple[str, ...]] = (
-        *(f"{name}{end}" for name in _FIGURES for end in ("", "/low", "/high")), "l1",
+        *(f"{name}{end}" for name in (*_FIGURES, "{perceptual}") for end in ("", "/low", "/high")), "l1",
     )  # fmt: skip
     main: ClassVar[str] = "ssim"
     spatial: ClassVar[bool] = True
 
     def __init__(
-        self, *, steps: int = 400, width: int = 64, lr: float = 2e-3, tolerance: int = 2, threshold: float = 0.2
-    ) -> None:
+        self, files: Mapping[str, Path] | None = None, /, *, steps: int = 400, width: int = 64, lr: float = 2e-3,
+        tolerance: int = 2, threshold: float = 0.2, perceptual: Literal["lpips", "perceptual-random"] | None = None,
+    ) -> None:  # fmt: skip
         if steps < 1 or width < 1 or lr <= 0 or tolerance < 0 or not 0 < threshold < 1:
             raise TrialbookError(
                 f"steps ({steps}) and width ({width}) must be at least 1, lr ({lr}) above 0, tolerance ({tolerance}) not "
                 f"below 0, threshold ({threshold}) between 0 and 1"
             )
         self.steps, self.width, self.lr, self.tolerance, self.threshold = steps, width, lr, tolerance, threshold
+        self._distance = None
+        if perceptual is not None:
+            known = files or {}
+            real = perceptual == "lpips"
+            self._distance = (
+                lpips(known.get("lpips_backbone"), known.get("lpips_heads")) if real else perceptual_random()
+            )
+
+    def notes(self) -> Iterator[Event]:
+        """That the weights are not the published ones, where they are not."""
+        return notes_of(self._distance)
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """Figures of the pictures that are made of each of ``others``."""
@@ -67,19 +85,27 @@ class Reconstruction:
         return {name: self._figures(probe.predict(one.features), one, seed) for name, one in others.items()}
 
     def _figures(self, made: Tensor, data: Probed, seed: int) -> dict[str, float]:
-        found: dict[str, list[Any]] = {name: [] for name in (*_FIGURES, "l1")}
+        found: dict[str, list[Any]] = {}
         for part in chunks(len(made), _CHUNK):
-            true, guess = read_part(data.images, part).float() / 255, made[part]
-            found["ssim"].append(ssim(guess, true).numpy())
-            found["edge_f1"].append(edge_f1(guess, true, tolerance=self.tolerance))
-            masks = foreground(guess, self.threshold), foreground(true, self.threshold)
-            found["spatial_iou"].append(spatial_iou(*masks).numpy())
-            found["l1"].append((guess - true).abs().mean((1, 2, 3)).numpy())
-        figures = {"l1": float(np.concatenate(found["l1"]).mean())}
-        for name in _FIGURES:
-            one = bootstrap_interval(np.concatenate(found[name]), seed=seed)
+            true = read_part(data.images, part).float() / 255
+            for name, values in self._compared(made[part], true).items():
+                found.setdefault(name, []).append(np.asarray(values))
+        figures = {"l1": float(np.concatenate(found.pop("l1")).mean())}
+        for name, parts in found.items():
+            one = bootstrap_interval(np.concatenate(parts), seed=seed)
             figures |= {name: one.value, f"{name}/low": one.low, f"{name}/high": one.high}
         return figures
+
+    def _compared(self, guess: Tensor, true: Tensor) -> dict[str, Any]:
+        """Every figure of pairs of pictures [n, 3, S, S] in 0 to 1: [n]."""
+        masks = foreground(guess, self.threshold), foreground(true, self.threshold)
+        found = {
+            "ssim": ssim(guess, true), "edge_f1": edge_f1(guess, true, tolerance=self.tolerance),
+            "spatial_iou": spatial_iou(*masks), "l1": (guess - true).abs().mean((1, 2, 3)),
+        }  # fmt: skip
+        if self._distance is not None:
+            found[self._distance.name] = self._distance(guess, true)
+        return found
 
     def oracle(self, data: Probed, seed: int) -> Any:
         """The pixels under every token, all of them."""

@@ -102,6 +102,11 @@ def bootstrap_interval(
     return Interval(float(values.mean()), float(low), float(high), level, replicates)
 
 
+def drawn_counts(count: int, replicates: int, seed: int = 0) -> NDArray[np.float64]:
+    """How often each sample is in each of ``replicates`` sets of ``count``, drawn with replacement [replicates, count]."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=replicates).astype(np.float64)
+
+
 def half_samples(
     count: int, clusters: Sequence[Any] | None = None, *, replicates: int = 500, seed: int = 0
 ) -> NDArray[np.bool_]:
@@ -123,8 +128,10 @@ def half_samples(
     return drawn[:, _owners(members, count)]
 
 
-def half_sample_interval(value: float, replicates: NDArray[Any] | Sequence[float], level: float = 0.95) -> Interval:
-    """The interval around ``value`` from the same figure of random halves (``half_samples``)."""
+def centred_interval(value: float, replicates: NDArray[Any] | Sequence[float], level: float = 0.95) -> Interval:
+    """The interval around ``value`` from the same figure of random halves (``half_samples``) or of sets drawn with replacement
+    (``drawn_counts``): how far these spread about their own mean, which need not be ``value``.
+    """
     found = np.asarray(replicates, dtype=np.float64)
     found = found[np.isfinite(found)]
     if not len(found):

@@ -55,6 +55,13 @@ class MadeRows:
         return torch.stack([self._make(i) for i in places]) if len(places) else torch.empty(0, *self.shape[1:])
 
 
+def held(rows: Rows, most: int = 1 << 26) -> Rows:
+    """The same samples as a tensor in memory, where they have at most ``most`` numbers: what is read often is made once."""
+    if isinstance(rows, MadeRows) and len(rows) * width_of(rows) <= most:
+        return rows[slice(None)]
+    return rows
+
+
 def chunks(count: int, size: int) -> Iterator[slice]:
     """Consecutive slices of at most ``size`` samples that cover ``count``."""
     for start in range(0, count, size):

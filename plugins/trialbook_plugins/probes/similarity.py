@@ -25,7 +25,7 @@ from trialbook_plugins.probes.resampling import (
     Interval,
     Null,
     bootstrap_interval,
-    half_sample_interval,
+    centred_interval,
     half_samples,
     permutation_null,
     permutations_of,
@@ -93,7 +93,7 @@ class PairedSets:
         k, l = (hollow_gram(rows) for rows in (self._x, self._y))  # noqa: E741
         scale = _root(gram_hsic(k, k) * gram_hsic(l, l))
         value = gram_hsic(k, l) / scale
-        interval = half_sample_interval(value, _half_ckas(k, l, self._halves(replicates)))
+        interval = centred_interval(value, _half_ckas(k, l, self._halves(replicates)))
 
         def other(index: NDArray[np.int64]) -> float:
             return gram_hsic(k, _permuted(l, index)) / scale
@@ -107,7 +107,7 @@ class PairedSets:
         """
         x, y = (pair_ranks(distances) for distances in self._distances)
         value = rank_correlation(x, y)
-        interval = half_sample_interval(value, _half_correlations(x, y, self._halves(replicates)))
+        interval = centred_interval(value, _half_correlations(x, y, self._halves(replicates)))
 
         def other(index: NDArray[np.int64]) -> float:
             return rank_correlation(x, _permuted(y, index))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from trialbook.contracts import Probed
+from trialbook.contracts import PredictedBoxes, Probed
 from trialbook.errors import TrialbookError
-from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures
+from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures, box_limits
 from trialbook_plugins.probes.references import oracle_features
-from trialbook_plugins.probes.spatial import MLPSettings, TokenBoxProbe
+from trialbook_plugins.probes.spatial import FoundBoxes, MLPSettings, TokenBoxProbe
 
 
 class TokenBoxes:
@@ -41,14 +41,30 @@ class TokenBoxes:
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """IoU, recall and precision of the boxes found in each of ``others``."""
-        count = self._count(train, *others.values())
-        probe = TokenBoxProbe(count, self.objects, MLPSettings(hidden=self.hidden) if self.hidden else None)
-        probe.fit(train.features, train.labels["boxes"], train.labels["classes"] if self.per_class else None)
-        found = {name: probe.predict(one.features) for name, one in others.items()}
+        found = self._found(train, others)
         return {
             name: box_figures(found[name], one.labels["boxes"], one.labels["classes"] if self.per_class else None, seed)
             for name, one in others.items()
         }
+
+    def find(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, PredictedBoxes]:
+        """The boxes of each of ``others``, with classes where there is a map for each."""
+        return {
+            name: PredictedBoxes(one.boxes, one.scores, one.classes if self.per_class else None)
+            for name, one in self._found(train, others).items()
+        }
+
+    def _found(self, train: Probed, others: Mapping[str, Probed]) -> dict[str, FoundBoxes]:
+        count = self._count(train, *others.values())
+        probe = TokenBoxProbe(count, self.objects, MLPSettings(hidden=self.hidden) if self.hidden else None)
+        probe.fit(train.features, train.labels["boxes"], train.labels["classes"] if self.per_class else None)
+        return {name: probe.predict(one.features) for name, one in others.items()}
+
+    def limits(self, data: Probed) -> str:
+        """What is in the way of reading boxes from maps of the grid."""
+        _, rows, columns, _ = data.features.shape
+        classes = data.labels["classes"] if self.per_class else None
+        return box_limits(data.labels["boxes"], rows, columns, self.objects, classes)
 
     def oracle(self, data: Probed, seed: int) -> Any:
         """Occupancy of every cell by the true boxes, and the boxes themselves, rotated into the width."""
