@@ -106,11 +106,12 @@ def gate_table(decision: Decision) -> Table:
 def outcome_table(decision: Decision) -> Table:
     """What may come out, in the order of the file: the first that holds applies."""
     advice = decision.advice
+    most = "≤ " if sum(advice.shares.values()) > 1 + 1e-9 else ""  # missing values leave several possible in one draw
     rows = []
     for number, one in enumerate(decision.outcomes):
         state = "applies" if number == advice.outcome else "possible" if number in advice.possible else ""
         when = " and ".join(condition_text(each) for each in conditions_of(one)) or "otherwise"
-        share = f"{advice.shares.get(number, 0.0):.0%}"
+        share = f"{most}{advice.shares.get(number, 0.0):.0%}"
         rows.append([decision.outcome_name(number), when, one["recommend"], share, state or NOTHING])
     columns = [
         Column("outcome"),
