@@ -168,6 +168,23 @@ def test_boxes_follow_their_photo(tmp_path: Path, fit: str, size: int):
             assert grey[inside].all()
 
 
+def test_small_boxes_and_crowds_are_left_out_where_asked(tmp_path: Path):
+    root = str(coco(tmp_path / "set"))
+    whole, no_crowds = CocoDetection(root=root, test=0.0), CocoDetection(root=root, test=0.0, crowds=False)
+    split, part = whole.splits()["train"], no_crowds.splits()["train"]
+    assert (len(split), len(part)) == (12, 6)  # every second box is a crowd, and each photo has one
+    assert split.labels("count") == [1] * 12
+    assert not any(crowd.any() for crowd in part.labels("crowd"))
+    sides = np.array([(boxes[0, 2:] - boxes[0, :2]).min() for boxes in split.labels("boxes")])
+    least = float(np.median(sides))
+    kept = CocoDetection(root=root, test=0.0, min_side=least, empty=True).splits()["train"]
+    assert 0 < sum(kept.labels("count")) == (sides >= least).sum() < 12
+    with pytest.raises(TrialbookError, match="every side is at least 0"):
+        CocoDetection(root=root, min_side=0.9).splits()
+    with pytest.raises(TrialbookError, match="min_side"):
+        CocoDetection(root=root, min_side=1.0)
+
+
 def test_what_a_crop_cuts_away_is_left_out():
     boxes = np.array([[0, 10, 20, 30], [90, 10, 130, 30], [190.0, 10, 200, 30]])
     placed, seen = place_boxes(boxes, 200, 100, 50, "crop")
@@ -254,6 +271,27 @@ def test_something_something_as_published_is_read(tmp_path: Path):
     assert splits["train"].labels("classes").tolist() == [0, 1, 0, 1, 0, 1]
     assert splits["test"].labels("classes").tolist() == [-1]
     check_component(VideoFolder, "dataset", options={"root": str(root), "frames": 4, "size": 16})
+
+
+def test_lists_that_tell_actions_make_all_splits_where_that_is_asked_for(tmp_path: Path):
+    root = something_something(tmp_path / "ssv2")
+    splits = VideoFolder(root=str(root), frames=4, size=16, told=True, val=0.34).splits()
+    assert {name: len(split) for name, split in splits.items()} == {"train": 4, "val": 2, "test": 2}
+    assert splits["test"].labels("file") == ["6.webm", "7.webm"]
+    assert set(splits["train"].labels("file")) | set(splits["val"].labels("file")) == {f"{i}.webm" for i in range(6)}
+
+
+def test_only_the_actions_that_were_asked_for_are_read(tmp_path: Path):
+    options = {"root": str(something_something(tmp_path / "ssv2")), "frames": 4, "size": 16}
+    dataset = VideoFolder(**options, actions=["Pushing something"])
+    splits = dataset.splits()
+    assert {name: split.labels("file") for name, split in splits.items()} == {
+        "train": ["1.webm", "3.webm", "5.webm"], "val": ["7.webm"],
+    }  # fmt: skip
+    assert dataset.class_names == ("Pushing something",)
+    assert splits["train"].labels("classes").tolist() == [0, 0, 0]
+    with pytest.raises(TrialbookError, match="did you mean 'Pushing something'"):
+        VideoFolder(**options, actions=["Pushing somethin"]).splits()
 
 
 def test_frames_are_those_that_were_asked_for(tmp_path: Path):

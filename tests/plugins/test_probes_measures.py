@@ -7,13 +7,14 @@ import os
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from trialbook.errors import TrialbookError
-from trialbook_plugins.probes.average_precision import average_precision
+from trialbook_plugins.probes.average_precision import AveragePrecision, average_precision
 from trialbook_plugins.probes.perceptual import lpips, perceptual_random
 from trialbook_plugins.probes.pictures import (
     DIRECTIONS,
@@ -25,6 +26,7 @@ from trialbook_plugins.probes.pictures import (
     spatial_iou,
     ssim,
 )
+from trialbook_plugins.probes.resampling import drawn_counts
 
 
 def evaluate(truth: dict, results: list) -> np.ndarray:
@@ -49,20 +51,23 @@ def corners(boxes: list) -> np.ndarray:
 
 
 def own(truth: dict, results: list) -> tuple[float, float]:
-    pictures = sorted(image["id"] for image in truth["images"])
-    notes = [[a for a in truth["annotations"] if a["image_id"] == i] for i in pictures]
-    found = [[r for r in results if r["image_id"] == i] for i in pictures]
-    scores = average_precision(
-        [corners([r["bbox"] for r in f]) for f in found], [[r["score"] for r in f] for f in found],
-        [[r["category_id"] for r in f] for f in found], [corners([a["bbox"] for a in n]) for n in notes],
-        [[a["category_id"] for a in n] for n in notes], [[a["iscrowd"] for a in n] for n in notes],
-    )  # fmt: skip
+    scores = scored(truth, results)
     return scores.mean, scores.at(0.5)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_ap_agrees_with_pycocotools_with_ties_and_crowds(seed: int, capsys) -> None:
-    """Within 1e-12. Coordinates are small integers, so that scores, overlaps and thresholds are often equal."""
+def scored(truth: dict, results: list, **options: int) -> AveragePrecision:
+    pictures = sorted(image["id"] for image in truth["images"])
+    notes = [[a for a in truth["annotations"] if a["image_id"] == i] for i in pictures]
+    found = [[r for r in results if r["image_id"] == i] for i in pictures]
+    return average_precision(
+        [corners([r["bbox"] for r in f]) for f in found], [[r["score"] for r in f] for f in found],
+        [[r["category_id"] for r in f] for f in found], [corners([a["bbox"] for a in n]) for n in notes],
+        [[a["category_id"] for a in n] for n in notes], [[a["iscrowd"] for a in n] for n in notes], **options,
+    )  # fmt: skip
+
+
+def tied(seed: int, pictures: int = 8) -> tuple[dict, list]:
+    """Truth and detections whose coordinates are small integers: scores, overlaps and thresholds are often equal."""
     rng = np.random.default_rng(seed)
 
     def box() -> list[float]:
@@ -70,7 +75,7 @@ def test_ap_agrees_with_pycocotools_with_ties_and_crowds(seed: int, capsys) -> N
         return [*low.astype(float).tolist(), *rng.integers(1, 5, 2).astype(float).tolist()]
 
     annotations, results = [], []
-    for image in range(1, 9):
+    for image in range(1, pictures + 1):
         for _ in range(rng.integers(0, 6)):
             annotations.append({
                 "id": len(annotations) + 1, "image_id": image, "category_id": int(rng.integers(1, 4)), "bbox": box(),
@@ -83,11 +88,88 @@ def test_ap_agrees_with_pycocotools_with_ties_and_crowds(seed: int, capsys) -> N
             score = float(rng.integers(1, 5)) / 4
             results.append({"image_id": image, "category_id": int(rng.integers(1, 5)), "bbox": guess, "score": score})
     truth = {
-        "images": [{"id": i} for i in range(1, 9)],
+        "images": [{"id": i} for i in range(1, pictures + 1)],
         "categories": [{"id": i} for i in range(1, 5)],
         "annotations": annotations,
     }
+    return truth, results
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_ap_agrees_with_pycocotools_with_ties_and_crowds(seed: int, capsys) -> None:
+    """Within 1e-12."""
+    truth, results = tied(seed)
     np.testing.assert_allclose(own(truth, results), evaluate(truth, results), atol=1e-12)
+
+
+def drawn_set(truth: dict, results: list, counts: np.ndarray) -> tuple[dict, list]:
+    """A set in which every picture is as often as ``counts`` says, with its truth and its detections."""
+    pictures = np.repeat(np.arange(1, len(counts) + 1), counts.astype(int)).tolist()
+    notes = [
+        {**note, "image_id": place}
+        for place, picture in enumerate(pictures, 1)
+        for note in truth["annotations"]
+        if note["image_id"] == picture
+    ]
+    notes = [{**note, "id": i} for i, note in enumerate(notes, 1)]
+    found = [
+        {**one, "image_id": place}
+        for place, picture in enumerate(pictures, 1)
+        for one in results
+        if one["image_id"] == picture
+    ]
+    return {**truth, "images": [{"id": i} for i in range(1, len(pictures) + 1)], "annotations": notes}, found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ap_of_pictures_drawn_again_is_pycocotools_on_that_set(seed: int, capsys) -> None:
+    """Within 1e-12, for all 15 draws: hits and others of equal scores, crowds and classes that a set lacks included."""
+    truth, results = tied(seed)
+    scores = scored(truth, results, replicates=15, seed=seed)
+    for found, counts in zip(scores.drawn, drawn_counts(8, 15, seed), strict=True):
+        expected = evaluate(*drawn_set(truth, results, counts))
+        ours = [np.nanmean(found), np.nanmean(found[0])]
+        np.testing.assert_allclose(ours, expected, atol=1e-12)
+    means = np.nanmean(scores.drawn, axis=(1, 2))
+    around = (scores.mean + np.quantile(means - means.mean(), [0.025, 0.975])).clip(0, 1)
+    interval = scores.interval()
+    if means.any():  # where nothing was ever found, the rule of three holds
+        assert (interval.low, interval.high) == pytest.approx(around, abs=1e-12)
+    assert scores.interval(0.5).value == scores.at(0.5)
+
+
+def test_the_interval_covers_what_as_many_other_pictures_give() -> None:
+    """In 90% to 99% of 150 sets of 40 pictures, of which bootstrap intervals of 95% cover a little less than they say."""
+
+    def draw(rng: np.random.Generator) -> Any:
+        pictures = []
+        for _ in range(40):
+            low = rng.uniform(0, 0.6, (rng.integers(1, 4), 2))
+            true = np.concatenate([low, low + rng.uniform(0.1, 0.4, low.shape)], axis=1)
+            guess = true + rng.normal(0, 0.05 * rng.uniform(0.3, 1.7), true.shape)
+            pictures.append(
+                (guess, rng.normal(size=len(true)), np.zeros(len(true), int), true, np.zeros(len(true), int))
+            )
+        return average_precision(*zip(*pictures, strict=True), thresholds=[0.5], replicates=200)
+
+    found = [draw(np.random.default_rng(seed)).interval() for seed in range(150)]
+    mean = np.mean([one.value for one in found])
+    assert 0.90 <= np.mean([one.low <= mean <= one.high for one in found]) <= 0.99
+
+
+def test_without_truth_there_is_no_ap_and_no_interval() -> None:
+    empty = average_precision([np.zeros((1, 4))], [[1.0]], [[0]], [np.zeros((0, 4))], [[]], replicates=10)
+    assert np.isnan([empty.mean, empty.interval().low, empty.interval(0.5).high]).all()
+
+
+def test_the_interval_of_what_never_failed_has_a_width() -> None:
+    """3 of n + 3: at n = 27 a share that is seen in none of n pictures has its one-sided 95% bound at 1 - 0.05^(1/27) = 0.105."""
+    n, box, far = 27, np.array([[0, 0, 0.4, 0.4]]), np.array([[0.5, 0.5, 1, 1]])
+    for guess, value, ends in ((box, 1, (0.9, 1)), (far, 0, (0, 0.1))):
+        found = average_precision([guess] * n, [[1.0]] * n, [[0]] * n, [box] * n, [[0]] * n, replicates=10)
+        interval = found.interval()
+        assert (found.mean, interval.low, interval.high) == pytest.approx((value, *ends), abs=1e-12)
+        assert abs(interval.high - interval.low - (1 - 0.05 ** (1 / n))) < 0.01
 
 
 def test_ap_of_cocos_own_example_is_the_published_figure(capsys) -> None:

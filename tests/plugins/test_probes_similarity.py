@@ -23,7 +23,7 @@ from trialbook_plugins.probes.cka import (
 )
 from trialbook_plugins.probes.pairwise import neighbourhood_overlap, overlap_chance, rsa
 from trialbook_plugins.probes.regression import folds_of, r2_interval, ridge_r2
-from trialbook_plugins.probes.resampling import bootstrap_interval, half_sample_interval, half_samples, permutations_of
+from trialbook_plugins.probes.resampling import bootstrap_interval, centred_interval, half_samples, permutations_of
 from trialbook_plugins.probes.ridge import Ridge, RidgeSums, one_hot
 from trialbook_plugins.probes.similarity import MEASURES, PairedSets
 
@@ -253,7 +253,7 @@ def test_the_bootstrap_of_clusters_is_wider_than_that_of_samples_that_share_them
 def test_halves_vary_as_the_whole_does() -> None:
     values = np.random.default_rng(0).standard_normal(200)
     replicates = [values[half].mean() for half in half_samples(200, replicates=4000)]
-    interval = half_sample_interval(values.mean(), replicates)
+    interval = centred_interval(values.mean(), replicates)
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std(ddof=1) / 200**0.5, rel=0.05)
 
 

@@ -17,7 +17,8 @@ from trialbook.experimentfile import load_experiment
 from trialbook.features import FeatureStore
 from trialbook.host import PluginHost
 from trialbook.plan import make_plan
-from trialbook.records import Arrays, Artifact
+from trialbook.plots import read_pictures
+from trialbook.records import Arrays, Artifact, Facts
 from trialbook.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.moving_shapes import MovingShapes
@@ -118,15 +119,18 @@ def test_rows_are_shown_beside_those_of_an_earlier_run(data: Shapes, tmp_path: P
     from PIL import Image
     from safetensors.numpy import save_file
 
-    arrays, picture = made_task(parts_of(data), shown=3).measurements()
+    arrays, picture, facts = made_task(parts_of(data), shown=3).measurements()
     assert isinstance(arrays, Arrays)
+    assert isinstance(facts, Facts)
+    assert [one.file for one in read_pictures(facts.values)] == ["reconstructions.png"]
     assert isinstance(picture, Artifact)
     assert np.array_equal(arrays.values["original"], arrays.values["latents"])  # nothing is lost in cells
     (tmp_path / "arrays").mkdir()
     save_file(dict(arrays.values), tmp_path / "arrays" / "reconstructions.safetensors")
     task = Reconstruct(PartsBuilder(parts_of(data), inputs={"first": tmp_path}), shown=3, baseline="first")
     task.setup()
-    _, picture = task.measurements()
+    _, picture, facts = task.measurements()
+    assert "first: what that arm makes of its own" in read_pictures(facts.values)[0].caption
     picture.write(tmp_path / "lines.png")
     lines = np.asarray(Image.open(tmp_path / "lines.png"))
     assert np.array_equal(lines[4 : 4 + SIDE, 90 : 90 + SIDE].transpose(2, 0, 1), arrays.values["original"][0, 0])

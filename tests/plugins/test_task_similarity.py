@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 import torch
 
 from trialbook.checking.check import check_experiment
-from trialbook.contracts import Features
+from trialbook.comparison.figures import higher_is_better
+from trialbook.contracts import Features, Point
 from trialbook.errors import TrialbookError
 from trialbook.experimentfile import load_experiment
 from trialbook.host import PluginHost
-from trialbook.records import Arrays, Record
+from trialbook.plots import HeatMap, Profile, fill, look_up, read_plots
+from trialbook.produces import expand_produces
+from trialbook.records import Arrays, Facts, Record
 from trialbook.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.shapes import Shapes
@@ -134,3 +138,76 @@ at_least = 0.4
 def test_it_keeps_its_contract(shapes: Shapes) -> None:
     parts = {"dataset": shapes, "encoder": {"a": Changed(shapes, rotated), "b": Changed(shapes, noise)}}
     check_component(Similarity, "task", wired={"builder": PartsBuilder(parts)}, options={"permutations": 19})
+
+
+# --- what pages show --------------------------------------------------------------------------------------------------
+
+
+class Depths(torch.nn.Module):
+    """Two layers: tokens of patches, and their squares."""
+
+    tap_rows = 8
+    tap_choices = ()
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__()
+        self.inner = Patches(shapes.describe("image"), patch=8, positions=0)
+        self.prepare = self.inner.prepare
+
+    def points(self) -> dict[str, Point]:
+        return {name: Point(self.inner.dim, (4, 4), name) for name in ("first", "second")}
+
+    def tap(self, prepared: Any) -> dict[str, torch.Tensor]:
+        tokens = self.inner(prepared).tokens.reshape(len(prepared), 4, 4, -1)
+        return {"first": tokens, "second": tokens.square()}
+
+    def identity(self) -> dict[str, str]:
+        return {}
+
+    def verify(self) -> None:
+        return None
+
+    def check_order(self) -> Any:
+        return None
+
+
+def items_of(
+    shapes: Shapes, a: torch.nn.Module, b: torch.nn.Module
+) -> tuple[dict[str, float], dict[str, Any], set[str]]:
+    """Figures, facts and names of arrays of a comparison."""
+    parts = {"dataset": shapes, "encoder": {"a": a, "b": b}}
+    task = Similarity(PartsBuilder(parts), permutations=19, measures=["cka", "procrustes"], pool="mean", channels=True)
+    task.setup()
+    items = list(task.measurements())
+    figures = {k: v for item in items if isinstance(item, Record) for k, v in item.values.items()}
+    facts = {key: value for item in items if isinstance(item, Facts) for key, value in item.values.items()}
+    return figures, facts, {item.name for item in items if isinstance(item, Arrays)}
+
+
+def test_pairs_of_layers_are_declared_as_a_map_for_each_measure_and_one_of_channels_for_each_layer(
+    shapes: Shapes,
+) -> None:
+    figures, facts, arrays = items_of(shapes, Depths(shapes), Depths(shapes))
+    plots = read_plots(facts)
+    assert [one.name for one in plots] == ["cka", "procrustes", "channels-first", "channels-second"]
+    cka, procrustes, first, _ = (one for one in plots if isinstance(one, HeatMap))
+    assert cka.null
+    assert not procrustes.null
+    for row, column in itertools.product(cka.rows, cka.columns):
+        assert {
+            fill(cka.figure, row=row, column=column),
+            fill(f"{cka.figure}/{cka.null}", row=row, column=column),
+        } <= set(figures)
+    assert {fill(first.arrays, row=row) for row in first.rows} <= arrays
+    assert look_up(facts, cka.chosen) == facts["best_layers"]
+
+
+def test_layers_beside_one_other_are_declared_as_curves(shapes: Shapes) -> None:
+    figures, facts, _ = items_of(shapes, Depths(shapes), Changed(shapes, rotated))
+    curve = next(one for one in read_plots(facts) if isinstance(one, Profile))
+    assert list(curve.places) == ["first", "second"]
+    assert all(curve.figure(label, place) in figures for label in ("cka", "procrustes") for place in curve.places)
+    assert look_up(facts, curve.chosen) == "first"
+    lower = {"lower_is_better": expand_produces(Similarity.lower_is_better, {}, [])}
+    assert not higher_is_better(curve.figure("procrustes", "first"), lower)
+    assert higher_is_better(curve.figure("cka", "first"), lower)

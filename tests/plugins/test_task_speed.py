@@ -46,7 +46,13 @@ def task_of(**options: Any) -> Speed:
 def test_seconds_are_timings_and_what_repeats_is_recorded() -> None:
     items = list(task_of(rounds=5, device="cpu", batch=2).measurements())
     records = [item.values for item in items if isinstance(item, Record)]
-    assert records == [{f"{name}/tokens": 16, f"{name}/parameters": 65536} for name in ("quick", "slow")]
+    for values, name, times in zip(records, ("quick", "slow"), (2, 400), strict=True):
+        assert (values[f"{name}/tokens"], values[f"{name}/parameters"]) == (16, 65536)
+        assert (
+            values[f"{name}/operations"] == times * 2 * 16 * 256 * 256
+        )  # products of [16, 256] and [256, 256], of an image
+        assert values[f"{name}/operations/ratio"] == times / 2
+        assert values[f"{name}/operations/ratio/low"] < times / 2 < values[f"{name}/operations/ratio/high"]
     timed = {key: value for item in items if isinstance(item, Timing) for key, value in item.values.items()}
     assert timed["quick/seconds/ratio"] == 1
     assert timed["quick/memory/ratio"] == 1
@@ -55,9 +61,8 @@ def test_seconds_are_timings_and_what_repeats_is_recorded() -> None:
     assert 65536 * 4 < timed["slow/memory"] < 65536 * 40  # weights, pictures and two sets of tokens
     left = task_of(rounds=3, device="cpu")
     left.measured(1)
-    assert [tuple(item.values) for item in left.measurements() if isinstance(item, Record)] == [
-        ("slow/tokens", "slow/parameters")
-    ]
+    again = [item.values for item in left.measurements() if isinstance(item, Record)]
+    assert again == records[1:]  # the ratio is to the baseline, though its record is there already
 
 
 def test_it_conforms() -> None:
