@@ -50,7 +50,7 @@ every = 15
 
 
 def _compare_kills(tmp_path: Path, kills: int) -> None:
-    compare_kills(tmp_path, "kill", EXPERIMENT.replace("steps = 240", f"steps = {160 + 80 * kills}"), kills)
+    compare_kills(tmp_path, "kill", EXPERIMENT.replace("steps = 240", f"steps = {60 + 40 * kills}"), kills)
 
 
 def test_a_run_killed_a_few_times_gives_the_same_records_and_weights(tmp_path: Path) -> None:

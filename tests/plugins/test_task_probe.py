@@ -238,7 +238,7 @@ def test_probes_keep_their_contract(probe: type, options: dict[str, Any]) -> Non
 
 def test_trained_probes_learn_more_from_pixels_than_from_noise(shapes: Shapes) -> None:
     task = task_of(
-        shapes, boxes=Detection(steps=60, width=32, depth=1, queries=3), picture=Reconstruction(steps=60, width=16)
+        shapes, boxes=Detection(steps=20, width=32, depth=1, queries=3), picture=Reconstruction(steps=40, width=16)
     )
     figures, _ = measured(task)
     assert figures["tokens/picture/ssim"] > figures["tokens/picture/ssim/random"]

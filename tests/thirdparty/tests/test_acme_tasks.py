@@ -81,7 +81,8 @@ def test_the_probe_agrees_with_the_normal_equations() -> None:
     builder = probe_parts()
     task = RidgeProbe(builder, ridge=[0.5])
     task.setup()
-    (record,) = task.measurements()
+    plots, record = task.measurements()
+    assert [plot["places"] for plot in plots.values["plots"]] == [["0.5"]]
     x, y = task._read("vector", "train")
     test_x, test_y = task._read("vector", "test")
     centred = x - x.mean(0)
@@ -95,7 +96,7 @@ def test_the_probe_agrees_with_the_normal_equations() -> None:
 def test_a_probe_that_was_stopped_measures_the_rest_alone() -> None:
     task = RidgeProbe(probe_parts())
     task.setup()
-    everything = list(task.measurements())
+    plots, *everything = task.measurements()
     task.measured(2)
-    assert list(task.measurements()) == everything[2:]
+    assert list(task.measurements()) == [plots, *everything[2:]]
     assert [*everything[2].values] == ["vector/r2@100"]
