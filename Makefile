@@ -10,10 +10,10 @@ run: $(VENV)/.run
 
 # Each core tests by itself, one thread each: threads that wait for one another are slower than none.
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile -m slow
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
