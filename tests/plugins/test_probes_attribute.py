@@ -8,6 +8,7 @@ import torch
 from trialbook.contracts import Probed
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.attribute import Attribute
+from trialbook_plugins.probes.resampling import bootstrap_interval, share_interval
 
 FRAMES, SIDE, WIDTH = 3, 4, 5
 
@@ -44,3 +45,15 @@ def test_cells_are_means_of_the_tokens_in_them() -> None:
 def test_cells_that_mean_nothing_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(TrialbookError, match="cells"):
         Attribute(label="frame", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("right", "ends"), [(1.0, (27 / 30, 1.0)), (0.0, (0.0, 3 / 30))])
+def test_a_share_that_is_the_same_in_every_sample_has_an_interval(right: float, ends: tuple[float, float]) -> None:
+    """3 of n + 3: the exact one-sided 95% bound of nothing in 27 is 1 - 0.05^(1/27) = 0.105."""
+    found = share_interval([right] * 27)
+    assert (found.value, found.low, found.high) == pytest.approx((right, *ends))
+    mixed = share_interval([0.0, 1.0] * 13)
+    assert (mixed.low, mixed.high) == (
+        bootstrap_interval([0.0, 1.0] * 13).low,
+        bootstrap_interval([0.0, 1.0] * 13).high,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trialbook_plugins.probes.resampling import bootstrap_interval
+from trialbook_plugins.probes.resampling import bootstrap_interval, share_interval
 from trialbook_plugins.probes.rows import Rows, chunks, read_part
 
 _CHUNK = 16  # rows that are read at once
@@ -38,7 +38,7 @@ def by_row(
     return np.concatenate(found)
 
 
-def with_interval(name: str, values: NDArray[np.float64]) -> dict[str, float]:
-    """The mean over rows and its 95% interval."""
-    interval = bootstrap_interval(values)
+def with_interval(name: str, values: NDArray[np.float64], *, share: bool = False) -> dict[str, float]:
+    """The mean over rows and its 95% interval; of a ``share``, values from 0 to 1, also where all are 0, or all 1."""
+    interval = share_interval(values) if share else bootstrap_interval(values)
     return {name: interval.value, f"{name}/low": interval.low, f"{name}/high": interval.high}

@@ -43,4 +43,4 @@ class Direction:
             raise TrialbookError("metric 'direction' needs clips, not images")
         found = [directions(floats(pictures, part), self.threshold) for part in chunks(len(pictures), _CHUNK)]
         true = np.asarray([int(one) for one in labels["direction"]])
-        return with_interval("accuracy", direction_accuracy(np.concatenate(found), true))
+        return with_interval("accuracy", direction_accuracy(np.concatenate(found), true), share=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trialbook.errors import TrialbookError
 from trialbook.predictions import Prediction
 from trialbook_plugins.probes.boxes import iou
-from trialbook_plugins.probes.resampling import bootstrap_interval
+from trialbook_plugins.probes.resampling import share_interval
 from trialbook_plugins.vlms.box_text import FAMILIES, Box, Family
 
 
@@ -73,7 +73,7 @@ class Grounding:
             f"mean-box/{right}": float((guesses >= self.threshold).mean()),
         }
         for name, values in each.items():
-            interval = bootstrap_interval(values, pictures)
+            interval = share_interval(values, pictures)
             figures |= {name: interval.value, f"{name}/low": interval.low, f"{name}/high": interval.high}
         return figures
 

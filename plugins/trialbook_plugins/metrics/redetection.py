@@ -12,7 +12,7 @@ from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.boxes import match_boxes
 from trialbook_plugins.probes.references import pixel_features
-from trialbook_plugins.probes.resampling import bootstrap_interval
+from trialbook_plugins.probes.resampling import share_interval
 from trialbook_plugins.probes.rows import MadeRows, Rows, read_part
 from trialbook_plugins.probes.spatial import MLPSettings, TokenBoxProbe
 
@@ -57,7 +57,7 @@ class Redetection:
         precision = average_precision(
             found.boxes, found.scores, ours, boxes, classes, thresholds=(0.5,), replicates=1000
         )
-        figures = {"map@0.5": precision.interval(), "iou": bootstrap_interval(scores.iou, scores.picture)}
+        figures = {"map@0.5": precision.interval(), "iou": share_interval(scores.iou, scores.picture)}
         return {
             f"{name}{end}": value
             for name, one in figures.items()

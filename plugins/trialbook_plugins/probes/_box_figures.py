@@ -9,7 +9,7 @@ import numpy as np
 
 from trialbook_plugins.probes.average_precision import THRESHOLDS, average_precision
 from trialbook_plugins.probes.boxes import BoxLists, as_boxes, match_boxes
-from trialbook_plugins.probes.resampling import Interval, bootstrap_interval
+from trialbook_plugins.probes.resampling import Interval, share_interval
 from trialbook_plugins.probes.spatial import FoundBoxes
 
 #: Names of the figures that box probes give.
@@ -49,7 +49,7 @@ def box_figures(
         thresholds=THRESHOLDS if strict else THRESHOLDS[:1], replicates=_REPLICATES, seed=seed,
     )  # fmt: skip
     return {
-        **_named("iou", bootstrap_interval(scores.iou, scores.picture, seed=seed)),
+        **_named("iou", share_interval(scores.iou, scores.picture, seed=seed)),
         "recall@0.5": scores.recall(), "precision@0.5": scores.precision(),
         **_named("map@0.5", precision.interval(0.5)),
         **(_named("map", precision.interval()) if strict else {}),

@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from trialbook.contracts import Probed
 from trialbook.errors import TrialbookError
-from trialbook_plugins.probes.resampling import bootstrap_interval
+from trialbook_plugins.probes.resampling import bootstrap_interval, share_interval
 from trialbook_plugins.probes.ridge import Ridge, one_hot
 from trialbook_plugins.probes.rows import MadeRows, chunks, read_part
 
@@ -92,7 +92,7 @@ class Attribute:
     def _figures(self, told: Tensor, truth: Any, names: list[Any], y: Tensor, seed: int) -> dict[str, float]:
         if self.kind == "class":
             right = np.array(names)[told.argmax(dim=1).numpy()] == truth
-            interval = bootstrap_interval(right.astype(float), seed=seed)
+            interval = share_interval(right.astype(float), seed=seed)
             majority = names[int((y > 0).sum(0).argmax())]
             more = {"majority": float((truth == majority).mean()), "chance": 1 / len(names)}
             return {"score": interval.value, "score/low": interval.low, "score/high": interval.high, **more}

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trialbook_plugins.probes.precision_recall import Floats, Matches, precision_of
-from trialbook_plugins.probes.resampling import Interval, centred_interval, drawn_counts
+from trialbook_plugins.probes.resampling import Interval, centred_interval, drawn_counts, within_shares
 
-#: Pictures of a kind that was not seen, that there may be.
-_UNSEEN = 3
-_EXACT = 1e-9  # less than this from 1 or 0 is rounding
 #: IoU thresholds of COCO's AP: 0.5 to 0.95.
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 
@@ -49,19 +46,11 @@ class AveragePrecision:
 
         AP of few pictures is higher than that of many, and so is that of sets drawn from them: how they spread about their mean
         is put around the figure, within 0 and 1. Where all pictures are right, or none is, nothing spreads: what was never seen
-        in n pictures is then taken to happen in up to 3 of n + 3.
-
-        Source: the rule of three, Hanley and Lippman-Hand 1983.
+        in n pictures is then taken to happen in up to 3 of n + 3 (the rule of three).
         """
         rows = slice(None) if threshold is None else self._row(threshold)
         found = centred_interval(float(_mean(self.precision[rows])), _mean(self.drawn[:, rows]), level)
-        low, high = float(np.clip(found.low, 0, 1)), float(np.clip(found.high, 0, 1))
-        unseen = _UNSEEN / (self.pictures + _UNSEEN)
-        if low > 1 - _EXACT:
-            low = 1 - unseen
-        elif high < _EXACT:
-            high = unseen
-        return replace(found, low=low, high=high)
+        return within_shares(found, self.pictures)
 
     def _row(self, threshold: float) -> slice:
         row = int(np.argmin(np.abs(np.array(self.thresholds) - threshold)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trialbook.errors import TrialbookError
 
 Index = NDArray[np.int64]
+_EXACT = 1e-9  # less than this from 1 or 0 is rounding
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,34 @@ def bootstrap_interval(
         means[i] = drawn @ sums / (drawn @ sizes)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(values.mean()), float(low), float(high), level, replicates)
+
+
+def share_interval(
+    values: NDArray[Any] | Sequence[float], clusters: Sequence[Any] | None = None, *, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """As ``bootstrap_interval``, of values from 0 to 1: it has a width also where all are 0, or all 1 (``unseen``)."""
+    found = bootstrap_interval(values, clusters, level=level, seed=seed)
+    return within_shares(found, len(cluster_members(clusters, len(np.asarray(values)))))
+
+
+def unseen(count: int) -> float:
+    """How often what was seen in none of ``count`` samples may happen: 3 of n + 3.
+
+    Source: the rule of three, Hanley and Lippman-Hand 1983.
+    """
+    return 3 / (count + 3)
+
+
+def within_shares(found: Interval, count: int) -> Interval:
+    """An interval of a figure from 0 to 1 over ``count`` samples, kept in there; with a width also where it is 0 or 1 in each."""
+    clipped = replace(found, low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))
+    return replace(clipped, **_widened(clipped, count))
+
+
+def _widened(found: Interval, count: int) -> dict[str, float]:
+    if found.low > 1 - _EXACT:
+        return {"low": 1 - unseen(count)}
+    return {"high": unseen(count)} if found.high < _EXACT else {}
 
 
 def drawn_counts(count: int, replicates: int, seed: int = 0) -> NDArray[np.float64]:
