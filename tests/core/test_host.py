@@ -99,7 +99,7 @@ BROKEN = {
     GOOD.replace("@hookimpl\n", ""): "'mlrun_projectors' lacks the @hookimpl decorator",
     GOOD.replace("mlrun_projectors()", "mlrun_projectors(extra)"): "extra",
     GOOD.replace("yield", "raise ValueError('oh')\n    yield"): "mlrun_projectors raises ValueError: oh",
-    GOOD.replace("yield", "import sys; sys.exit()\n    yield"): "mlrun_projectors calls sys.exit()",
+    GOOD.replace("yield", "raise SystemExit\n    yield"): "mlrun_projectors calls sys.exit()",
     GOOD.replace(YIELDED, "'good'"): "must yield Components, not 'good'",
     GOOD.replace("good.parts:Good", "good.parts.Good"): "write it as 'package.module:Class'",
     GOOD.replace('"good"', '"acme:good"'): "names look like 'attention-pool'",
