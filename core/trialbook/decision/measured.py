@@ -34,7 +34,9 @@ class Measured:
     Args:
         n: values that it is the mean of, one for each seed.
         mean: their mean.
-        below, above: standard error towards lower and towards higher values; 0 where nothing says how sure it is.
+        below, above: standard error towards lower and towards higher values; 0 where nothing says how sure it is. An interval
+            that ends at the value counts as if it went on as far as on its other side.
+        low, high: interval that the metric recorded, mean over seeds; None where it is not used.
         df: degrees of freedom; infinite for an interval that was recorded.
         basis: ``seeds``, ``samples`` (the metric's own interval), ``published``, or ``none``.
         decides: whether verdicts may rest on it.
@@ -45,6 +47,8 @@ class Measured:
     mean: float
     below: float = 0.0
     above: float = 0.0
+    low: float | None = None
+    high: float | None = None
     df: float = math.inf
     basis: str = "none"
     decides: bool = False
@@ -53,6 +57,8 @@ class Measured:
     @property
     def estimate(self) -> Estimate:
         """Mean and 95% interval."""
+        if self.low is not None and self.high is not None:
+            return Estimate(self.n, self.mean, self.low, self.high)
         if not self.below:
             return Estimate(self.n, self.mean)
         wide = NORMAL_95 if math.isinf(self.df) else stats.t_quantile(0.975, self.df)
@@ -91,9 +97,11 @@ def measure(values: Sequence[Value], where: str = "") -> Measured | None:
     if differ and n >= FEWEST_SEEDS:
         return over_seeds
     if all(one.is_ranged for one in values):
-        below = stats.mean([one.value - (one.low or 0.0) for one in values]) / NORMAL_95
-        above = stats.mean([(one.high or 0.0) - one.value for one in values]) / NORMAL_95
-        return replace(whole, below=below or above, above=above or below, basis="samples", decides=True)
+        low, high = stats.mean([one.low or 0.0 for one in values]), stats.mean([one.high or 0.0 for one in values])
+        below, above = (mean - low) / NORMAL_95, (high - mean) / NORMAL_95
+        return replace(
+            whole, below=below or above, above=above or below, low=low, high=high, basis="samples", decides=True
+        )
     return over_seeds if differ else whole
 
 

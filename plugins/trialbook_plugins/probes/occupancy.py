@@ -85,8 +85,8 @@ def largest_sums(maps: Tensor) -> Tensor:
 
 
 def _level(maps: Tensor) -> Tensor:
-    """Height of each map inside its object: at least ``_FAINT``, and twice what a map without contrast has."""
-    return torch.maximum(maps.amax((1, 2)), _CONTRAST * maps.mean((1, 2))).clamp(min=_FAINT)
+    """Height of each map inside its object: at least ``_FAINT``, and, up to 1, twice what a map without contrast has."""
+    return torch.maximum(maps.amax((1, 2)), (_CONTRAST * maps.mean((1, 2))).clamp(max=1)).clamp(min=_FAINT)
 
 
 def _inside(cells: Tensor, height: int, width: int) -> Tensor:
