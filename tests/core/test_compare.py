@@ -134,6 +134,13 @@ def test_one_seed_has_no_interval_and_decides_nothing(store: Store) -> None:
     assert any("fewer than 3 seeds: mlp, per" in note for note in comparison.notes)
 
 
+def test_ends_of_recorded_intervals_have_no_rows_of_their_own_unless_asked_for(store: Store) -> None:
+    figures = {"retrieval/iou": 0.5, "retrieval/iou/low": 0.4, "retrieval/iou/high": 0.6, "retrieval/alone/low": 0.1}
+    store.add("mlp", 0, figures)
+    assert {one.metric for one in store.compare().rows} == {"retrieval/iou", "retrieval/alone/low"}
+    assert {one.metric for one in store.compare(metrics=["retrieval/iou/low"]).rows} == {"retrieval/iou/low"}
+
+
 def test_two_seeds_decide_nothing_however_alike_they_are(store: Store) -> None:
     for seed, value in enumerate((0.9, 0.9001)):
         store.add("mlp", seed, {"retrieval/i2t@1": 0.5})

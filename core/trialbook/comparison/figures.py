@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -70,7 +70,7 @@ def higher_is_better(metric: str, plan: Mapping[str, Any]) -> bool:
 
 
 def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at: At) -> list[str]:
-    """The metrics of the table: those asked for, else the experiment's headline, else all final figures.
+    """The metrics of the table: those asked for, else the experiment's headline, else all final figures but ends of intervals.
 
     Raises:
         TrialbookError: a metric was recorded by none of the runs.
@@ -91,7 +91,7 @@ def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at
         return [at.metric, *(name for name in recorded if name.startswith(split) and name != at.metric)]
     if headline := [name for name in groups.plan.get("headline") or () if name in recorded]:
         return headline
-    bare = [name for name in recorded if not name.startswith(split)]
+    bare = [name for name in recorded if not name.startswith(split) and not _is_end(name, recorded)]
     own = [str(table.get("name") or table["use"].rpartition(":")[2]) for table in config.get("metric") or ()]
     final = [name for name in bare if name.partition("/")[0] in own]
     other = [name for name in bare if not (name.partition("/")[0] in _COURSE or name.startswith("loss."))]
@@ -99,6 +99,12 @@ def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at
     if not found:
         raise TrialbookError("these runs recorded no metric")
     return found
+
+
+def _is_end(name: str, recorded: Collection[str]) -> bool:
+    """Whether it is an end of the interval that was recorded of another metric."""
+    stem, _, end = name.rpartition("/")
+    return end in ("low", "high") and stem in recorded
 
 
 def read_values(

@@ -33,7 +33,7 @@ def figure_plots(arms: Arms, *, png: bool = False) -> list[Picture]:
 def _figures(arms: Arms, png: bool) -> list[Picture]:
     """A plot for each stem of recalls, then for each other figure of the comparison."""
     whole = [name for name in arms.names if not is_cut(name)]
-    asked: dict[str, Callable[[], Drawn]] = {}
+    asked: dict[str, Callable[[], Drawn | None]] = {}
     for stem, own in find_stems(whole).items():
         asked[stem] = lambda stem=stem, own=own: _recall(arms, stem, own, png)  # type: ignore[misc]
     for name in dict.fromkeys(row.metric for row in arms.comparison.rows):
@@ -45,7 +45,7 @@ def _figures(arms: Arms, png: bool) -> list[Picture]:
     return found
 
 
-def _recall(arms: Arms, stem: str, own: Mapping[int, str], png: bool) -> Drawn:
+def _recall(arms: Arms, stem: str, own: Mapping[int, str], png: bool) -> Drawn | None:
     if len(arms.runs) > MOST_LINES:
         first = next(
             (row.metric for row in arms.comparison.rows if row.metric in own.values()), next(iter(own.values()))
@@ -59,9 +59,15 @@ def _recall(arms: Arms, stem: str, own: Mapping[int, str], png: bool) -> Drawn:
     return Drawn(image, caption, told_means(arms, list(own.values())))
 
 
-def _points(arms: Arms, name: str, png: bool) -> Drawn:
-    image = draw_points(arms.layout, name, arms.values(name), png=png)
-    return Drawn(image, f"{name}: mean over seeds with its 95% interval.", told_means(arms, [name]))
+def _points(arms: Arms, name: str, png: bool) -> Drawn | None:
+    values = arms.values(name)
+    if sum(len(own) for own in values.values()) < 2:  # a single number needs no plot
+        return None
+    return Drawn(
+        draw_points(arms.layout, name, values, png=png),
+        "Mean over seeds with its 95% interval.",
+        told_means(arms, [name]),
+    )
 
 
 def told_means(arms: Arms, names: Sequence[str]) -> str:
