@@ -50,6 +50,7 @@ def test_real_photos_are_probed_from_end_to_end(tmp_path: Path, monkeypatch: pyt
     assert (place / "artifacts" / "boxes-boxes.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_model_learns_to_write_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After sixty steps most answers are boxes; where things are takes longer."""
     changes = {

@@ -59,7 +59,7 @@ def run_rank(rank: int, world: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_ranks_together_give_loss_and_gradients_of_one_process_over_the_whole_batch(world: int, tmp_path: Path):
     """Float64 within 1e-12, the scale's gradient included; what could go wrong is a factor of ``world``."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -108,7 +108,9 @@ def test_a_table_of_fifteen_lines_is_enough_to_probe_another_model(site: Path, t
     ("right", "wrong", "said"),
     [
         ('"sequence", blocks', '"sequence", "transposed", blocks', "tokens do not stand in the order 'transposed'"),
-        ("layers.{1/2}", "lyers.{1/2}", "'model.language_model' has 'embed_tokens', 'layers'"),
+        pytest.param(
+            "layers.{1/2}", "lyers.{1/2}", "'model.language_model' has 'embed_tokens', 'layers'", marks=pytest.mark.slow
+        ),
         pytest.param(
             'model.multi_modal_projector", blocks',
             'model.projector", blocks',
