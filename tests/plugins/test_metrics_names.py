@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_align import align_file
 
 from trialbook.errors import ProblemsError
 from trialbook.experimentfile import load_experiment
@@ -12,22 +13,10 @@ from trialbook.host import PluginHost
 from trialbook.plan import Plan, make_plan
 from trialbook.schema import SchemaBook
 
-FILE = """\
-headline = ["{metric}"]
-[task]
-use = "align"
-[dataset]
-use = "paired-latents"
-[encoder.image]
-use = "identity"
-[encoder.text]
-use = "identity"
-[projector.image]
-use = "linear"
-[projector.text]
-use = "linear"
-[[loss]]
-use = "info-nce"
+FILE = align_file(
+    head='headline = ["{metric}"]', dim=128, train=32, steps=2, batch_size=8,
+    more="""
+lr = 1e-3
 [[metric]]
 use = "matryoshka-retrieval"
 name = "cut"
@@ -39,14 +28,11 @@ use = "alignment-uniformity"
 use = "effective-rank"
 [[metric]]
 use = "modality-gap"
-[train]
-steps = 2
-batch_size = 8
-lr = 1e-3
 [[gate]]
 metric = "{metric}"
 at_most = 1.0
-"""
+""",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

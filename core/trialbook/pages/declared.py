@@ -8,10 +8,10 @@ from typing import TypeVar
 from trialbook.pages.arms import Arms
 from trialbook.pages.blocks import Picture
 from trialbook.pages.declaredmaps import draw_map
-from trialbook.pages.declaredprofiles import Runs, draw_profile, profile_parts
+from trialbook.pages.declaredprofiles import draw_profile, profile_parts
 from trialbook.pages.gallery import picture
 from trialbook.pages.layout import Layout, Member, Panel
-from trialbook.pages.rundata import RunData
+from trialbook.pages.rundata import RunData, Runs
 from trialbook.plots import HeatMap, Profile, read_plots
 
 #: Plots of one kind on a page.

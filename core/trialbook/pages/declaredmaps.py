@@ -12,7 +12,7 @@ from trialbook.pages.averages import mean_known
 from trialbook.pages.gallery import Drawn, Undrawable
 from trialbook.pages.heatmaps import Cells, draw_heat_maps
 from trialbook.pages.layout import MOST_PANELS
-from trialbook.pages.rundata import RunData
+from trialbook.pages.rundata import RunData, Runs
 from trialbook.plots import HeatMap, fill, look_up
 
 if TYPE_CHECKING:
@@ -20,18 +20,15 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-#: The runs of each arm.
-Runs = Mapping[str, Sequence[RunData]]
-
 
 def draw_map(runs: Runs, declared: Mapping[str, HeatMap], *, png: bool) -> Drawn | None:
     """A panel for each arm, in one scale of colours; None where nothing was recorded."""
     first = next(iter(declared.values()))
-    panels = [_cells(runs[arm], one, arm if len(declared) > 1 else "") for arm, one in declared.items()]
-    panels = [panel for panel in panels if panel is not None and np.isfinite(panel.values).any()]
+    made = (_cells(runs[arm], one, arm if len(declared) > 1 else "") for arm, one in declared.items())
+    panels = [panel for panel in made if panel is not None and np.isfinite(panel.values).any()]
     if not panels:
         return None
-    shown = [panel for panel in panels if panel is not None][:MOST_PANELS]
+    shown = panels[:MOST_PANELS]
     image = draw_heat_maps(shown, first.title, (first.row_axis, first.column_axis), first.least, png=png)
     mean = ", mean over seeds" if any(len(own) > 1 for own in runs.values()) else ""
     said = [f"Rows: {first.row_axis}; columns: {first.column_axis}{mean}."]

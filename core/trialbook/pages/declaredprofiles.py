@@ -13,7 +13,7 @@ from trialbook.pages.averages import mean_known
 from trialbook.pages.gallery import Drawn
 from trialbook.pages.layout import MOST_PANELS, Layout, Member, Panel
 from trialbook.pages.profiles import Strip, Track, draw_profiles
-from trialbook.pages.rundata import RunData
+from trialbook.pages.rundata import RunData, Runs
 from trialbook.plots import Profile, look_up
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Panels of figures in one plot; values that are told in words.
 _MOST_STRIPS, _MOST_TOLD = 5, 12
-#: The runs of each arm.
-Runs = Mapping[str, Sequence[RunData]]
 
 
 def profile_parts(declared: Mapping[str, Profile], layout: Layout) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -140,3 +140,7 @@ def _lines_of_kind(directory: RunDirectory, kind: str) -> Iterable[dict[str, Any
         for line in stream:
             if mark in line and line.endswith(b"\n") and (found := json.loads(line))["kind"] == kind:
                 yield found
+
+
+#: The runs of each arm.
+Runs = Mapping[str, Sequence[RunData]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook.errors import TrialbookError
+from trialbook.plots import Shown
 
 _GAP, _MARGIN, _LARGEST = 4, 90, 160
 
@@ -67,3 +68,14 @@ def shown_by(name: str, run: Path | None, arrays: str, originals: NDArray[np.uin
     if not np.array_equal(found["original"], originals):
         raise TrialbookError(f"baseline: '{name}' shows other pictures; give both runs the same data and 'shown'")
     return found["made"]
+
+
+def about_lines(file: str, lines: Sequence[str], layer: str) -> Shown:
+    """What a page says of the pictures; clips are shown by their first, middle and last frame."""
+    said = {"original": "the true pictures", "latents": "what the decoder makes of the true latents, the ceiling",
+            "made": f"what the adapter makes of the tokens of {layer}"}  # fmt: skip
+    told = "; ".join(f"{line}: {said.get(line, 'what that arm makes of its own')}" for line in lines)
+    return Shown(
+        file=file, title="Reconstructions", caption=f"{told}.",
+        alt=f"Rows of pictures of the final split: {', '.join(lines)}.",
+    )  # fmt: skip

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from trialbook.contracts import Builder, Decodes, Step, device_of, to_device
 from trialbook.data import find_overlaps
 from trialbook.errors import TrialbookError
-from trialbook.plots import Shown, declare_pictures
+from trialbook.plots import declare_pictures
 from trialbook.records import Arrays, Artifact, Event, Facts
 from trialbook_plugins.probes.rows import MadeRows, Rows, chunks, read_part
 
 from ._clips import Annotations, clips_of, mean_clip, to_bytes
 from ._layers import LayerFeatures
 from ._left_out import left_out_events
-from ._side_by_side import shown_by, write_side_by_side
+from ._side_by_side import about_lines, shown_by, write_side_by_side
 from ._tags import Known, handed
 
 Reference = Literal["true", "latents", "mean"]
@@ -298,15 +298,4 @@ class Reconstruct(nn.Module):
             beside = shown_by(self.baseline, self._builder.inputs.get(self.baseline), SHOWN, lines["original"])
             lines = {"original": lines["original"], self.baseline: beside, **lines}
         yield Artifact(0, f"{SHOWN}.png", partial(write_side_by_side, lines=lines))
-        yield declare_pictures([_about(list(lines), self.layer)])
-
-
-def _about(lines: list[str], layer: str) -> Shown:
-    """What a page says of the pictures; clips are shown by their first, middle and last frame."""
-    said = {"original": "the true pictures", "latents": "what the decoder makes of the true latents, the ceiling",
-            "made": f"what the adapter makes of the tokens of {layer}"}  # fmt: skip
-    told = "; ".join(f"{line}: {said.get(line, 'what that arm makes of its own')}" for line in lines)
-    return Shown(
-        file=f"{SHOWN}.png", title="Reconstructions", caption=f"{told}.",
-        alt=f"Rows of pictures of the final split: {', '.join(lines)}.",
-    )  # fmt: skip
+        yield declare_pictures([about_lines(f"{SHOWN}.png", list(lines), self.layer)])
