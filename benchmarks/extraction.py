@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import resource
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ import transformers as hf
 
 from benchmarks._measure import in_turn, ratio, save
 from trialbook.contracts import to_device
+from trialbook.engine.clock import peak_memory
 from trialbook_plugins.vlms import tables, tiny
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.family import image_size
@@ -146,7 +146,7 @@ def main(device: str = "cpu", sizes: str = "", only: str = "", batches: Sequence
     for subject in subjects(chosen, batches or ((1, 8, 32) if gpu else (8,)), device):
         rows += _measured(subject, 64, device, rounds)
     if not gpu:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_memory(torch.device("cpu")) / 2**20
         rows.append({"what": "peak memory of the process, all together", "value": peak, "unit": "MiB", "bound": ""})
     where = f"{torch.cuda.get_device_name()}, random weights, bfloat16" if gpu else "the CPU, random weights, float32"
     note = (

@@ -44,8 +44,8 @@ def tiny_model(
     small = {one.name: one for one in known.values() if one.tiny}
     if name not in small:
         near = closest(name, small)
-        hint = f"; did you mean '{near}'?" if near else ";"
-        raise TrialbookError(f"tiny: there is no tiny '{name}'{hint} there are {', '.join(sorted(small))}")
+        more = f"did you mean '{near}'?" if near else f"there are {', '.join(sorted(small))}"
+        raise TrialbookError(f"tiny: there is no tiny '{name}'; {more}")
     architecture = small[name]
     transformers = import_transformers()
     module, _, function = architecture.tiny.partition(":")
