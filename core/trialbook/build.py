@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trialbook.contracts import Features, Taps, Task, to_device
+from trialbook.contracts import Features, Taps, Task, Trains, device_of, to_device
 from trialbook.data import Overlap, find_overlaps, modalities_of
 from trialbook.engine.origin import Lineage, Origin, find_origin, start_part
 from trialbook.errors import TrialbookError
@@ -41,7 +44,7 @@ class Workshop:
         store: outputs of frozen encoders.
         data_root: where relative data paths start.
         runs: directory of all runs, for parts that start from one.
-        device: where frozen encoders compute.
+        device: where modules compute.
         files: paths that components ask for by name, as ``runner.toml`` has them.
     """
 
@@ -85,6 +88,8 @@ class RunBuilder:
         self.overlaps: list[Overlap] = []
         self.lineage: list[Lineage] = []
         self._origins: dict[str, Origin] = {}
+        self._hashes: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
+        self._trains = False
         self.dataset: Any = None
 
     @property
@@ -115,6 +120,7 @@ class RunBuilder:
     def task(self) -> Task:
         """Make the task and let it set itself up."""
         task: Task = self.make("task", None, builder=self)
+        self._trains = isinstance(task, Trains)
         with self._located("task", None, {}):
             task.setup()
         return task
@@ -131,7 +137,10 @@ class RunBuilder:
         return self._table(kind, name)[1].get(key, default)
 
     def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
-        """Make the component of ``[kind]`` or ``[kind.name]``; its random numbers depend on the seed and its place alone."""
+        """Make the component of ``[kind]`` or ``[kind.name]``; its random numbers depend on the seed and its place alone.
+
+        A module is put on the device. A frozen encoder is not: it goes there while its features are made (``on_device``).
+        """
         path, table = self._table(kind, name)
         if kind == "dataset":
             return self._dataset(path, table)
@@ -145,6 +154,8 @@ class RunBuilder:
         frozen = bool(table.get("frozen", False)) or not getattr(made, "learns", True)
         if isinstance(made, nn.Module) and frozen:
             made.requires_grad_(False).eval()
+        if isinstance(made, nn.Module) and (kind != "encoder" or (self._trains and not frozen)):
+            made.to(self.workshop.device)
         if kind != "task":
             self.parts.append(Part(label, made, frozen))
         return made
@@ -159,18 +170,32 @@ class RunBuilder:
                 self._origins[text] = find_origin(text, self.workshop.runs, self.inputs, self.seed)
             self.lineage.append(start_part(label, module, self._origins[text], demanded="from" in table))
 
+    @contextmanager
+    def on_device(self, module: nn.Module) -> Iterator[torch.device]:
+        """Have a frozen module on the device, without gradients and outside of mixed precision; then put it back."""
+        home, device = device_of(module), self.workshop.device
+        module.to(device).eval()
+        try:
+            with torch.no_grad(), torch.autocast(device.type, enabled=False):
+                yield device
+        finally:
+            module.to(home)
+
     def features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Stored tokens [R, N, D] and mask [R, N] of a frozen encoder for all rows of a split."""
-        made_of = self._made_of(name, encoder, dataset, split, modality)
         part = dataset.splits()[split]
+        with self._located("encoder", name, {}), ExitStack() as stack:
 
-        def encode(rows: NDArray[np.int64]) -> Features:
-            return _encode(encoder, part.read(modality, rows), self.workshop.device)
+            @cache  # only where something is to be made
+            def device() -> torch.device:
+                return stack.enter_context(self.on_device(encoder))
 
-        with self._located("encoder", name, {}):
-            encoder.to(self.workshop.device).eval()
+            def encode(rows: NDArray[np.int64]) -> Features:
+                return encode_rows(encoder, part.read(modality, rows), device())
+
+            made_of = self._made_of(name, encoder, dataset, split, modality)
             stored: Stored = self.workshop.store.get(made_of, len(part.groups(modality)), encode)
         return stored.tokens, stored.mask
 
@@ -178,9 +203,8 @@ class RunBuilder:
         """Stored tokens [R, H, W, D] of every point of an encoder for all rows of a split; see the contract."""
         if not isinstance(encoder, Taps):
             raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'taps')")
-        part, device = dataset.splits()[split], self.workshop.device
-        with self._located("encoder", name, {}):
-            encoder.to(device).eval()
+        part = dataset.splits()[split]
+        with self._located("encoder", name, {}), ExitStack() as stack:
             whole = self._made_of(name, encoder, dataset, split, modality)
             options = {key: value for key, value in whole["options"].items() if key not in encoder.tap_choices}
             made_of = {
@@ -189,8 +213,9 @@ class RunBuilder:
             }
 
             def begin(_: tuple[str, ...]) -> Callable[[NDArray[np.int64]], Mapping[str, torch.Tensor]]:
+                device = stack.enter_context(self.on_device(encoder))
                 encoder.verify()  # only where something is to be made: what is there was made by code that passed
-                return lambda rows: _tap(encoder, part.read(modality, rows), device)
+                return lambda rows: encoder.tap(to_device(encoder.prepare(part.read(modality, rows)), device))
 
             return self.workshop.store.get_many(made_of, len(part.groups(modality)), encoder.tap_rows, begin)
 
@@ -202,10 +227,18 @@ class RunBuilder:
         label = "encoder" if name == "encoder" else f"encoder.{name}"
         return {
             "encoder": schema.target, "source": self.spec.sources[label], "options": own_keys(table),
-            "identity": dict(identity()), "weights": weights_hash(encoder), "data": dataset.fingerprint,
+            "identity": dict(identity()), "weights": self._weights_hash(encoder), "data": dataset.fingerprint,
             "split": split, "modality": modality, "dtype": str(next((p.dtype for p in encoder.parameters()), "none")),
-            "device": self.workshop.device.type,
+            "device": self.workshop.device.type, "matmul_precision": torch.get_float32_matmul_precision(),
         }  # fmt: skip
+
+    def _weights_hash(self, module: nn.Module) -> str:
+        """Hash of a module's weights, computed once as long as nothing writes to them."""
+        versions = tuple(tensor._version for tensor in (*module.parameters(), *module.buffers()))
+        known = self._hashes.get(module)
+        if known is None or known[0] != versions:
+            known = self._hashes[module] = (versions, weights_hash(module))
+        return known[1]
 
     def _table(self, kind: str, name: str | None) -> tuple[KeyPath, Mapping[str, Any]]:
         tables = self.spec.config.get(kind)
@@ -250,19 +283,10 @@ class RunBuilder:
         return self._wiring.located(path, options)
 
 
-def _encode(encoder: nn.Module, raw: Any, device: torch.device) -> Features:
-    with torch.no_grad():
-        features: Features = encoder(to_device(encoder.prepare(raw), device))  # type: ignore[operator]
-    return _pad(features, getattr(encoder, "max_length", 0))
-
-
-def _tap(encoder: Taps, raw: Any, device: torch.device) -> Mapping[str, torch.Tensor]:
-    with torch.no_grad():
-        return encoder.tap(to_device(encoder.prepare(raw), device))
-
-
-def _pad(features: Features, length: int) -> Features:
-    """Pad masked tokens to one length, so that rows from different batches fit one array."""
+def encode_rows(encoder: nn.Module, raw: Any, device: torch.device) -> Features:
+    """Tokens of raw rows; masked ones are padded to one length, so that rows from different batches fit one array."""
+    features: Features = encoder(to_device(encoder.prepare(raw), device))  # type: ignore[operator]
+    length = getattr(encoder, "max_length", 0)
     if features.mask is None or features.mask.shape[1] >= length:
         return features
     extra = length - features.mask.shape[1]

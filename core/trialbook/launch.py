@@ -34,6 +34,8 @@ from trialbook.source import provenance
 from trialbook.trackers import Tracking, open_tracking
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from trialbook.build import Workshop
 
 _LOG = logging.getLogger(__name__)
@@ -180,15 +182,15 @@ class LocalLauncher:
 
     def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> None:
         from trialbook.build import RunBuilder
-        from trialbook.engine.execute import Start, execute, make_accelerator
+        from trialbook.engine.clock import reset_peak
+        from trialbook.engine.execute import Start, execute
         from trialbook.engine.vitals import PartView
 
-        precision = spec.config.get("train", {}).get("precision", "auto")
-        accelerator = make_accelerator(self._device(), self.settings.precision if precision == "auto" else precision)
+        accelerator = self._accelerator(spec)
+        accelerator.free_memory()  # what the run before left must not count, nor lie in the way
+        reset_peak(accelerator.device)
         accelerator.wait_for_everyone()  # the first process has written what the run before left
-        workshop = self._open_workshop()
-        workshop.device = accelerator.device
-        builder = RunBuilder(spec, workshop, self.inputs_of(spec))
+        builder = RunBuilder(spec, self._open_workshop(), self.inputs_of(spec))
         task = builder.task()
         described = describe(builder)
         recorder.describe(described)
@@ -236,9 +238,10 @@ class LocalLauncher:
         )  # fmt: skip
 
     def _sizes(self, spec: RunSpec) -> list[PartSize]:
-        from trialbook.build import RunBuilder
+        from trialbook.survey import SurveyBuilder
 
-        builder = RunBuilder(spec, self._open_workshop())
+        self._accelerator(spec)  # large modules are tried out where they will compute
+        builder = SurveyBuilder(spec, self._open_workshop())
         if spec.inputs:  # its inputs are not there yet: only the task's own options can be checked
             builder.make("task", None, builder=builder)
         else:
@@ -261,12 +264,15 @@ class LocalLauncher:
             )
         return self._workshop
 
-    def _device(self) -> str:
-        import torch
+    def _accelerator(self, spec: RunSpec) -> Accelerator:
+        """Device and precision of a run; its parts are made there."""
+        from trialbook.engine.execute import make_accelerator
 
-        if self.settings.device != "auto":
-            return self.settings.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        precision = spec.config.get("train", {}).get("precision", "auto")
+        precision = self.settings.precision if precision == "auto" else precision
+        accelerator = make_accelerator(self.settings.device, precision)
+        self._open_workshop().device = accelerator.device
+        return accelerator
 
     def _kept(self, spec: RunSpec) -> Outcome:
         return self._ended(spec, "kept")

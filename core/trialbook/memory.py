@@ -24,7 +24,7 @@ def out_of_memory(error: BaseException, config: Mapping[str, Any]) -> TrialbookE
         error: with its traceback, which tells what was being done.
         config: the run's resolved configuration.
     """
-    if not _tells_of_memory(error):
+    if not is_out_of_memory(error):
         return None
     frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     doing = next((name for name in frames if name in (*_EVALUATING, *_TRAINING)), "")
@@ -44,7 +44,8 @@ def out_of_memory(error: BaseException, config: Mapping[str, Any]) -> TrialbookE
     )
 
 
-def _tells_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the process or of a device."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None

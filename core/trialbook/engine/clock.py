@@ -36,7 +36,9 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave this out of the training time."""
+        """Leave this out of the training time; steps that a GPU has not finished yet are waited for and belong to it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self.total += time.perf_counter() - self.since
         yield
         self.since = time.perf_counter()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from trialbook.contracts import device_of
 from trialbook.engine import optim
 from trialbook.engine.stages import StagePlan
 
@@ -35,7 +37,7 @@ def count_flops(
     for stage in stages:
         optim.set_trainable(module, stage.trained)
         micro = stage.options.batch_size // stage.options.accumulate
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as counter, _counted_attention(device_of(module)):
             made: Any = losses(stage)["loss"]
             ahead = counter.get_total_flops()
             made.backward()
@@ -50,6 +52,15 @@ def count_flops(
         "forward_per_sample": forward / samples, "forward_backward_per_sample": sum(wholes) / samples,
         "training": sum(wholes), "stages": wholes,
     }  # fmt: skip
+
+
+def _counted_attention(device: torch.device) -> AbstractContextManager[None]:
+    """An attention kernel whose operations are counted.
+
+    On CUDA all are, so the choice is left free: plain matrix products would hold several times the memory of a step.
+    """
+    kernels: AbstractContextManager[None] = nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH)
+    return kernels
 
 
 def describe_stages(

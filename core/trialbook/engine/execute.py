@@ -40,12 +40,23 @@ class Start:
     events: tuple[Event, ...] = ()
 
 
+def available_device(device: str) -> str:
+    """The device that a setting names; ``auto`` takes CUDA where there is a CUDA device, and the CPU elsewhere."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def make_accelerator(device: str, precision: str) -> Accelerator:
     """An Accelerator for one run; runs that follow one another in a process may differ in precision.
 
+    Args:
+        device: as ``runner.toml`` has it.
+        precision: ``no``, ``bf16`` or ``fp16``.
     Raises:
         TrialbookError: the device is not there, or cannot compute in this precision.
     """
+    device = available_device(device)
     if device == "cuda" and not torch.cuda.is_available():
         raise TrialbookError("device 'cuda' is set, but torch sees no CUDA device here")
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):

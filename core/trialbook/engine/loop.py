@@ -6,7 +6,6 @@ captions and dropout are drawn from seeds derived from these, so a checkpoint ne
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -24,16 +22,15 @@ from trialbook.contracts import Step, Trains, Weighs, to_device
 from trialbook.engine import optim, state
 from trialbook.engine.clock import Clock
 from trialbook.engine.cost import count_flops, describe_stages, seeing_shapes
+from trialbook.engine.guard import UpdateGuard, non_finite_names
 from trialbook.engine.nonfinite import locate, told_place
 from trialbook.engine.seed import seed_step
 from trialbook.engine.stages import SampleOrder, StagePlan, plan_stages
 from trialbook.engine.vitals import Monitor
 from trialbook.errors import TrialbookError
+from trialbook.memory import is_out_of_memory
 from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.records import Event, Facts, Item, Record, Timing, Vitals, answer_name, curve_name
-
-_PLAIN = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
-"""Where the optimiser needs no wrapper of accelerate's, which looks for optional packages at every step."""
 
 
 class _Forward(nn.Module):
@@ -73,8 +70,10 @@ class Training:
     ) -> None:  # fmt: skip
         self.task, self.seed, self.accelerator = task, seed, accelerator
         self.checkpoints, self.evaluate, self.checkpoint = checkpoints, evaluate, checkpoint
+        self.module = task.module().to(
+            accelerator.device
+        )  # before anything is computed, the count of operations included
         self.forward = _Forward(task)
-        self.module = task.module()
         self.monitor = monitor or Monitor(self.module)
         self.stages = plan_stages(task, self.module, stages, accelerator.num_processes)
         self._samples = SampleOrder(task, seed, accelerator.process_index, accelerator.num_processes)
@@ -86,6 +85,9 @@ class Training:
         self.records = 0
         self._clock: Clock | None = None
         self._moments: Mapping[str, Tensor] = {}
+        self._guard = UpdateGuard(
+            accelerator.device, scaled=accelerator.scaler is not None, ranks=accelerator.num_processes
+        )
 
     def restore(self, recorded: int) -> list[Event]:
         """Go back to the newest sound checkpoint, if there is one; ``records`` then says how many records it has seen.
@@ -101,6 +103,8 @@ class Training:
             return events
         state.load_model(self.module, found.tensors["model"], self._saved)
         self._moments = found.tensors.get("optimizer", {})
+        if self.accelerator.scaler is not None and "scaler" in found.state:
+            self.accelerator.scaler.load_state_dict(found.state["scaler"])
         self.step, self.records = found.step, int(found.state["records"])
         return [*events, *state.resume_events(found)]
 
@@ -120,9 +124,20 @@ class Training:
         modules = {part.name: part.module for part in self.monitor.parts}
         yield Facts(0, describe_stages(self.module, modules, self.stages, self.accelerator.num_processes))
         if self.accelerator.num_processes == 1 and self.monitor.every:  # several would have to count in step
-            with self.accelerator.autocast(), seeing_shapes(modules) as shapes:
-                flops = count_flops(self.module, self.stages, self._first_losses)
-            yield Facts(0, {"flops": flops, "shapes": shapes})
+            try:
+                with self.accelerator.autocast(), seeing_shapes(modules) as shapes:
+                    flops = count_flops(self.module, self.stages, self._first_losses)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.module.zero_grad(set_to_none=True)  # training itself may still fit
+                yield Event(
+                    0,
+                    "operations-not-counted",
+                    "memory ran out while operations were counted, so their number is unknown",
+                )
+            else:
+                yield Facts(0, {"flops": flops, "shapes": shapes})
 
     def _first_losses(self, stage: StagePlan) -> Mapping[str, Tensor]:
         epoch, samples = self._samples.at(stage, 0)
@@ -132,18 +147,19 @@ class Training:
 
     def _run_stage(self, stage: StagePlan) -> Iterator[Item]:
         optim.set_trainable(self.module, stage.trained)
+        self.accelerator.free_memory()  # the optimiser and the wrapped module of the stage before
         self.forward = self.accelerator.prepare(_Forward(self.task))  # anew: another stage trains other parameters
         optimizer = optim.make_optimizer(self.module, stage.trained, stage.options)
         if self.step > stage.start:
             state.load_optimizer(optimizer, self.module, self._moments)
+        self._moments = {}
         yield from self.monitor.wiring(self.step, stage.options.name, optimizer)
-        if self.accelerator.scaler is not None or self.accelerator.distributed_type not in _PLAIN:
-            optimizer = self.accelerator.prepare(optimizer)
         samples = stage.options.batch_size * self.accelerator.num_processes
         clock = self._clock = Clock(samples, self.accelerator.device, self._clock)
         while self.step < stage.stop:
-            with clock.paused():
-                yield from self._evaluations(stage)
+            if self._evaluation_due():
+                with clock.paused():
+                    yield from self._evaluations(stage)
             values = self._optimize(stage, optimizer)
             self.step += 1
             clock.steps += 1
@@ -154,10 +170,10 @@ class Training:
                 with clock.paused():
                     yield self._counted(Record(self.step, floats))
                     yield Timing(self.step, clock.values())
-                if bad := state.first_non_finite(floats, gradient=self._guards_weights()):
-                    yield from self._not_finite(stage, bad, floats[bad])
+                yield from self._check_finite(stage, floats)
             if self._checkpoint_due(stage):
                 with clock.paused():
+                    yield from self._check_finite(stage, {})
                     self._save(optimizer)
 
     def _optimize(self, stage: StagePlan, optimizer: AdamW) -> dict[str, float | Tensor] | None:
@@ -182,13 +198,19 @@ class Training:
         if isinstance(self.task, Weighs) and self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums, "mean")  # each process has the losses of its own samples
         values: dict[str, float | Tensor] = {**sums, "lr": rate}
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            scaler.unscale_(optimizer)
         if looked_at:
-            self.monitor.before_update(optimizer, self._loss_scale())
-        if options.clip and self.accelerator.sync_gradients:
-            learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            values["grad_norm"] = self.accelerator.clip_grad_norm_(learning, options.clip)
-        spoilt = self._spoilt(values)
-        if not spoilt:
+            self.monitor.before_update(optimizer)
+        norm = optim.clip_gradients(optimizer, options.clip)
+        if options.clip:
+            values["grad_norm"] = norm
+        spoilt = self._guard.refuses(optimizer, {"grad_norm": norm, **values})
+        if scaler is not None:
+            scaler.step(optimizer)
+            scaler.update()
+        elif not spoilt:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.task.after_step()
@@ -216,28 +238,27 @@ class Training:
             own = value.detach() if share == 1 else value.detach() * share
             sums[name] = sums[name] + own if name in sums else own
 
-    def _loss_scale(self) -> float:
-        """What gradients are multiplied by at this moment, in half precision."""
-        scaler = self.accelerator.scaler
-        return float(scaler.get_scale()) if scaler is not None else 1.0
+    def _check_finite(self, stage: StagePlan, recorded: Mapping[str, float]) -> Iterator[Item]:
+        """Stop a run whose loss or gradient was not finite, naming the step and the module.
 
-    def _guards_weights(self) -> bool:
-        """Whether every step is looked at before it changes the weights: on a CPU alone, a GPU would have to be waited for."""
-        return self.accelerator.device.type == "cpu" and self.accelerator.scaler is None
+        Args:
+            stage: the stage of the last step.
+            recorded: values of the last step, if they are known.
+        Raises:
+            TrialbookError: it was.
+        """
+        bad = self._guard.first_bad(self.step)
+        if bad is not None:
+            yield from self._not_finite(stage, bad.step, bad.name, bad.value)
+        elif name := state.first_non_finite(recorded, gradient=self._guard.immediate):
+            yield from self._not_finite(stage, self.step - 1, name, recorded[name])
 
-    def _spoilt(self, values: Mapping[str, float | Tensor]) -> bool:
-        """Whether this step would spoil the weights."""
-        return self._guards_weights() and not all(
-            math.isfinite(values[name]) for name in ("loss", "grad_norm") if name in values
-        )
-
-    def _not_finite(self, stage: StagePlan, name: str, value: float) -> Iterator[Item]:
-        """Say which part made it, and stop.
+    def _not_finite(self, stage: StagePlan, at: int, name: str, value: float) -> Iterator[Item]:
+        """Go through step ``at`` (from 0) again to find the module, and stop.
 
         Raises:
             TrialbookError: always.
         """
-        at = self.step - 1
         failed: dict[str, Any] = {"module": "", "how": "vanished"}
         epoch, samples = self._samples.at(stage, at - stage.start)
         for micro in samples.reshape(stage.options.accumulate, -1):
@@ -253,9 +274,14 @@ class Training:
             failed = locate(self.module, losses, batch)
             if failed["how"] != "vanished":
                 break
-        yield Vitals(self.step, "failure", {"step": self.step, "name": name, "value": str(value), **failed})
-        told = f"'{name}' is {value} at step {self.step}{told_place(failed)}"
+        yield Vitals(at + 1, "failure", {"step": at + 1, "name": name, "value": str(value), **failed})
+        told = f"'{name}' is {value} at step {at + 1}{told_place(failed)}"
         raise TrialbookError(f"{told}; try a lower lr, clipping, or precision 'no'")
+
+    def _evaluation_due(self) -> bool:
+        """An evaluation stands before the next step."""
+        options = self.evaluate
+        return (self.step == 0 and options.at_start) or bool(options.every and self.step % options.every == 0)
 
     def _evaluations(self, stage: StagePlan) -> Iterator[Item]:
         """The evaluations that are due at this step: curves at their cadence, the answer at both ends."""
@@ -292,9 +318,13 @@ class Training:
             return
         tensors = {
             "model": state.model_tensors(self.module, self._saved),
-            "optimizer": state.optimizer_tensors(getattr(optimizer, "optimizer", optimizer), self.module),
+            "optimizer": state.optimizer_tensors(optimizer, self.module),
         }
+        if wrong := non_finite_names(tensors, set(self.trained)):
+            raise TrialbookError(f"'{wrong[0]}' is not finite after step {self.step}, so no checkpoint was saved")
         facts = {"records": self.records, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        if self.accelerator.scaler is not None:
+            facts["scaler"] = self.accelerator.scaler.state_dict()
         self.checkpoints.save(self.step, tensors, facts)
 
     def _counted(self, record: Record) -> Record:

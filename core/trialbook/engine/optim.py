@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from torch import nn
-from torch.optim import AdamW
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from trialbook.errors import TrialbookError
 from trialbook.options import TrainOptions
@@ -84,3 +84,11 @@ def set_learning_rate(optimizer: AdamW, rate: float) -> None:
     """Give every group its share of ``rate``."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
+
+
+def clip_gradients(optimizer: Optimizer, largest: float) -> Tensor:
+    """Norm of the whole gradient before it is clipped to ``largest``; 0 leaves the gradient as it is."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if largest:
+        return nn.utils.clip_grad_norm_(parameters, largest)
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -90,13 +90,13 @@ class Monitor:
         with self._watch.during():
             yield
 
-    def before_update(self, optimizer: Optimizer, scale: float = 1.0) -> None:
-        """After the backward pass: keep the norms of the gradients (divided by ``scale``) and a sample of the weights."""
+    def before_update(self, optimizer: Optimizer) -> None:
+        """After the backward pass: keep the norms of the gradients and a sample of the weights."""
         parameters = _parameters(optimizer)
         with torch.no_grad():
             present = [p.grad for p in parameters if p.grad is not None]
             norms = iter(torch._foreach_norm(present) if present else [])
-            self._gradients = [next(norms) / scale if p.grad is not None else None for p in parameters]
+            self._gradients = [next(norms) if p.grad is not None else None for p in parameters]
             self._before = [_sample(p).clone() for p in parameters]
 
     def after_update(self, step: int, optimizer: Optimizer) -> Iterator[Vitals]:

@@ -131,6 +131,7 @@ def load_run(
         *fill(recorded.run.path.name, recorded.spec, builder.lineage, task, found),
         *_data_remarks(recorded, builder),
     ]
+    builder.place_all()
     task.module().to(accelerator.device).eval()  # type: ignore[attr-defined]
     return LoadedRun(
         recorded.run, spec, task, name, found.step, tuple(remarks), builder, accelerator, dataset is not None
@@ -176,13 +177,11 @@ def _accelerator(recorded: RecordedRun, settings: Settings) -> tuple[Accelerator
     """Device and precision, and what of it is not as it was."""
     import torch
 
-    from trialbook.engine.execute import make_accelerator
+    from trialbook.engine.execute import available_device, make_accelerator
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = available_device(settings.device)
     remarks = []
     precision = recorded.spec.config.get("train", {}).get("precision", "auto")
     if precision == "auto":

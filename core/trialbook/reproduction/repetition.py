@@ -51,7 +51,7 @@ class Repetition(LocalLauncher):
         if self.recorded.processes > 1:
             from trialbook.engine.execute import make_accelerator
 
-            make_accelerator(self._device(), "no").wait_for_everyone()  # until there is room
+            make_accelerator(self.settings.device, "no").wait_for_everyone()  # until there is room
         spec, plan = self.recorded.spec, Plan(self.recorded.experiment, (self.recorded.spec,))
         self.watcher.plan_started(plan, 0)
         try:
