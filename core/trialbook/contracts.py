@@ -13,6 +13,7 @@ Wired for every component that asks for it by name: ``data_root: Path | None``, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -155,6 +156,13 @@ class Builder(Protocol):
 
     def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
         """A reserved key of a table: ``frozen``, ``weight``."""
+
+    def on_device(self, module: nn.Module) -> AbstractContextManager[torch.device]:
+        """A context in which a frozen module is on the run's device, without gradients and outside of mixed precision.
+
+        Afterwards it is put back to where it was. Parts that are trained are on the device from the start; a frozen encoder
+        is only there while it is used, since its features are stored.
+        """
 
     def features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str

@@ -28,6 +28,7 @@ def describe_embeddings(shown: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     embeddings, groups = shown.get("embeddings") or {}, shown.get("groups") or {}
     units, first = {}, {}
     for name, rows in embeddings.items():
+        rows = rows.cpu() if rows.device.type == "mps" else rows  # MPS has no float64
         own = torch.as_tensor(groups[name]).to(rows.device)
         near = own < MOST_GROUPS
         units[name] = F.normalize(rows.detach()[near].float(), dim=-1)

@@ -221,21 +221,23 @@ class Training:
         batch = self.task.batch(samples, epoch, Step(self.step, stage.options.name, self.seed))
         return to_device(batch, self.accelerator.device)
 
-    def _shares(self, micro_batches: NDArray[np.int64], epoch: int, stage: StagePlan) -> list[float]:
+    def _shares(self, micro_batches: NDArray[np.int64], epoch: int, stage: StagePlan) -> Sequence[float | Tensor]:
         """What each micro-batch counts of the step, the same for all or as the task weighs them; 1 a process in the mean."""
         if not isinstance(self.task, Weighs) or (len(micro_batches) == 1 and self.accelerator.num_processes == 1):
             return [1 / len(micro_batches)] * len(micro_batches)
         at = Step(self.step, stage.options.name, self.seed)
         weights = [self.task.weigh(micro, epoch, at) for micro in micro_batches]
-        total = torch.tensor(sum(weights), dtype=torch.float64, device=self.accelerator.device)
-        mean = float(self.accelerator.reduce(total, "mean"))  # gradients are averaged over processes
-        return [weight / mean for weight in weights]
+        total: float | Tensor = sum(weights)
+        if self.accelerator.num_processes > 1:  # gradients are averaged over processes
+            own = torch.tensor(total, dtype=torch.float64, device=self.accelerator.device)
+            total = self.accelerator.reduce(own, "mean")
+        return [weight / total for weight in weights]
 
-    def _backward(self, batch: Any, share: float, sums: dict[str, Tensor]) -> None:
-        losses = self.forward(batch)
-        self.accelerator.backward(losses["loss"] if share == 1 else losses["loss"] * share)
+    def _backward(self, batch: Any, share: float | Tensor, sums: dict[str, Tensor]) -> None:
+        losses, whole = self.forward(batch), isinstance(share, float) and share == 1
+        self.accelerator.backward(losses["loss"] if whole else losses["loss"] * share)
         for name, value in losses.items():
-            own = value.detach() if share == 1 else value.detach() * share
+            own = value.detach() if whole else value.detach() * share
             sums[name] = sums[name] + own if name in sums else own
 
     def _check_finite(self, stage: StagePlan, recorded: Mapping[str, float]) -> Iterator[Item]:

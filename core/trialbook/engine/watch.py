@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 #: Samples and queries of an attention that are looked at.
 _SAMPLES, _QUERIES, _HEADS = 4, 64, 16
-#: Samples whose outputs are compared.
-_SPREAD = 16
+#: Samples whose outputs are compared, and numbers of a sample that are (an even choice of more).
+_SPREAD, _COMPARED = 16, 1 << 20
 #: Modules that put out what they take in.
 _SILENT = (nn.Identity, nn.Dropout)
 
@@ -125,11 +125,14 @@ class Watch:
 def _describe(output: Tensor) -> Tensor:
     """Share of units [U] that are 0 throughout, standard deviation over the batch, largest absolute value."""
     output = output if output.ndim > 1 else output.reshape(-1, 1)
-    size = output.abs().reshape(-1, output.shape[-1])
-    dead = (size.sum(dim=0) == 0).float().mean()
-    batch = output[:_SPREAD].float()
+    low, high = output.reshape(-1, output.shape[-1]).aminmax(dim=0)  # no copy: logits of a large model have gigabytes
+    dead = ((low == 0) & (high == 0)).float().mean()
+    batch = output[:_SPREAD]
+    if batch[0].numel() > _COMPARED:
+        batch = batch.flatten(1)[:, :: batch[0].numel() // _COMPARED]
+    batch = batch.float()
     spread = (batch - batch.mean(dim=0)).square().mean(dim=0).sqrt().mean()
-    return torch.stack((dead, spread, size.max().float()))
+    return torch.stack((dead, spread, torch.maximum(low.abs(), high.abs()).max().float()))
 
 
 def _weights(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from trialbook.contracts import device_of
 from trialbook.errors import TrialbookError
 
 
@@ -61,6 +63,12 @@ class PartsBuilder:
     def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
         """A reserved key of a table."""
         return self._options.get((kind, name, key), default)
+
+    @contextmanager
+    def on_device(self, module: nn.Module) -> Iterator[torch.device]:
+        """The module where it is."""
+        with torch.no_grad():
+            yield device_of(module)
 
     def taps(self, name: str, encoder: Any, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
         """Tokens [R, H, W, D] of every point of the encoder for all rows of a split, computed anew."""

@@ -35,7 +35,10 @@ class LayerFeatures:
         self._builder, self._encoder, self._dataset, self._modality = builder, encoder, dataset, modality
         self._name = name or modality
         encoder.requires_grad_(False).eval()
-        self.names = list(encoder.points()) if isinstance(encoder, Taps) else [ONLY]
+        self.names = [ONLY]
+        if isinstance(encoder, Taps):
+            with builder.on_device(encoder):
+                self.names = list(encoder.points())
         self._read: dict[str, Mapping[str, Any]] = {}
 
     def verify(self) -> None:
@@ -45,7 +48,8 @@ class LayerFeatures:
             TrialbookError: they do not.
         """
         if isinstance(self._encoder, Taps):
-            self._encoder.verify()
+            with self._builder.on_device(self._encoder):
+                self._encoder.verify()
 
     def describe(self, layer: str) -> dict[str, Any]:
         """Width, grid and place of a layer, for the record."""

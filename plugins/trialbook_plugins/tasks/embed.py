@@ -53,7 +53,8 @@ class Embed:
         start = 0
         for split in splits.values():
             own, keys = split.groups(self.modality), sample_keys(split, first)
-            parts += [self._encode(split.read(self.modality, rows)) for rows in self._chunks(len(own))]
+            with self._builder.on_device(self.encoder):
+                parts += [self._encode(split.read(self.modality, rows)) for rows in self._chunks(len(own))]
             groups.append(own + start)
             samples += [keys[group] for group in own.tolist()]
             content += list(split.content(self.modality))
