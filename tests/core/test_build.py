@@ -1,0 +1,147 @@
+"""Where parts are made, in which precision frozen ones compute, and what a survey leaves undone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import trialbook_plugins.plugin
+from trialbook import build
+from trialbook.build import RunBuilder, Workshop
+from trialbook.experimentfile import load_experiment
+from trialbook.features import FeatureStore
+from trialbook.host import PluginHost
+from trialbook.launch import LocalLauncher
+from trialbook.plan import make_plan
+from trialbook.progress import PlainWatcher
+from trialbook.rundir import RunDirectory, read_lines
+from trialbook.schema import SchemaBook
+from trialbook.settings import Settings
+from trialbook_plugins.tasks.align import Align
+
+FILE = """
+name = "small"
+[task]
+use = "align"
+dim = 8
+[dataset]
+use = "scenes"
+train = 16
+val = 8
+test = 8
+[encoder.image]
+use = "vit"
+width = 16
+depth = 1
+heads = 2
+frozen = true
+[encoder.text]
+use = "token-embedding"
+[projector.image]
+use = "linear"
+[projector.text]
+use = "linear"
+[[loss]]
+use = "info-nce"
+[train]
+steps = 2
+batch_size = 8
+"""
+
+
+class Place:
+    """A workplace with one experiment file."""
+
+    def __init__(self, folder: Path, text: str = FILE) -> None:
+        (folder / "small.toml").write_text(text)
+        host = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin})
+        self.book = SchemaBook(host, folder / "cache")
+        self.plan = make_plan(load_experiment(folder / "small.toml"), self.book)
+        self.settings = Settings(
+            root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache", device="cpu"
+        )
+        self.launcher = LocalLauncher(self.settings, host, self.book, PlainWatcher(print), plots=False)
+
+    def builder(self, store: Path) -> RunBuilder:
+        return RunBuilder(self.plan.runs[0], Workshop(self.book, FeatureStore(store), None))
+
+
+def features(task: Any, split: str) -> np.ndarray:
+    tokens, _ = task._builder.features("image", task.encoders["image"], task.dataset, split, "image")
+    return np.array(tokens)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_features_do_not_depend_on_the_mixed_precision_that_they_are_asked_for_in(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    place = Place(tmp_path)
+    plain = features(place.builder(tmp_path / "plain").task(), "train")
+    task = place.builder(tmp_path / "mixed").task()
+    with torch.autocast("cpu", dtype=dtype):
+        mixed = features(task, "train")
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == dtype  # autocast itself is as it was
+    assert np.array_equal(plain, mixed)
+
+
+def test_weights_are_hashed_once_until_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task: Any = Place(tmp_path).builder(tmp_path / "features").task()
+    hashed = []
+    plain = build.weights_hash
+    monkeypatch.setattr(build, "weights_hash", lambda module: hashed.append(1) or plain(module))
+    before = [features(task, split) for split in ("train", "val", "train")]
+    assert len(hashed) == 1
+    with torch.no_grad():
+        next(task.encoders["image"].parameters()).add_(1)
+    assert not np.array_equal(features(task, "train"), before[0])
+    assert len(hashed) == 2
+
+
+def test_a_survey_builds_everything_and_stores_no_features(tmp_path: Path) -> None:
+    place = Place(tmp_path, FILE + '[arm.flat]\n[arm.deep.projector.image]\nuse = "mlp"\nhidden = 4\n')
+    sizes = place.launcher.survey(place.plan)
+    assert {name: len(parts) for name, parts in sizes.items()} == {"flat": 5, "deep": 5}
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_rows_of_a_survey_have_the_shape_of_a_split(tmp_path: Path) -> None:
+    from trialbook.survey import SurveyBuilder
+
+    place = Place(tmp_path)
+    builder = SurveyBuilder(place.plan.runs[0], Workshop(place.book, FeatureStore(tmp_path / "features"), None))
+    found = features(builder.task(), "train")
+    whole = features(place.builder(tmp_path / "whole").task(), "train")
+    assert found.shape == whole.shape
+    assert np.allclose(found, whole[:1], atol=1e-5)  # a row alone, and among others: sums in another order
+
+
+def test_an_arm_does_not_have_the_peak_memory_of_the_arm_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("this system does not let a process reset its peak")
+    plain = Align.losses
+
+    def losses(task: Any, batch: Any) -> Any:
+        if task.dim == 16:
+            task.large = torch.ones(300 << 18)  # 300 MiB, in a cycle that only the collector breaks
+            task.itself = task
+        return plain(task, batch)
+
+    monkeypatch.setattr(Align, "losses", losses)
+    place = Place(tmp_path, FILE + "[arm.large.task]\ndim = 16\n[arm.small]\n")
+    place.launcher.mlrun_launch(place.plan)
+    peaks = [max(peak_of(place, spec)) for spec in place.plan.runs]
+    assert peaks[1] < peaks[0] - (250 << 20)
+
+
+def peak_of(place: Place, spec: Any) -> list[float]:
+    run = RunDirectory(place.launcher.directory_of(spec))
+    assert run.status() == "finished"
+    return [line["values"]["peak_memory"] for line in read_lines(run.lines("timing"))]
