@@ -20,9 +20,10 @@ from trialbook.testing.datasets import check_dataset
 from trialbook.testing.figures import check_loss, check_metric
 from trialbook.testing.llms import check_llm
 from trialbook.testing.modules import check_encoder, check_projector
+from trialbook.testing.pretend_cuda import pretend_cuda
 from trialbook.testing.tasks import check_task
 
-__all__ = ["PartsBuilder", "check_component"]
+__all__ = ["PartsBuilder", "check_component", "pretend_cuda"]
 
 _CHECKS: dict[str, Callable[[Subject], None]] = {
     "encoder": check_encoder,
