@@ -111,5 +111,3 @@ def pretend_cuda(packages: Sequence[str] = ()) -> Iterator[PretendDevice]:
         stack.enter_context(casting())
         stack.enter_context(DispatchMode(device))
         yield device
-
-

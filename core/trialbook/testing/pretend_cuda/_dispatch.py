@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch.multiprocessing import reductions
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trialbook.testing.pretend_cuda._faults import MixedDevices
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from trialbook.testing.pretend_cuda._device import PretendDevice
 
 _aten: Any = torch.ops.aten
+_Weak: Any = reductions.StorageWeakRef  # it has no types
 _CPU = torch.device("cpu")
+_ONE_DEVICE = "Expected all tensors to be on the same device"
 _BOOLEAN = (torch.bool, torch.uint8)
 
 
-class DispatchMode(TorchDispatchMode):
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Hands all operations of a thread to the device.
 
     It takes the place of torch's fake tensors, below all other modes: there, torch does not look for a driver when a device
@@ -30,9 +32,14 @@ class DispatchMode(TorchDispatchMode):
     """
 
     def __init__(self, device: PretendDevice) -> None:
-        self._mode_key = torch._C._TorchDispatchModeKey.FAKE  # type: ignore[attr-defined]
-        super().__init__()
+        self._mode_key = torch._C._TorchDispatchModeKey.FAKE
+        super().__init__()  # type: ignore[no-untyped-call]
         self._device = device
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No need to keep torch's compiler away (importing it takes seconds): nothing is compiled here."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute on the device."""
@@ -47,10 +54,10 @@ class Computer:
         generator: where the device's random numbers come from.
     """
 
-    def __init__(self, device: PretendDevice, generator: torch.Generator) -> None:
+    def __init__(self, device: PretendDevice, generator: Any) -> None:
         self._device, self._generator = device, generator
         self.generators: set[int] = {generator._cdata}  # of this device
-        self._pinned: dict[int, StorageWeakRef] = {}
+        self._pinned: dict[int, Any] = {}
         self._special: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {
             _aten._to_copy.default: self._to_copy,
             _aten.copy_.default: self._copy,
@@ -144,8 +151,8 @@ class Computer:
             return
         numbers = known.takes_numbers and all(one.dim() == 0 for one in others)
         if not numbers or any(not isinstance(one, PretendTensor) for one in _changed(func, known, args, kwargs)):
-            told = f"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and {others[0].device}!"
-            raise MixedDevices(told, str(func), self._device.place())
+            told = f"found at least two devices, cuda:0 and {others[0].device}!"
+            raise MixedDevices(f"{_ONE_DEVICE}, but {told}", str(func), self._device.place())
 
     def _count(self, func: Any, known: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if known.name in INDEXING:
@@ -198,7 +205,7 @@ class Computer:
     def _pin(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         self._pinned = {pointer: one for pointer, one in self._pinned.items() if not one.expired()}
-        self._pinned[storage.data_ptr()] = StorageWeakRef(storage)
+        self._pinned[storage.data_ptr()] = _Weak(storage)
         return tensor
 
     def _is_pinned(self, tensor: Tensor) -> bool:

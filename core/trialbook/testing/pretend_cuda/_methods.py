@@ -1,7 +1,8 @@
-"""Methods of ``torch.Tensor`` that look at devices before an operation is dispatched."""
+"""Functions of torch that look at devices before an operation is dispatched."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +14,7 @@ from trialbook.testing.pretend_cuda._dispatch import is_ours
 from trialbook.testing.pretend_cuda._tensor import CARRIER, CUDA, PretendTensor
 
 _to = Tensor.to
+_swap: Any = torch.utils.swap_tensors  # it has no types
 _data: Any = Tensor.data
 
 
@@ -20,6 +22,8 @@ def replace_methods(stack: ExitStack) -> None:
     """Replace them until the stack is closed."""
     replace(stack, Tensor, "to", _moved)
     replace(stack, Tensor, "cuda", _moved_to_cuda)
+    for function in (torch.as_tensor, torch.asarray):
+        replace(stack, torch, function.__name__, _with_index(function))
     replace(stack, Tensor, "data", property(lambda tensor: _data.__get__(tensor), _set_data))
     before = torch.__future__.get_swap_module_params_on_conversion()
     stack.callback(torch.__future__.set_swap_module_params_on_conversion, before)
@@ -36,6 +40,17 @@ def _moved(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return _to(self, *args, **kwargs)
 
 
+def _with_index(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that makes tensors and asks the driver where one has a device without its index."""
+
+    def made(*args: Any, **kwargs: Any) -> Tensor:
+        if _names_cuda(kwargs.get("device") or torch.get_default_device()):
+            kwargs = {**kwargs, "device": CUDA}
+        return function(*args, **kwargs)
+
+    return made
+
+
 def _moved_to_cuda(self: Tensor, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Tensor:
     """``Tensor.cuda``."""
     return _moved(self, CUDA if device is None else device, non_blocking=non_blocking, **kwargs)
@@ -49,7 +64,7 @@ def _set_data(self: Tensor, value: Tensor) -> None:
             self.host = value.host
         return
     new = value.detach()
-    torch.utils.swap_tensors(self, nn.Parameter(new, self.requires_grad) if isinstance(self, nn.Parameter) else new)
+    _swap(self, nn.Parameter(new, self.requires_grad) if isinstance(self, nn.Parameter) else new)
 
 
 def _names_cuda(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ PHASES: dict[tuple[str, str], str] = {
     ("trialbook.engine.loop", "_optimize"): "step",
     ("trialbook.engine.loop", "_evaluate"): "evaluate",
     ("trialbook.engine.loop", "_save"): "save",
+    ("trialbook.engine.loop", "_run_stage"): "record",
     ("trialbook.engine.execute", "_measure"): "measure",
 }
 
@@ -32,12 +33,13 @@ class Occurrence(NamedTuple):
 
     Args:
         phase: of the run: what the test named with ``PretendDevice.phase``, else what the engine is at (``build``,
-            ``extract``, ``prepare``, ``step``, ``evaluate``, ``save``, ``measure``), else empty.
+            ``extract``, ``prepare``, ``step``, ``record``, ``evaluate``, ``save``, ``measure``), else empty.
         kind: of a wait, e.g. ``item``, ``boolean index``, ``copy to the CPU``; or of a copy to the device: ``blocking``,
             ``non-blocking``, ``index``.
         place: ``file:line function`` of the innermost first-party or plugin code.
         library: the package that did it on that code's behalf, e.g. ``transformers``; empty where the code did it itself
-            (functions of torch count as that).
+            (functions of torch count as that, but not its backward pass and its scaler: what waits in a backward pass has
+            been counted in the forward pass).
     """
 
     phase: str
@@ -61,20 +63,20 @@ def find_place(packages: frozenset[str]) -> tuple[str, str, str]:
             owner = _owner(code.co_filename, module)
             if owner is None or owner in packages:
                 place = f"{_shown(code.co_filename, module)}:{frame.f_lineno} {code.co_name}"
-            elif owner != "torch" or module.startswith("torch.amp"):
+            elif owner != "torch" or module.startswith(("torch.amp", "torch.autograd")):
                 library = library or owner
         frame = frame.f_back
     return phase, place, library
 
 
-@lru_cache
+@cache
 def plugin_packages() -> frozenset[str]:
     """trialbook itself and the packages of the plugins that are installed."""
     points = entry_points(group="trialbook.plugins")
     return frozenset({"trialbook", *(point.value.partition(":")[0].partition(".")[0] for point in points)})
 
 
-@lru_cache(maxsize=None)
+@cache
 def _owner(file: str, module: str) -> str | None:
     """The library that a file belongs to; None for code that is not installed."""
     if file.startswith("<"):  # made at run time, as dataclasses' methods are
@@ -86,7 +88,7 @@ def _owner(file: str, module: str) -> str | None:
     return "python" if file.startswith(_STANDARD) else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _shown(file: str, module: str) -> str:
     """The end of a path that says which module it is."""
     path = Path(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ _aten: Any = torch.ops.aten
 
 #: The host reads a result, or its size, before the operation can end. Name without overload to the kind of the wait.
 _WAITS: dict[str, str] = {
-    "_local_scalar_dense": "item", "is_nonzero": "item", "equal": "equal", "nonzero": "nonzero",
+    "_local_scalar_dense": "item", "is_nonzero": "item", "allclose": "item", "equal": "equal", "nonzero": "nonzero",
     "masked_select": "masked_select", "_unique": "unique", "_unique2": "unique", "unique_dim": "unique",
     "unique_consecutive": "unique", "unique_dim_consecutive": "unique", "bincount": "bincount", "multinomial": "multinomial",
     "_linalg_check_errors": "check of a linear solver", "_linalg_eigh": "eigh", "_linalg_svd": "svd", "linalg_eig": "eig",
@@ -53,7 +53,7 @@ class Operation(NamedTuple):
     changes: frozenset[str]
 
 
-@lru_cache(maxsize=None)
+@cache
 def describe(func: Any) -> Operation:
     """What is known of an operation (an ``OpOverload``)."""
     schema, tags = func._schema, func.tags

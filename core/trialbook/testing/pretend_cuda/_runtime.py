@@ -40,9 +40,9 @@ def replace_runtime(stack: ExitStack, device: PretendDevice) -> None:
         if hasattr(torch.accelerator, name):
             replace(stack, torch.accelerator, name, value)
     replace(stack, torch, "Generator", _generator_type(device))
-    lifted = torch._C._only_lift_cpu_tensors()  # type: ignore[attr-defined]
-    stack.callback(torch._C._set_only_lift_cpu_tensors, lifted)  # type: ignore[attr-defined]
-    torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
+    lifted = torch._C._only_lift_cpu_tensors()
+    stack.callback(torch._C._set_only_lift_cpu_tensors, lifted)
+    torch._C._set_only_lift_cpu_tensors(True)
     _follow_threads(stack, device)
     stack.callback(torch.set_default_device, _default_device())
 
@@ -66,8 +66,12 @@ def _fixed() -> dict[str, Any]:
         "set_per_process_memory_fraction": None, "set_stream": None,
     }  # fmt: skip
     found: dict[str, Any] = {name: _answering(value) for name, value in answers.items()}
-    found |= {"set_device": _set_device, "_lazy_call": lambda call, **kwargs: call(), "stream": lambda stream: nullcontext()}
-    found |= {"synchronize": _synchronize, "Stream": _Stream, "Event": _Event}
+    found |= {
+        "set_device": _set_device,
+        "_lazy_call": lambda call, **kwargs: call(),
+        "stream": lambda stream: nullcontext(),
+    }
+    found |= {"_initialized": True, "synchronize": _synchronize, "Stream": _Stream, "Event": _Event}
     found |= {"get_sync_debug_mode": lambda: active().sync_debug_mode, "set_sync_debug_mode": _set_sync_debug_mode}
     return found
 
@@ -144,9 +148,9 @@ class _Stream:
 
     def record_event(self, event: Any = None) -> _Event:
         """An event of now."""
-        event = event or _Event()
-        event.record()
-        return event
+        made: _Event = event or _Event()
+        made.record()
+        return made
 
 
 class _Event:
@@ -177,7 +181,7 @@ class _Event:
 
 def _generator_type(device: PretendDevice) -> type:
     """``torch.Generator`` that can be one of the device."""
-    plain = torch._C.Generator
+    plain: Any = torch._C.Generator
 
     class Kind(type(plain)):  # type: ignore[misc]
         """Generators made before count as well."""
@@ -185,7 +189,7 @@ def _generator_type(device: PretendDevice) -> type:
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, plain)
 
-    class Generator(plain, metaclass=Kind):
+    class Generator(plain, metaclass=Kind):  # type: ignore[misc]
         """A generator of random numbers of the host or of the device."""
 
         def __new__(cls, device: Any = "cpu") -> Any:

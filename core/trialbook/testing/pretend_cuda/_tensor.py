@@ -58,7 +58,7 @@ class PretendTensor(Tensor):
     @staticmethod
     def __new__(cls, host: Tensor) -> PretendTensor:
         """A wrapper of the same shape and strides."""
-        made: PretendTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: PretendTensor = Tensor._make_wrapper_subclass(
             cls, host.shape, strides=host.stride(), storage_offset=host.storage_offset(), dtype=host.dtype,
             layout=host.layout, device=CARRIER, _extra_dispatch_keys=_KEYS,
         )  # fmt: skip
@@ -68,7 +68,7 @@ class PretendTensor(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Compute where the mode is not on: in a thread that was not started through ``threading``."""
         return active().compute(func, args, kwargs or {})
 
@@ -77,8 +77,8 @@ class PretendTensor(Tensor):
         """``cuda:0``."""
         return CUDA
 
-    is_cuda = property(lambda self: True)  # type: ignore[assignment]
-    is_meta = property(lambda self: False)  # type: ignore[assignment]
+    is_cuda = property(lambda self: True)
+    is_meta = property(lambda self: False)
 
     def get_device(self) -> int:
         """Index of the device."""
@@ -116,7 +116,7 @@ class PretendTensor(Tensor):
         """As of a plain tensor: a number is read, which waits."""
         return format(self.item(), spec) if self.dim() == 0 else object.__format__(self, spec)
 
-    def __repr__(self, **kwargs: Any) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         """As of a plain tensor."""
         active().count_wait("repr")
         grad = ", requires_grad=True" if self.requires_grad else ""
@@ -153,7 +153,7 @@ class PretendTensor(Tensor):
             value = torch.tensor(value, dtype=self.dtype, device="cpu")
         Tensor.__setitem__(self, _indices(index), value)
 
-    def new_tensor(self, data: Any, **options: Any) -> Tensor:
+    def new_tensor(self, data: Any, **options: Any) -> Tensor:  # type: ignore[override]
         """A tensor of values of the host, on this device unless another is given."""
         return torch.tensor(data, **{"dtype": self.dtype, "device": CUDA, **options})
 
@@ -177,8 +177,7 @@ def refresh(wrapper: PretendTensor) -> None:
     """Take over the shape and strides of the values, after an operation that changed them in place."""
     host = wrapper.host
     if wrapper.shape != host.shape or wrapper.stride() != host.stride():
-        with torch._C._DisableTorchDispatch():  # type: ignore[attr-defined]
-            torch.ops.aten.as_strided_.default(wrapper, host.shape, host.stride(), host.storage_offset())
+        torch._C.TensorBase.data.__set__(wrapper, PretendTensor(host))  # type: ignore[attr-defined]
 
 
 def _indices(index: Any) -> Any:
@@ -192,7 +191,9 @@ def _indices(index: Any) -> Any:
 
 
 def _not_on_host(operation: str) -> NotOnHost:
-    message = "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+    message = (
+        "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+    )
     return NotOnHost(message, operation, active().place())
 
 
