@@ -202,7 +202,8 @@ class Learn:
         return {"loss": self.parts["projector"](batch).square().mean()}
 
     def evaluate(self, split: str) -> dict[str, float]:
-        return {"loss": float(self.losses(torch.ones(2, 1))["loss"])} if split == "train" else {}
+        rows = torch.ones(2, 1, device=self.parts["projector"].weight.device)
+        return {"loss": float(self.losses(rows)["loss"])} if split == "train" else {}
 
     def after_step(self) -> None: ...
 

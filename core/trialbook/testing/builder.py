@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trialbook.contracts import device_of
+from trialbook.contracts import device_of, to_device
 from trialbook.errors import TrialbookError
 
 
@@ -38,13 +39,25 @@ class PartsBuilder:
         batch_size: int = 64,
         mixtures: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        self._parts, self._options = parts, options or {}
+        self._parts: dict[str, Any] = dict(parts)
+        self._options = options or {}
         self.seed = seed
         self.batch_size = self.eval_batch_size = batch_size
         self.data_root: Path | None = None
+        self.device = torch.device("cpu")  # of the run: where frozen modules are used
         self.inputs: Mapping[str, Path] = inputs or {}
         self.mixtures: Mapping[str, Mapping[str, float]] = mixtures or {}
         self.final_split = "test"
+
+    def copied(self, device: torch.device, memo: dict[int, Any]) -> PartsBuilder:
+        """Another builder of copies of the parts, data sets excepted, that uses frozen modules on a device."""
+        builder = copy.copy(self)
+        builder.device = device
+        kept = self._parts.get("dataset")
+        builder._parts = copy.deepcopy({kind: one for kind, one in self._parts.items() if kind != "dataset"}, memo)
+        if kept is not None:
+            builder._parts["dataset"] = kept
+        return builder
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Names of the parts of ``kind``."""
@@ -66,23 +79,30 @@ class PartsBuilder:
 
     @contextmanager
     def on_device(self, module: nn.Module) -> Iterator[torch.device]:
-        """The module where it is."""
-        with torch.no_grad():
-            yield device_of(module)
+        """The module on the builder's device; it goes back afterwards."""
+        home = device_of(module)
+        try:
+            with torch.no_grad():
+                module.to(self.device)
+                yield self.device
+        finally:
+            module.to(home)
 
     def taps(self, name: str, encoder: Any, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
         """Tokens [R, H, W, D] of every point of the encoder for all rows of a split, computed anew."""
         encoder.verify()
         part = dataset.splits()[split]
-        with torch.no_grad():
-            found = encoder.tap(encoder.prepare(part.read(modality, np.arange(len(part.groups(modality))))))
-        return {point: tokens.numpy() for point, tokens in found.items()}
+        prepared = encoder.prepare(part.read(modality, np.arange(len(part.groups(modality)))))
+        with self.on_device(encoder) as device:
+            found = encoder.tap(to_device(prepared, device))
+        return {point: tokens.cpu().numpy() for point, tokens in found.items()}
 
     def features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Outputs of the encoder for all rows of a split, computed anew."""
         part = dataset.splits()[split]
-        with torch.no_grad():
-            tokens, mask = encoder(encoder.prepare(part.read(modality, np.arange(len(part.groups(modality))))))  # type: ignore[operator]
-        return tokens.numpy(), None if mask is None else mask.numpy()
+        prepared = encoder.prepare(part.read(modality, np.arange(len(part.groups(modality)))))  # type: ignore[operator]
+        with self.on_device(encoder) as device:
+            tokens, mask = encoder(to_device(prepared, device))
+        return tokens.cpu().numpy(), None if mask is None else mask.cpu().numpy()

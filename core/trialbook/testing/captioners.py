@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 from trialbook.testing.common import Subject, ensure
+from trialbook.testing.devices import on_device
 
 
 def check_captioner(subject: Subject) -> None:
@@ -23,3 +24,5 @@ def check_captioner(subject: Subject) -> None:
     ensure(subject.make(seed=1).caption(facts) == texts, f"another instance of {name} differs")
     alone = [captioner.caption([one])[0] for one in facts]
     ensure(alone == texts, f"{name} gives a sample another text alone than beside others")
+    with on_device(subject) as (there, _):
+        ensure(there.make().caption(facts) == texts, f"{name} gives another text on a CUDA device")

@@ -143,7 +143,7 @@ def check_gradients(name: str, module: nn.Module, output: Tensor) -> None:
     module.zero_grad(set_to_none=True)
     generator = torch.Generator().manual_seed(0)
     if output.requires_grad:
-        (output * torch.rand(output.shape, generator=generator)).sum().backward()  # type: ignore[no-untyped-call]
+        (output * torch.rand(output.shape, generator=generator).to(output.device)).sum().backward()  # type: ignore[no-untyped-call]
     for label, parameter in module.named_parameters():
         if parameter.requires_grad:
             ensure(parameter.grad is not None, f"parameter '{label}' of {name} gets no gradient: it is not used")

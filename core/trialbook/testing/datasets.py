@@ -9,6 +9,7 @@ import numpy as np
 
 from trialbook.data import Modality, Split, find_overlaps
 from trialbook.testing.common import Subject, ensure, same
+from trialbook.testing.devices import on_device
 
 
 def check_dataset(subject: Subject) -> None:
@@ -35,6 +36,12 @@ def check_dataset(subject: Subject) -> None:
             ensure(
                 same(split.read(modality, rows), other.read(modality, rows)), f"two instances of {name} read other rows"
             )
+    with on_device(subject):
+        for label, split in splits.items():
+            for modality in kinds:
+                rows = np.arange(min(2, len(split.groups(modality))))
+                again = twin.splits()[label].read(modality, rows)
+                ensure(same(split.read(modality, rows), again), f"{name} reads other rows beside a CUDA device")
     overlaps = find_overlaps(splits, kinds) if not subject.all_options.get("allow_overlap") else []
     ensure(not overlaps, f"splits of {name} share content: {overlaps[:1]}")
     fingerprint = dataset.fingerprint

@@ -5,27 +5,30 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts import to_device
 from trialbook.produces import expand_produces
 from trialbook.testing.answers import made_up_predictions
 from trialbook.testing.common import Subject, check_gradients, check_names, check_signature, ensure, same
+from trialbook.testing.devices import ensure_on_device, on_device, tensors_of
 
 _ROWS = 6
 
 
 def check_loss(subject: Subject) -> None:
-    """A finite scalar that depends on its inputs and on every parameter, and that repeats."""
+    """A finite scalar that depends on its inputs and on every parameter, that repeats, and lies where its inputs do."""
     name = subject.name
     check_names(name, "needs", getattr(subject.cls, "needs", None))
     loss = subject.make()
     ensure(isinstance(loss, nn.Module), f"{name} must be an nn.Module")
     check_signature(name, loss.forward, loss.needs)
     inputs = _inputs(subject, loss.needs, captions=1)
-    leaves = [tensor for tensor in _tensors(inputs) if tensor.is_floating_point()]
+    leaves = [tensor for tensor in tensors_of(inputs) if tensor.is_floating_point()]
     for leaf in leaves:
         leaf.requires_grad_(True)
     value = loss.eval()(**inputs)
@@ -40,6 +43,20 @@ def check_loss(subject: Subject) -> None:
     for key, figure in (loss.report() if hasattr(loss, "report") else {}).items():
         single = isinstance(figure, int | float) or (isinstance(figure, Tensor) and figure.numel() == 1)
         ensure(single, f"{name}.report gives {figure!r} for '{key}'; it must be one number")
+    _check_loss_on_device(subject, inputs, value.item())
+
+
+def _check_loss_on_device(subject: Subject, inputs: Mapping[str, Any], expected: float) -> None:
+    name = subject.name
+    with on_device(replace(subject, inputs=inputs)) as (there, device):
+        loss, moved = there.make().to(device), to_device(there.inputs, device)
+        value = loss.eval()(**moved)
+        ensure_on_device(name, "its value", value, device)
+        ensure(math.isclose(value.item(), expected, rel_tol=1e-4, abs_tol=1e-5), f"{name} is another on a CUDA device")
+        check_gradients(name, loss, loss.train()(**moved))
+        for part in ("after_step", "report"):
+            if hasattr(loss, part):
+                getattr(loss, part)()
 
 
 def check_metric(subject: Subject) -> None:
@@ -61,6 +78,22 @@ def check_metric(subject: Subject) -> None:
     for key, figure in figures.items():
         number = isinstance(figure, int | float) and not isinstance(figure, bool)
         ensure(number and math.isfinite(figure), f"'{key}' of {name} must be a finite number, not {figure!r}")
+    with on_device(subject) as (
+        there,
+        device,
+    ):  # as tasks do: embeddings come from the device, all else from the data set
+        for key, figure in there.make().compute(**_with_embeddings_on(device, inputs)).items():
+            close = math.isclose(figure, figures[key], rel_tol=1e-4, abs_tol=1e-5)
+            ensure(close, f"'{key}' of {name} is {figure} on a CUDA device, {figures[key]} on a CPU")
+
+
+def _with_embeddings_on(device: torch.device, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    moved = dict(inputs)
+    if "embeddings" in inputs:
+        moved["embeddings"] = to_device(inputs["embeddings"], device)
+    if isinstance(inputs.get("train"), Mapping):
+        moved["train"] = _with_embeddings_on(device, inputs["train"])
+    return moved
 
 
 def _inputs(subject: Subject, needs: tuple[str, ...], captions: int) -> dict[str, Any]:
@@ -82,11 +115,3 @@ def _inputs(subject: Subject, needs: tuple[str, ...], captions: int) -> dict[str
     missing = [key for key in needs if key not in inputs]
     ensure(not missing, f"give `inputs` for what {subject.name} needs: {', '.join(missing)}")
     return inputs
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [tensor for one in value for tensor in _tensors(one)] if isinstance(value, list | tuple) else []

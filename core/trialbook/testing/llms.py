@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts import Generated, Piece
+from trialbook.contracts import Generated, Piece, device_of
 from trialbook.conversations import IMAGE, Turn
 from trialbook.testing.common import Subject, check_gradients, ensure, near
+from trialbook.testing.devices import ensure_on_device, on_device
 
 _METHODS = ("render", "embed", "generate")
 _TURNS = (
@@ -21,7 +22,7 @@ _TURNS = (
 
 
 def check_llm(subject: Subject) -> None:
-    """Pieces, padding, wanted positions, generation, gradients, state.
+    """Pieces, padding, wanted positions, generation, gradients, state, devices.
 
     A language model with none of the methods is made for a task of another kind, and only its constructor is checked.
     """
@@ -46,6 +47,27 @@ def check_llm(subject: Subject) -> None:
     with torch.no_grad():
         ensure(near(twin(embeds, mask)[mask], model(embeds, mask)[mask]), f"state_dict does not hold all of {name}")
     ensure(twin.render(_TURNS, 3, answer=True) == pieces, f"state_dict does not hold the tokenizer of {name}")
+    with torch.no_grad():
+        logits, made = model(embeds, mask), model.generate(embeds, mask, max_new_tokens=4)
+    with on_device(subject) as (there, device):
+        _check_on_device(name, there.make().eval().to(device), pieces, embeds.to(device), mask.to(device), logits, made)
+
+
+def _check_on_device(
+    name: str, model: Any, pieces: list[Piece], embeds: Tensor, mask: Tensor, expected: Tensor, made: list[Generated]
+) -> None:
+    logits = model(embeds, mask)
+    ensure_on_device(name, "logits", logits, embeds.device)
+    ensure(near(logits[mask].cpu(), expected[mask.cpu()]), f"{name} gives other logits on a CUDA device")
+    wanted = torch.tensor([1, 3], device=embeds.device)
+    ensure_on_device(name, "logits at wanted positions", model(embeds, mask, wanted), embeds.device)
+    embedded = _embedded(model, pieces)
+    ensure_on_device(name, "embeddings", embedded, embeds.device)
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        check_gradients(name, model, logits)
+    again = model.generate(embeds, mask, max_new_tokens=4)
+    ensure([one.ids for one in again] == [one.ids for one in made], f"{name} answers otherwise on a CUDA device")
+    model.generate(embeds, mask, max_new_tokens=4, temperature=1.0, seed=5)
 
 
 def _check_pieces(name: str, model: Any) -> list[Piece]:
@@ -112,13 +134,13 @@ def _check_generation(name: str, model: Any, embeds: Tensor, mask: Tensor) -> No
 
 def _embedded(model: Any, pieces: list[Piece]) -> Tensor:
     """Embeddings [L, D] of pieces, two made-up tokens for an image."""
-    generator = torch.Generator().manual_seed(0)
+    generator, device = torch.Generator().manual_seed(0), device_of(model)
     parts = []
     for piece in pieces:
         if piece.kind == "image":
-            parts.append(torch.randn(2, model.dim, generator=generator))
+            parts.append(torch.randn(2, model.dim, generator=generator).to(device))
         else:
-            parts.append(model.embed(torch.tensor([piece.ids]))[0])
+            parts.append(model.embed(torch.tensor([piece.ids], device=device))[0])
     return torch.cat(parts).detach()
 
 

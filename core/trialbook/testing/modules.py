@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts import Features
+from trialbook.contracts import Features, Taps, to_device
 from trialbook.testing.common import (
     Subject,
     check_gradients,
@@ -18,10 +18,11 @@ from trialbook.testing.common import (
     near,
     same,
 )
+from trialbook.testing.devices import ensure_on_device, on_device
 
 
 def check_encoder(subject: Subject) -> None:
-    """Shapes, rows that do not influence each other, repetition, gradients, state."""
+    """Shapes, rows that do not influence each other, repetition, gradients, state, devices."""
     name = subject.name
     check_names(name, "accepts", getattr(subject.cls, "accepts", None))
     encoder = _module(subject)
@@ -40,10 +41,19 @@ def check_encoder(subject: Subject) -> None:
     check_gradients(name, encoder, tokens)
     twin = _twin(subject, encoder)
     ensure(near(features_of(twin, raw).tokens, features.tokens), f"state_dict does not hold all of {name}")
+    with on_device(subject) as (there, device):
+        encoder = _module(there).to(device)
+        given = to_device(encoder.prepare(raw), device)  # type: ignore[operator]
+        found = encoder(given)
+        ensure_on_device(name, "tokens or their mask", tuple(found), device)
+        ensure(near(found.tokens.cpu(), features.tokens), f"{name} gives other tokens on a CUDA device")
+        check_gradients(name, encoder, found.tokens)
+        if isinstance(encoder, Taps):
+            ensure_on_device(name, "tokens of a point", encoder.tap(given), device)
 
 
 def check_projector(subject: Subject) -> None:
-    """Shapes, the mask, rows that do not influence each other, repetition, gradients, state."""
+    """Shapes, the mask, rows that do not influence each other, repetition, gradients, state, devices."""
     name = subject.name
     projector = _module(subject)
     dim_in, dim_out = subject.wired.get("dim_in", 16), subject.wired.get("dim_out", 8)
@@ -71,7 +81,15 @@ def check_projector(subject: Subject) -> None:
     check_gradients(name, projector, projector(tokens, mask))
     twin = _twin(subject, projector)
     with torch.no_grad():
-        ensure(near(twin(tokens, mask), projector(tokens, mask)), f"state_dict does not hold all of {name}")
+        expected = projector(tokens, mask)
+        ensure(near(twin(tokens, mask), expected), f"state_dict does not hold all of {name}")
+    with on_device(subject) as (there, device):
+        projector = _module(there).to(device)
+        for given in (None, mask):
+            output = projector(*to_device((tokens, given), device))
+            ensure_on_device(name, "its output", output, device)
+            check_gradients(name, projector, output)
+        ensure(near(output.cpu(), expected), f"{name} gives another output on a CUDA device")
 
 
 def _module(subject: Subject) -> nn.Module:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts import Measures, Step, Trains
+from trialbook.contracts import Measures, Step, Trains, to_device
 from trialbook.hookspec import KINDS
 from trialbook.records import Measured, Record
 from trialbook.testing.common import Subject, check_names, ensure, same
+from trialbook.testing.devices import ensure_on_device, on_device
 
 _TAKES = ("one", "optional", "named", "many", "modality")
 _TRAINS = ("module", "size", "batch", "losses", "evaluate", "after_step")
@@ -39,6 +40,11 @@ def check_task(subject: Subject) -> None:
             _check_training(name, _set_up(subject), _set_up(subject))
         if measures:
             _check_measuring(name, _set_up(subject), _set_up(subject))
+        with on_device(subject) as (there, device):
+            if trains:
+                _check_training_on_device(name, _set_up(there), device)
+            if measures:
+                _check_measuring_on_device(name, _set_up(there))
 
 
 def _set_up(subject: Subject) -> Any:
@@ -92,6 +98,26 @@ def _check_measuring(name: str, task: Measures, twin: Measures) -> None:
     twin.measured(done)
     rest = [item for item in twin.measurements() if isinstance(item, Record)]
     ensure(rest == records[done:], f"{name} does not go on after `measured({done})` as if it had never stopped")
+
+
+def _check_training_on_device(name: str, task: Trains, device: torch.device) -> None:
+    """A step as the engine does it: the module and the batch are on the device, frozen parts outside of it are not."""
+    module = task.module().to(device)
+    samples = np.arange(min(4, task.size("train")), dtype=np.int64)
+    losses = task.losses(to_device(task.batch(samples, 0, Step(0, "train", 0)), device))
+    ensure_on_device(name, "losses", losses["loss"], device)
+    losses["loss"].backward()  # type: ignore[no-untyped-call]
+    module.eval()
+    with torch.no_grad():
+        _check_figures(name, dict(task.evaluate("train")))
+    task.after_step()
+
+
+def _check_measuring_on_device(name: str, task: Measures) -> None:
+    """Until the first record: the others are made in the same way."""
+    task.measured(0)
+    first = next((item for item in task.measurements() if isinstance(item, Record)), None)
+    ensure(first is not None, f"{name}.measurements yields no record beside a CUDA device")
 
 
 def _check_figures(name: str, figures: Mapping[str, float]) -> None:

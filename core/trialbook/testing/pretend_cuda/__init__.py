@@ -26,8 +26,11 @@ tensors, a plain number as a device (``torch.zeros(2, device=0)``), other proces
 
 from __future__ import annotations
 
-from trialbook.testing.pretend_cuda._device import PretendDevice, pretend_cuda
+from trialbook.testing.pretend_cuda._device import PretendDevice, error_place, pretend_cuda
 from trialbook.testing.pretend_cuda._faults import DeviceFault, MixedDevices, NotOnHost
 from trialbook.testing.pretend_cuda._places import Occurrence
+from trialbook.testing.pretend_cuda._tensor import pretended
 
-__all__ = ["DeviceFault", "MixedDevices", "NotOnHost", "Occurrence", "PretendDevice", "pretend_cuda"]
+__all__ = [
+    "DeviceFault", "MixedDevices", "NotOnHost", "Occurrence", "PretendDevice", "error_place", "pretend_cuda", "pretended",
+]  # fmt: skip

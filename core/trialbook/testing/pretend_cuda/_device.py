@@ -14,7 +14,7 @@ from trialbook.testing.pretend_cuda import _tensor
 from trialbook.testing.pretend_cuda._autocast import casting
 from trialbook.testing.pretend_cuda._dispatch import Computer, DispatchMode
 from trialbook.testing.pretend_cuda._methods import replace_methods
-from trialbook.testing.pretend_cuda._places import Occurrence, find_place, plugin_packages
+from trialbook.testing.pretend_cuda._places import Occurrence, find_place, place_of_error, plugin_packages
 from trialbook.testing.pretend_cuda._runtime import replace_runtime
 
 
@@ -100,7 +100,7 @@ def pretend_cuda(packages: Sequence[str] = ()) -> Iterator[PretendDevice]:
     Raises:
         RuntimeError: a pretend device is on already.
     """
-    if _tensor.is_on():
+    if _tensor.pretended() is not None:
         raise RuntimeError("a pretend CUDA device is on already; one block is enough")
     device = PretendDevice(packages)
     with ExitStack() as stack:
@@ -111,3 +111,8 @@ def pretend_cuda(packages: Sequence[str] = ()) -> Iterator[PretendDevice]:
         stack.enter_context(casting())
         stack.enter_context(DispatchMode(device))
         yield device
+
+
+def error_place(error: BaseException) -> str:
+    """``file:line function`` of the innermost first-party or plugin code that an error came from."""
+    return place_of_error(error, plugin_packages())

@@ -7,14 +7,15 @@ import sysconfig
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
 from typing import NamedTuple
 
 #: Functions of the engine, by module and name, and the phase that their callees belong to.
 PHASES: dict[tuple[str, str], str] = {
     ("trialbook.build", "task"): "build",
-    ("trialbook.build", "_encode"): "extract",
-    ("trialbook.build", "_tap"): "extract",
+    ("trialbook.build", "features"): "extract",
+    ("trialbook.build", "taps"): "extract",
     ("trialbook.engine.loop", "_prepare"): "prepare",
     ("trialbook.engine.loop", "_optimize"): "step",
     ("trialbook.engine.loop", "_evaluate"): "evaluate",
@@ -62,11 +63,22 @@ def find_place(packages: frozenset[str]) -> tuple[str, str, str]:
         if not place and not module.startswith(_OWN_PACKAGE):
             owner = _owner(code.co_filename, module)
             if owner is None or owner in packages:
-                place = f"{_shown(code.co_filename, module)}:{frame.f_lineno} {code.co_name}"
+                place = _told(frame, frame.f_lineno)
             elif owner != "torch" or module.startswith(("torch.amp", "torch.autograd")):
                 library = library or owner
         frame = frame.f_back
     return phase, place, library
+
+
+def place_of_error(error: BaseException, packages: frozenset[str]) -> str:
+    """``file:line function`` of the innermost code of one's own that an error came from; see ``find_place``."""
+    place = ""
+    for frame, line in walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        owner = _owner(frame.f_code.co_filename, module)
+        if not module.startswith(_OWN_PACKAGE) and (owner is None or owner in packages):
+            place = _told(frame, line)
+    return place
 
 
 @cache
@@ -86,6 +98,10 @@ def _owner(file: str, module: str) -> str | None:
     if installed:
         return installed[-1].removesuffix(".py")
     return "python" if file.startswith(_STANDARD) else None
+
+
+def _told(frame: FrameType, line: int) -> str:
+    return f"{_shown(frame.f_code.co_filename, frame.f_globals.get('__name__', ''))}:{line} {frame.f_code.co_name}"
 
 
 @cache

@@ -41,9 +41,9 @@ def set_active(device: PretendDevice | None) -> None:
     _active = device
 
 
-def is_on() -> bool:
-    """Whether a pretend device is on."""
-    return _active is not None
+def pretended() -> PretendDevice | None:
+    """The pretend device, if one is on."""
+    return _active
 
 
 class PretendTensor(Tensor):

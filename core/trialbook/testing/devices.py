@@ -1,0 +1,82 @@
+"""The part of every check that runs on the pretend CUDA device: what a component makes must lie where its inputs do."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trialbook.testing.builder import PartsBuilder
+from trialbook.testing.common import Subject, ensure
+from trialbook.testing.pretend_cuda import DeviceFault, MixedDevices, NotOnHost, error_place, pretend_cuda, pretended
+
+_HINTS: dict[type[DeviceFault], str] = {
+    MixedDevices: "make tensors with `device=x.device`, and keep those of a module as its buffers",
+    NotOnHost: "call `.cpu()` before `.numpy()`",
+}
+
+
+@contextmanager
+def on_device(subject: Subject) -> Iterator[tuple[Subject, torch.device]]:
+    """A block in which there is a CUDA device, a pretended one if need be.
+
+    It gives the subject with copies of the modules that it was given, as these go to the device and do not come back, and
+    the device.
+
+    Raises:
+        AssertionError: something fails in the block; the message says what, where, and how to mend it.
+    """
+    name = subject.name
+    with ExitStack() as stack:
+        device = (pretended() or stack.enter_context(pretend_cuda())).device
+        try:
+            memo: dict[int, Any] = {}
+            wired, inputs = (_copied(value, device, memo) for value in (subject.wired, subject.inputs))
+            yield replace(subject, wired=wired, inputs=inputs), device
+        except AssertionError:
+            raise
+        except DeviceFault as fault:
+            hint = _HINTS.get(type(fault), "")
+            raise AssertionError(f"{name} works on a CPU, but not on a CUDA device: {fault}; {hint}") from fault
+        except Exception as error:
+            told = f"{type(error).__name__}: {error} ({error_place(error)})"
+            raise AssertionError(f"{name} works on a CPU, but not on a CUDA device: {told}") from error
+
+
+def ensure_on_device(name: str, what: str, value: Any, device: torch.device) -> None:
+    """Raise an AssertionError if any tensor in ``value`` lies somewhere else."""
+    for tensor in tensors_of(value):
+        ensure(
+            tensor.device == device,
+            f"{name} gives {what} on {tensor.device}, though its inputs and weights lie on {device}; "
+            "make tensors with `device=x.device`",
+        )
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Tensors in mappings, lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from tensors_of(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from tensors_of(one)
+
+
+def _copied(value: Any, device: torch.device, memo: dict[int, Any]) -> Any:
+    """The same with copies of the modules in it, on the device."""
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value, memo).to(device)
+    if isinstance(value, PartsBuilder):
+        return value.copied(device, memo)
+    if isinstance(value, Mapping):
+        return {key: _copied(one, device, memo) for key, one in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(_copied(one, device, memo) for one in value)
+    return value
