@@ -12,6 +12,7 @@ import torch
 import trialbook_plugins.plugin
 from trialbook import build
 from trialbook.build import RunBuilder, Workshop
+from trialbook.contracts import device_of
 from trialbook.experimentfile import load_experiment
 from trialbook.features import FeatureStore
 from trialbook.host import PluginHost
@@ -21,6 +22,7 @@ from trialbook.progress import PlainWatcher
 from trialbook.rundir import RunDirectory, read_lines
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
+from trialbook.testing import pretend_cuda
 from trialbook_plugins.tasks.align import Align
 
 FILE = """
@@ -145,3 +147,32 @@ def peak_of(place: Place, spec: Any) -> list[float]:
     run = RunDirectory(place.launcher.directory_of(spec))
     assert run.status() == "finished"
     return [line["values"]["peak_memory"] for line in read_lines(run.lines("timing"))]
+
+
+def test_a_frozen_encoder_is_on_the_device_only_while_its_features_are_made(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with pretend_cuda() as device:
+        seen = []
+        for _ in ("made", "stored"):
+            builder = place.builder(tmp_path / "features")
+            builder.workshop.device = device.device
+            task: Any = builder.task()
+            encoder = task.encoders["image"]
+            handle = encoder.register_forward_hook(lambda module, *_: seen.append(device_of(module)))
+            assert device_of(task.parts) == device.device
+            features(task, "train")
+            handle.remove()
+            assert device_of(encoder) == torch.device("cpu")
+        assert seen == [device.device]  # once, and not where everything is stored
+
+
+def test_parts_that_are_trained_are_on_the_device_before_the_task_is_set_up(tmp_path: Path) -> None:
+    place = Place(tmp_path, FILE.replace("frozen = true", ""))
+    with pretend_cuda() as device:
+        builder = place.builder(tmp_path / "features")
+        builder.workshop.device = device.device
+        builder.task()
+        modules = [part for part in builder.parts if isinstance(part.module, torch.nn.Module)]
+        assert {part.name for part in modules if device_of(part.module) == device.device} == {
+            "encoder.image", "encoder.text", "projector.image", "projector.text", "loss.info-nce",
+        }  # fmt: skip
