@@ -20,6 +20,7 @@ import trialbook_plugins.plugin
 from trialbook.checking.tablecheck import describe
 from trialbook.hookspec import KINDS
 from trialbook.host import PluginHost
+from trialbook.numerics import OF_THE_RUN
 from trialbook.options import CORE_TABLES
 from trialbook.schema import ComponentSchema, SchemaBook
 from trialbook.signature import documented
@@ -73,7 +74,10 @@ def _core_section(book: SchemaBook) -> str:
         title += f" or `[[{name}]]`" if name in _CORE_EITHER else ""
         lines += [f"### {title}", "", *_prose(schema.doc), *_key_table(schema, leave_out=above), ""]
         if above:
-            lines += [f"And every key of `[{_INHERITS[name]}]`.", ""]
+            lines += [
+                f"And every key of `[{_INHERITS[name]}]` but {_names(OF_THE_RUN)}, which hold for the whole run.",
+                "",
+            ]
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """Where a run takes place: hardware, versions, the state of the working tree, a few variables.
 
 Nothing heavy is imported to learn a version, and nothing here depends on what the process has imported so far, so that
-all runs of a plan that share an environment record the same one.
+all runs of a plan that share an environment record the same one. What device a run computes on, and how, is added when torch
+is there (``trialbook.engine.compute``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
 import socket
 import subprocess
 from functools import lru_cache
@@ -57,7 +57,7 @@ def environment(settings: Settings) -> dict[str, Any]:
 
 
 def hardware(threads: int = 0) -> dict[str, Any]:
-    """Host, processor, cores, threads (0: as many as there are cores to use), memory in bytes, GPUs."""
+    """Host, processor, cores, threads (0: as many as there are cores to use), memory in bytes."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     variable = os.environ.get("OMP_NUM_THREADS", "")
     return {
@@ -66,7 +66,6 @@ def hardware(threads: int = 0) -> dict[str, Any]:
         "cores": usable,
         "threads": threads or (int(variable) if variable.isdigit() else usable),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "gpus": list(_gpus()),
     }
 
 
@@ -90,19 +89,6 @@ def _cpu() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-@lru_cache(maxsize=1)
-def _gpus() -> tuple[str, ...]:
-    """Name, memory and driver of each NVIDIA GPU."""
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(line.strip() for line in answer.stdout.splitlines() if line.strip())
 
 
 def _git(folder: Path) -> tuple[dict[str, Any], str | None]:

@@ -21,6 +21,7 @@ from trialbook.hookspec import hookimpl
 from trialbook.host import PluginHost
 from trialbook.inventory import PartSize, components_of, describe, parameters_of
 from trialbook.memory import out_of_memory
+from trialbook.numerics import numerics_of, prepare_cublas
 from trialbook.options import DoctorOptions
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
@@ -74,6 +75,7 @@ class LocalLauncher:
     @hookimpl(trylast=True)
     def mlrun_launch(self, plan: Plan) -> list[Outcome]:
         """Run what is not finished yet, in the plan's order."""
+        prepare_cublas((spec.config for spec in plan.runs), self.settings)
         if is_first_process():
             self.tracking = open_tracking(plan.experiment.trackers, self.settings, self.book)
         done = {spec for spec in plan.runs if self.is_finished(spec)}
@@ -160,7 +162,7 @@ class LocalLauncher:
         self.notify("mlrun_run_started", run=spec.name, path=str(directory), config=dict(spec.config))
         self._say(spec, recorder, self.tracking.started(spec.name, directory, spec.config))
         try:
-            self._work(spec, plan, recorder, directory)
+            self._compute(spec, plan, recorder, directory)
         except FAULTS as error:
             short = out_of_memory(error, spec.config)
             message = _told(short or error)
@@ -180,13 +182,22 @@ class LocalLauncher:
             for problem in write_run_pages(recorder.run, plots=self.plots).problems:
                 recorder.add(Event(0, "page-incomplete", problem))
 
+    def _compute(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> None:
+        """The run's work, as its file and the workplace say that numbers are computed."""
+        from trialbook.engine.compute import computing
+
+        with computing(numerics_of(spec.config, self.settings), self.settings.device):
+            self._work(spec, plan, recorder, directory)
+
     def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> None:
         from trialbook.build import RunBuilder
         from trialbook.engine.clock import reset_peak
+        from trialbook.engine.compute import compute_facts
         from trialbook.engine.execute import Start, execute
         from trialbook.engine.vitals import PartView
 
         accelerator = self._accelerator(spec)
+        recorder.surround(compute_facts(accelerator))
         accelerator.free_memory()  # what the run before left must not count, nor lie in the way
         reset_peak(accelerator.device)
         accelerator.wait_for_everyone()  # the first process has written what the run before left
@@ -268,9 +279,7 @@ class LocalLauncher:
         """Device and precision of a run; its parts are made there."""
         from trialbook.engine.execute import make_accelerator
 
-        precision = spec.config.get("train", {}).get("precision", "auto")
-        precision = self.settings.precision if precision == "auto" else precision
-        accelerator = make_accelerator(self.settings.device, precision)
+        accelerator = make_accelerator(self.settings.device, numerics_of(spec.config, self.settings).precision)
         self._open_workshop().device = accelerator.device
         return accelerator
 

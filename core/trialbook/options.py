@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from trialbook.decision.tables import DecisionOptions, GateOptions, PublishedOptions, StatedOptions
 from trialbook.errors import TrialbookError
+from trialbook.numerics import OF_THE_RUN, MatmulPrecision, check_numerics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,11 @@ class TrainOptions:
         min_lr: where cosine and linear end, as a share of ``lr``.
         clip: largest norm of the whole gradient; 0 leaves it as it is.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"`` autocast; ``"auto"`` takes the workplace's setting.
+        matmul_precision: of products of float32 matrices and of convolutions: ``"highest"`` computes in float32, ``"high"`` in
+            TF32, ``"medium"`` in TF32 or bfloat16, where the device can; the workplace's setting if left out.
+        deterministic: use algorithms that give the same result each time, on GPUs too, and stop where there is none; the
+            workplace's setting if left out.
+        cudnn_benchmark: let cuDNN try its algorithms and take the fastest; the workplace's setting if left out.
         log_every: steps between records of loss and learning rate.
     Raises:
         TrialbookError: neither or both of ``steps`` and ``epochs``, or a value out of its range.
@@ -49,6 +55,9 @@ class TrainOptions:
     min_lr: float = 0.0
     clip: float = 1.0
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    matmul_precision: MatmulPrecision | None = None
+    deterministic: bool | None = None
+    cudnn_benchmark: bool | None = None
     log_every: int = 10
 
     def __post_init__(self) -> None:
@@ -67,6 +76,7 @@ class TrainOptions:
             raise TrialbookError(f"'min_lr' ({self.min_lr}) is a share of 'lr', from 0 to 1")
         if self.batch_size % self.accumulate:
             raise TrialbookError(f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size})")
+        check_numerics(self.deterministic, self.cudnn_benchmark)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +112,9 @@ class EvaluateOptions:
             bare name.
         at_start: also evaluate before the first step.
         batch_size: rows encoded at once.
+        matmul_precision: as in ``[train]``, for a run that trains nothing.
+        deterministic: likewise.
+        cudnn_benchmark: likewise.
     """
 
     every: int = 0
@@ -109,10 +122,14 @@ class EvaluateOptions:
     final: str = "test"
     at_start: bool = True
     batch_size: int = 256
+    matmul_precision: MatmulPrecision | None = None
+    deterministic: bool | None = None
+    cudnn_benchmark: bool | None = None
 
     def __post_init__(self) -> None:
         _at_least("every", self.every, 0)
         _at_least("batch_size", self.batch_size, 1)
+        check_numerics(self.deterministic, self.cudnn_benchmark)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +242,8 @@ def stages_of(config: dict[str, Any]) -> list[StageOptions]:
     for index, table in enumerate(tables):
         if index and "from" in table:
             raise TrialbookError("'from' belongs to the first stage: each other goes on from the one before it")
+        if of_the_run := [key for key in OF_THE_RUN if key in table]:
+            raise TrialbookError(f"'{of_the_run[0]}' holds for the whole run, not for a stage: write it in [train]")
         merged = {**base, "name": f"stage{index}", **table}
         for one, other in (("steps", "epochs"), ("epochs", "steps")):
             if one in table and other not in table:

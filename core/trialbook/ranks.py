@@ -43,6 +43,9 @@ class Companion:
     def start(self, spec: RunSpec, environment: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]]) -> None:
         """Written by the first process."""
 
+    def surround(self, facts: Mapping[str, Any]) -> None:
+        """Written by the first process."""
+
     def describe(self, data: Mapping[str, Any]) -> None:
         """Written by the first process."""
 

@@ -33,7 +33,7 @@ from trialbook.rundir import (
     write_whole,
 )  # fmt: skip
 from trialbook.runlock import RunBusy, RunLock
-from trialbook.sessions import close_session, now, open_session
+from trialbook.sessions import LATER, changes_between, close_session, note_changes, now, open_session
 
 if TYPE_CHECKING:
     from trialbook.plan import RunSpec
@@ -96,16 +96,37 @@ class Recorder:
         around = dict(environment)
         patch = around.pop("patch", None)
         if self.run.is_run():
-            before = {**(read_json(self.run.json("env")) or {}), "components": read_json(self.run.json("components"))}
-            changed = _changes(before, {**around, "components": components})
-            changed.pop("git.untracked", None)  # files come and go without touching a run
+            known = read_json(self.run.json("env")) or {}
+            before = {key: value for key, value in known.items() if key not in LATER}
+            before["components"] = read_json(self.run.json("components"))
+            changed = changes_between(before, {**around, "components": components})
         else:
             changed = {}
             self._write_start(spec, around, patch, components)
-        open_session(self.run, changed)
+        open_session(self.run)
         if self._registry is not None:
             self._follower = BackgroundFollower(self._registry, self.run, self._warn, patience=self._patience)
+        self._environment_changed(changed)
+
+    def surround(self, facts: Mapping[str, Any]) -> None:
+        """Add to ``env.json`` what is known of where a run takes place once its device is there; note what has changed since.
+
+        Args:
+            facts: as ``trialbook.engine.compute.compute_facts`` returns them.
+        """
+        file = self.run.json("env")
+        before = read_json(file) or {}
+        if any(key not in before for key in facts):
+            write_whole(file, to_json({**facts, **before}))
+            if self._follower:
+                self._follower.facts_changed()
+        known = {key: value for key, value in facts.items() if key in before}
+        self._environment_changed(changes_between({key: before[key] for key in known}, known))
+
+    def _environment_changed(self, changed: Mapping[str, Any]) -> None:
+        """Note that the run goes on in another environment than it was begun in, if it does."""
         if changed:
+            note_changes(self.run, changed)
             names = ", ".join(sorted(changed))
             self.add(Event(0, "environment-changed", f"went on in another environment: {names} changed", changed))
 
@@ -115,7 +136,7 @@ class Recorder:
         before = read_json(file) or {}
         write_whole(file, to_json({**before, **data}))
         known = {key: value for key, value in data.items() if key in before}  # what is new is no change
-        if changed := _changes(before, {**before, **known}):
+        if changed := changes_between(before, {**before, **known}):
             self.add(
                 Event(0, "data-changed", f"went on with other data: {', '.join(sorted(changed))} changed", changed)
             )
@@ -267,15 +288,3 @@ class Recorder:
 
     def _warn(self, message: str) -> None:
         self.add(Event(0, "registry-behind", message))
-
-
-def _changes(before: Mapping[str, Any] | None, now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys whose values differ -> [before, now]."""
-    found: dict[str, Any] = {}
-    for key in {**(before or {}), **now}:
-        old, new = (before or {}).get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found |= _changes(old, new, f"{prefix}{key}.")
-        elif json.loads(to_json(old)) != json.loads(to_json(new)):
-            found[f"{prefix}{key}"] = [old, new]
-    return found

@@ -6,15 +6,31 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from trialbook.errors import TrialbookError
+from trialbook.numerics import MatmulPrecision, Precision, check_numerics
+
+if TYPE_CHECKING:
+    from trialbook.toml import Document
 
 FILE_NAME = "runner.toml"
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "runs": str, "data_root": str, "cache": str, "device": str, "precision": str, "leave_out": list, "threads": int,
-    "trackers": list, "tracker": dict, "files": dict,
+_TYPES: dict[str, type] = {
+    "runs": str, "data_root": str, "cache": str, "device": str, "precision": str, "matmul_precision": str,
+    "deterministic": bool, "cudnn_benchmark": bool, "leave_out": list, "threads": int, "trackers": list, "tracker": dict,
+    "files": dict,
 }  # fmt: skip
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "precision": get_args(Precision),
+    "matmul_precision": get_args(MatmulPrecision),
+}
+#: What lists and tables hold.
+_HELD: dict[str, tuple[type, str]] = {
+    "trackers": (str, "names"),
+    "tracker": (dict, "tables, as in [tracker.wandb]"),
+    "files": (str, "paths"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,7 @@ class Settings:
             ``runs/.features``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``; a file's ``[train] precision`` goes before it.
+        matmul_precision, deterministic, cudnn_benchmark: as in ``[train]``, for files that do not say.
         leave_out: names of plugins that are not loaded.
         threads: threads of a CPU run; 0 leaves it to torch.
         trackers: names of the trackers that are told of runs; an experiment file's own go before them.
@@ -42,7 +59,10 @@ class Settings:
     data_root: Path | None
     cache: Path
     device: str = "auto"
-    precision: str = "no"
+    precision: Precision = "no"
+    matmul_precision: MatmulPrecision = "highest"
+    deterministic: bool = False
+    cudnn_benchmark: bool = False
     leave_out: tuple[str, ...] = ()
     threads: int = 0
     trackers: tuple[str, ...] = ()
@@ -92,6 +112,8 @@ def load_settings(start: Path | None = None) -> Settings:
     return Settings(
         root=root, runs=runs, data_root=path("TRIALBOOK_DATA", "data_root", None), cache=cache,
         device=data.get("device", "auto"), precision=data.get("precision", "no"),
+        matmul_precision=data.get("matmul_precision", "highest"), deterministic=data.get("deterministic", False),
+        cudnn_benchmark=data.get("cudnn_benchmark", False),
         leave_out=tuple(data.get("leave_out", ())), threads=data.get("threads", 0),
         trackers=tuple(data.get("trackers", ())), tracker=data.get("tracker", {}), file=file,
         files={name: (root / Path(text).expanduser()).absolute() for name, text in data.get("files", {}).items()},
@@ -100,19 +122,40 @@ def load_settings(start: Path | None = None) -> Settings:
 
 def _read(file: Path) -> dict[str, Any]:
     from trialbook.toml import parse_toml  # late: most commands need no TOML
-    from trialbook.words import closest
 
     document = parse_toml(file.read_text(encoding="utf-8"), file)
     for key, value in document.data.items():
-        line = document.positions[(key,)].line
-        if key not in _TYPES:
-            hint = closest(key, _TYPES)
-            raise TrialbookError(f"{file}:{line}: unknown key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
-        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
-            raise TrialbookError(f"{file}:{line}: '{key}' has the wrong type: {value!r}")
-    held_in = (("trackers", str, "names"), ("tracker", dict, "tables, as in [tracker.wandb]"), ("files", str, "paths"))
-    for key, kind, must in held_in:
-        held = document.data.get(key, [])
-        if not all(isinstance(one, kind) for one in (held.values() if isinstance(held, dict) else held)):
-            raise TrialbookError(f"{file}:{document.positions[(key,)].line}: '{key}' must hold {must}")
+        try:
+            _check(key, value)
+        except TrialbookError as error:
+            raise TrialbookError(f"{file}:{document.positions[(key,)].line}: {error}") from error
+    _check_together(document, file)
     return document.data
+
+
+def _check(key: str, value: Any) -> None:
+    """One key.
+
+    Raises:
+        TrialbookError: there is none of this name, or it has a wrong type or value.
+    """
+    if key not in _TYPES:
+        from trialbook.words import closest  # late: only a mistake needs it
+
+        hint = closest(key, _TYPES)
+        raise TrialbookError(f"unknown key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
+    if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and _TYPES[key] is not bool):
+        raise TrialbookError(f"'{key}' has the wrong type: {value!r}")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise TrialbookError(f"'{key}' is '{value}'; it may be {', '.join(_CHOICES[key])}")
+    kind, must = _HELD.get(key, (object, ""))
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if not all(isinstance(one, kind) for one in held):
+        raise TrialbookError(f"'{key}' must hold {must}")
+
+
+def _check_together(document: Document, file: Path) -> None:
+    try:
+        check_numerics(document.data.get("deterministic"), document.data.get("cudnn_benchmark"))
+    except TrialbookError as error:
+        raise TrialbookError(f"{file}:{document.positions['cudnn_benchmark',].line}: {error}") from error

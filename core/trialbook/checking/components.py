@@ -12,6 +12,7 @@ from typing import Any
 from trialbook.checking.tablereport import TableReport
 from trialbook.errors import TrialbookError
 from trialbook.host import AmbiguousComponent, UnknownComponent
+from trialbook.numerics import OF_EVALUATION
 from trialbook.options import CORE_TABLES, stages_of
 from trialbook.schema import RESERVED, ComponentSchema, SchemaBook, TableProblem, table_problems
 from trialbook.toml import KeyPath
@@ -155,6 +156,10 @@ class ComponentCheck:
         for name in ("evaluate", "checkpoint"):
             content = self.data.get(name, {})
             self.value_check((name,), content, partial(CORE_TABLES[name], **content))
+        for key in [key for key in OF_EVALUATION if key in self.data.get("evaluate", {})] if train or stages else []:
+            self.report.add(
+                ("evaluate",), (key,), f"'{key}' holds for the whole run, which trains: write it in [train]"
+            )
 
     def value_check(self, path: KeyPath, content: Mapping[str, Any], construct: Callable[[], object]) -> None:
         """Report what a constructor says, at the key that it names."""

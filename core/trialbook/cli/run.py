@@ -36,6 +36,7 @@ def run(
     """
     from trialbook.cli.app import open_app
     from trialbook.launch import LocalLauncher
+    from trialbook.numerics import prepare_cublas
     from trialbook.plan import plan_files
     from trialbook.ranks import is_first_process
 
@@ -51,6 +52,7 @@ def run(
     if dry_run:
         click.echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
         return
+    prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings)
     app.host.register("local-launcher", launcher)
     failed: set[Plan] = set()
     for plan in plans:

@@ -11,7 +11,13 @@ from trialbook.registry.query import Registry, Run
 from trialbook.selection import Facts, flatten
 
 #: Parts of the environment that no result depends on.
-_IGNORED = ("environment.git.untracked", "environment.git.branch", "environment.variables.TRIALBOOK_RUNS")
+_IGNORED = (
+    "environment.git.untracked", "environment.git.branch", "environment.device.index", "environment.device.visible",
+    "environment.variables.CUDA_VISIBLE_DEVICES", "environment.variables.SLURM_JOB_ID", "environment.variables.TRIALBOOK_RUNS",
+)  # fmt: skip
+#: How a run computes -> the key of ``[train]`` (or ``[evaluate]``) that asks for it, where that has another name.
+_ASKED_BY = {"matmul_tf32": "matmul_precision", "cudnn_tf32": "matmul_precision"}
+_COMPUTE = "environment.compute."
 #: Facts of a component that are compared: where it is installed is another matter than what it is.
 _PROVENANCE = ("target", "version", "commit", "dirty", "source")
 
@@ -103,7 +109,7 @@ def find_differences(
         keys = frozenset().union(*(swapped if own is None else own for own in (named[label], named[base])))
         for key in sorted(here.keys() | there.keys()):
             before, now = there.get(key, frozenset({"null"})), here.get(key, frozenset({"null"}))
-            if before != now and not is_named(key, keys):
+            if before != now and not is_named(key, keys) and not _asked_for(key, here, there):
                 found.setdefault((key, base, before, now), []).append(label)
     different = [Difference(k, tuple(arms), base, _values(b), _values(n)) for (k, base, b, n), arms in found.items()]
     return different + _mixed(made)
@@ -115,6 +121,8 @@ def is_named(key: str, named: Iterable[str]) -> bool:
     Naming a table's ``use`` names the table; naming anything of an array names the array; naming the dataset names its content.
     """
     plain = key.removeprefix("components.").removeprefix("data.")
+    if key.startswith(_COMPUTE):
+        return any(is_named(one, named) for one in _asking(key))
     for name in named:
         table, _, last = name.rpartition(".")
         prefix = table if last == "use" and table else name
@@ -126,11 +134,23 @@ def is_named(key: str, named: Iterable[str]) -> bool:
     return False
 
 
+def _asking(key: str) -> tuple[str, ...]:
+    """Keys of a configuration that ask for what a run recorded of its computing."""
+    own = key.removeprefix(_COMPUTE)
+    return tuple(f"{table}.{_ASKED_BY.get(own, own)}" for table in ("train", "evaluate"))
+
+
+def _asked_for(key: str, here: Sheet, there: Sheet) -> bool:
+    """Whether this only follows from a key of the configuration that differs too."""
+    return key.startswith(_COMPUTE) and any(here.get(one) != there.get(one) for one in _asking(key))
+
+
 def _mixed(made: Mapping[str, Sheet]) -> list[Difference]:
     found: dict[tuple[str, frozenset[str]], list[str]] = {}
     for label, sheet in made.items():
         for key, values in sheet.items():
-            if len(values) > 1:
+            asked = key.startswith(_COMPUTE) and any(len(sheet.get(one, ())) > 1 for one in _asking(key))
+            if len(values) > 1 and not asked:
                 found.setdefault((key, values), []).append(label)
     ordered = sorted(found.items(), key=str)
     return [Difference(key, (), ", ".join(labels), _values(values)) for (key, values), labels in ordered]

@@ -23,6 +23,8 @@ _TRAINING = (
     "clip",
     "accumulate",
     "precision",
+    "matmul_precision",
+    "deterministic",
 )
 #: Longest list or mapping that is written out in an evidence.
 _LONGEST = 160
@@ -102,17 +104,41 @@ def _evidence(value: Any) -> str:
 
 
 def environment_facts(around: Mapping[str, Any]) -> dict[str, Text]:
-    """Commit, hardware, versions, from ``env.json``."""
+    """Commit, hardware, how numbers were computed, versions, from ``env.json``."""
     hardware, git, platform = (around.get(name) or {} for name in ("hardware", "git", "platform"))
     changed = " with changes (dirty.patch)" if git.get("dirty") else ""
     facts: dict[str, Any] = {
         "commit": [Code(git["commit"]), changed] if git.get("commit") else "not under version control",
         "processor": f"{hardware['cpu']}, {hardware.get('threads')} threads" if hardware.get("cpu") else None,
-        "GPUs": ", ".join(hardware.get("gpus") or ()),
+        "device": device_sentence(around),
+        "numbers": numerics_sentence(around.get("compute") or {}),
         "system": platform.get("os"), "Python": platform.get("python"),
         "versions": ", ".join(f"{name} {version}" for name, version in (around.get("versions") or {}).items()),
     }  # fmt: skip
     return {name: value if isinstance(value, list) else show_value(value) for name, value in facts.items() if value}
+
+
+def device_sentence(around: Mapping[str, Any]) -> str:
+    """The device that a run computed on; of a run of an older version the GPUs that there were."""
+    device, processes = around.get("device") or {}, (around.get("compute") or {}).get("processes", 1)
+    if not device:
+        return ", ".join((around.get("hardware") or {}).get("gpus") or ())
+    said = str(device.get("name") or device["type"])
+    if device.get("memory"):
+        said += f", {device['memory'] / 2**30:.0f} GiB"
+    versions = (("CUDA", "cuda"), ("cuDNN", "cudnn"), ("driver", "driver"))
+    said += "".join(f", {name} {device[key]}" for name, key in versions if device.get(key))
+    return said + (f", {processes} processes" if processes > 1 else "")
+
+
+def numerics_sentence(compute: Mapping[str, Any]) -> str:
+    """How numbers were computed; empty where it was not recorded."""
+    if not compute:
+        return ""
+    said = [f"precision {compute['precision']}", f"matrix products {compute['matmul_precision']}"]
+    said += ["TF32"] * bool(compute["matmul_tf32"] or compute["cudnn_tf32"])
+    said += ["deterministic"] * bool(compute["deterministic"]) + ["cuDNN benchmark"] * bool(compute["cudnn_benchmark"])
+    return ", ".join(said)
 
 
 def component_grid(components: Mapping[str, Mapping[str, Any]], data: Mapping[str, Any]) -> list[Block]:

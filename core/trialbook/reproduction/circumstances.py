@@ -10,6 +10,7 @@ from typing import Any
 from trialbook.environment import environment
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.host import AmbiguousComponent, PluginHost, UnknownComponent
+from trialbook.numerics import CUBLAS_VARIABLE, Numerics
 from trialbook.plan import source_hashes
 from trialbook.reproduction.recorded import RecordedRun
 from trialbook.schema import SchemaBook
@@ -18,7 +19,9 @@ from trialbook.toml import Document
 from trialbook.variants import Table, component_tables, nested_tables
 
 #: Variables of the environment that change how numbers come out.
-_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "PYTHONHASHSEED")
+_VARIABLES = (CUBLAS_VARIABLE, "NVIDIA_TF32_OVERRIDE", "PYTHONHASHSEED")
+#: What of a device changes how numbers come out.
+_DEVICE = ("name", "capability", "cuda", "cudnn", "driver")
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,13 @@ def find_changes(recorded: RecordedRun, settings: Settings, host: PluginHost, bo
         settings: under which it is repeated.
         host, book: the plugins of now.
     """
-    then, now = recorded.environment, environment(settings)
+    then, now = recorded.environment, {**environment(settings), "device": device_now(settings)}
     found = [*_parts(recorded, host, book), *_commits(then.get("git", {}), now["git"])]
     for what, group, keys in (
         ("", "platform", ("python", "implementation", "machine")),
         ("", "versions", tuple(sorted({**then.get("versions", {}), **now["versions"]}))),
-        ("", "hardware", ("cpu", "gpus")),
+        ("", "hardware", ("cpu",)),
+        ("device's ", "device", _DEVICE if then.get("device", {}).get("type") == now["device"]["type"] else ()),
         ("variable ", "variables", _VARIABLES),
     ):
         before, here = then.get(group, {}), now[group]
@@ -145,11 +149,25 @@ def _shown(value: Any) -> str:
     return text[:12] if len(text) >= 40 and " " not in text else text
 
 
+def device_now(settings: Settings) -> dict[str, Any]:
+    """What the device is that runs of this workplace compute on, as ``env.json`` has it."""
+    import torch
+
+    from trialbook.engine.compute import device_facts
+
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return device_facts(torch.device(device))
+
+
 def as_then(recorded: RecordedRun, settings: Settings) -> tuple[Settings, list[Change]]:
-    """The workplace with the run's precision, device and threads, and which of them could not be had."""
+    """The workplace with the run's device, threads and numerics, and which of them could not be had."""
     import torch
 
     then = recorded.environment
+    if variable := then.get("variables", {}).get(CUBLAS_VARIABLE):  # read when CUDA begins
+        os.environ.setdefault(CUBLAS_VARIABLE, variable)
     device = _device_then(then)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(device, True)
     now = device if there else "cuda" if torch.cuda.is_available() else "cpu"
@@ -159,12 +177,25 @@ def as_then(recorded: RecordedRun, settings: Settings) -> tuple[Settings, list[C
         changes.append(Change("threads", recorded.threads, f"{threads} by runner.toml"))
     if threads == torch.get_num_threads():
         threads = 0  # torch is left alone: to set what it has already would switch MKL's own choice off
-    precision = then.get("settings", {}).get("precision", settings.precision)
-    return replace(settings, device=now, precision=precision, threads=threads), changes
+    return replace(settings, device=now, threads=threads, **numerics_then(then, settings)), changes
+
+
+def numerics_then(around: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """How a run's numbers were computed, as settings; runs of older versions recorded the precision alone.
+
+    Args:
+        around: its ``env.json``.
+        settings: of the workplace.
+    """
+    found = {"precision": around.get("settings", {}).get("precision", settings.precision)}
+    compute = around.get("compute", {})
+    return {**vars(Numerics()), **found, **{key: compute[key] for key in vars(Numerics()) if key in compute}}
 
 
 def _device_then(around: Mapping[str, Any]) -> str:
-    """The device that a run computed on, which its settings may have left open."""
+    """The device that a run computed on; where it was not recorded, what its settings and the GPUs there were let expect."""
+    if recorded := around.get("device"):
+        return str(recorded["type"])
     device = around.get("settings", {}).get("device", "auto")
     hidden = around.get("variables", {}).get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if device != "auto":

@@ -113,7 +113,11 @@ def _recorded(loaded: LoadedRun, split: str, figures: Mapping[str, float]) -> di
 
 
 def _facts(loaded: LoadedRun, settings: Settings) -> dict[str, Any]:
-    spec, around = loaded.spec, environment(settings)
+    from trialbook.engine.compute import compute_facts, computing
+
+    spec = loaded.spec
+    with computing(loaded.numerics, loaded.accelerator.device.type):
+        around = {**environment(settings), **compute_facts(loaded.accelerator)}
     sealed = Path(loaded.checkpoint)
     folder = sealed if sealed.is_absolute() else loaded.run.path / "checkpoints" / loaded.checkpoint
     return {
@@ -129,7 +133,7 @@ def _facts(loaded: LoadedRun, settings: Settings) -> dict[str, Any]:
         },
         "metrics": list(spec.config.get("metric", ())), "batch_size": loaded.builder.eval_batch_size,
         "device": str(loaded.accelerator.device), "precision": loaded.accelerator.mixed_precision,
-        "environment": {key: around[key] for key in ("git", "versions", "platform", "hardware")},
+        "environment": {key: around[key] for key in ("git", "versions", "platform", "hardware", "device", "compute")},
     }  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from trialbook.errors import Position, TrialbookError
 from trialbook.host import PluginHost
+from trialbook.numerics import Numerics, numerics_of, prepare_cublas
 from trialbook.plan import RunSpec
-from trialbook.reproduction.circumstances import check_components, find_changes
+from trialbook.reproduction.circumstances import check_components, find_changes, numerics_then
 from trialbook.reproduction.recorded import RecordedRun, read_recorded
 from trialbook.reproduction.weights import fill, find_checkpoint
 from trialbook.rundir import RunDirectory, read_json
@@ -40,6 +41,7 @@ class LoadedRun:
         remarks: what is other than when the run was made, what the checkpoint did not hold, of which step it is.
         builder: what made the parts.
         accelerator: device and precision.
+        numerics: how the run's numbers are computed.
         replaced: whether other data than the run's own are there to be evaluated.
     """
 
@@ -51,6 +53,7 @@ class LoadedRun:
     remarks: tuple[str, ...]
     builder: Rebuilder
     accelerator: Accelerator
+    numerics: Numerics
     replaced: bool = False
 
     @property
@@ -67,10 +70,11 @@ class LoadedRun:
         """
         import torch
 
+        from trialbook.engine.compute import computing
         from trialbook.engine.seed import seed_step
 
-        seed_step(self.spec.seed, *(place or (self.step,)))
-        with torch.no_grad(), self.accelerator.autocast():
+        with computing(self.numerics, self.accelerator.device.type), torch.no_grad(), self.accelerator.autocast():
+            seed_step(self.spec.seed, *(place or (self.step,)))
             yield
 
     def evaluate(self, split: str) -> dict[str, float]:
@@ -115,6 +119,9 @@ def load_run(
     """
     run_text, checkpoint = split_checkpoint(text, checkpoint)
     recorded = read_recorded(run_text, settings)
+    then = replace(settings, **numerics_then(recorded.environment, settings))
+    numerics = numerics_of(recorded.spec.config, then)
+    prepare_cublas([recorded.spec.config], then)
     name, found, remarks = find_checkpoint(recorded, checkpoint)
     given = {**(tables or {}), **({} if dataset is None else {"dataset": dict(dataset)})}
     spec = _with_tables(recorded.spec, given, positions or {})
@@ -122,7 +129,7 @@ def load_run(
     kept = {kind: table for kind, table in recorded.spec.config.items() if kind not in given}
     same = replace(recorded, spec=replace(recorded.spec, config=kept))
     remarks += [*recorded.doubts, *map(str, find_changes(same, settings, host, book))]
-    accelerator, more = _accelerator(recorded, settings)
+    accelerator, more = _accelerator(recorded, settings, numerics.precision)
     own = _with_tables(recorded.spec, {kind: t for kind, t in given.items() if kind != "dataset"}, positions or {})
     builder, task = _build(recorded, own, None if dataset is None else spec, settings, book, accelerator, found)
     remarks += [
@@ -134,7 +141,7 @@ def load_run(
     builder.place_all()
     task.module().to(accelerator.device).eval()  # type: ignore[attr-defined]
     return LoadedRun(
-        recorded.run, spec, task, name, found.step, tuple(remarks), builder, accelerator, dataset is not None
+        recorded.run, spec, task, name, found.step, tuple(remarks), builder, accelerator, numerics, dataset is not None
     )
 
 
@@ -173,7 +180,7 @@ def _check(recorded: RecordedRun, spec: RunSpec, given: Mapping[str, Any], book:
     check_components(about, book)
 
 
-def _accelerator(recorded: RecordedRun, settings: Settings) -> tuple[Accelerator, list[str]]:
+def _accelerator(recorded: RecordedRun, settings: Settings, precision: str) -> tuple[Accelerator, list[str]]:
     """Device and precision, and what of it is not as it was."""
     import torch
 
@@ -183,9 +190,6 @@ def _accelerator(recorded: RecordedRun, settings: Settings) -> tuple[Accelerator
         torch.set_num_threads(settings.threads)
     device = available_device(settings.device)
     remarks = []
-    precision = recorded.spec.config.get("train", {}).get("precision", "auto")
-    if precision == "auto":
-        precision = recorded.environment.get("settings", {}).get("precision", settings.precision)
     if precision == "fp16" and device != "cuda":
         remarks.append(f"precision: fp16 then, no (float32) now, as '{device}' has no fp16")
         precision = "no"

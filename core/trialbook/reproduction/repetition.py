@@ -18,7 +18,7 @@ from trialbook.progress import Watcher
 from trialbook.ranks import Companion, is_first_process
 from trialbook.recorder import Recorder
 from trialbook.records import Item, Record
-from trialbook.reproduction.circumstances import Change
+from trialbook.reproduction.circumstances import Change, device_now
 from trialbook.reproduction.recorded import RecordedRun
 from trialbook.rundir import RunDirectory, read_json, read_lines
 from trialbook.schema import SchemaBook
@@ -100,9 +100,10 @@ class Repetition(LocalLauncher):
 
     def _would_be(self, left: RunDirectory) -> bool:
         """Whether a repetition that was begun had the configuration, sources and versions that it would have now."""
-        then, now = read_json(left.json("env")) or {}, environment(self.settings)
+        then = read_json(left.json("env")) or {}
+        now = {**environment(self.settings), "device": device_now(self.settings)}
         sources = {part: one.get("source") for part, one in (read_json(left.json("components")) or {}).items()}
-        same = all(then.get(key) == now[key] for key in ("hardware", "platform", "versions"))
+        same = all(then.get(key) == now[key] for key in ("hardware", "device", "platform", "versions"))
         spec = read_json(left.json("run"))
         return same and sources == self._sources() and spec == self.recorded.spec.to_json()
 
