@@ -19,6 +19,7 @@ from interrupts import Interrupts
 import trialbook_plugins.plugin
 from trialbook import source
 from trialbook.cli import main as command
+from trialbook.cli.reproduce import describe
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.experimentfile import load_experiment
 from trialbook.hookspec import Component, hookimpl
@@ -28,6 +29,7 @@ from trialbook.plan import make_plan
 from trialbook.progress import PlainWatcher
 from trialbook.registry.query import open_index
 from trialbook.registry.sync import sync
+from trialbook.reproduction import reproduce
 from trialbook.reproduction.recordmatch import Gap, match_records, relative
 from trialbook.reproduction.reproduce import Reproducer, Reproduction
 from trialbook.rundir import RunDirectory, find_runs, read_lines
@@ -71,6 +73,7 @@ every = 10
 """
 MINE = """
 import numpy as np
+import torch
 from torch import nn
 from trialbook.contracts import Builder
 from trialbook.data import Modality
@@ -82,8 +85,11 @@ class Loss(nn.Module):
         super().__init__()
         self.power = power
     def forward(self, *, embeddings):
-        return FACTOR * (embeddings["image"] - embeddings["text"]).abs().pow(self.power).mean()
+        noise = 1 + NOISE * torch.randn((), generator=DEVICE) if NOISE else 1.0
+        return noise * FACTOR * (embeddings["image"] - embeddings["text"]).abs().pow(self.power).mean()
 FACTOR = 1.0
+NOISE = 0.0
+DEVICE = torch.Generator().manual_seed(0)  # goes on from run to run, as a device does that adds in another order each time
 class Split:
     def __init__(self, name, rows):
         self.name, self.rows = name, rows
@@ -359,7 +365,7 @@ def test_a_repetition_that_fails_where_the_run_did_not_is_not_equal(
 ) -> None:
     run = place.run(EXPERIMENT.replace("info-nce", "mine"))
     broken = MINE.replace(
-        "return FACTOR *",
+        "return noise * FACTOR *",
         "self.calls = getattr(self, 'calls', 0) + 1\n        assert self.calls < 9, 'worn out'\n        return",
     )
     (place.root / "mine_parts.py").write_text(broken)
@@ -535,6 +541,98 @@ def test_the_command_answers_by_its_exit_status(
     assert "they part at step 5 in loss: " in out
     assert mlrun("main-s4")[0] == 2
     assert mlrun("main-s3", "--tolerance", "-1")[0] == 2
+
+
+# --- noise ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def noisy(place: Place) -> Place:
+    """A workplace whose device computes a little otherwise each time."""
+    (place.root / "mine_parts.py").write_text(MINE.replace("NOISE = 0.0", "NOISE = 1e-3"))
+    return place
+
+
+NOISY = EXPERIMENT.replace("info-nce", "mine")
+
+
+def test_a_run_that_differs_as_its_repetitions_do_is_equal_within_the_noise(noisy: Place) -> None:
+    run = noisy.run(NOISY)
+    found = noisy.again(run, repetitions=4)
+    assert found.verdict == "within noise"
+    assert found.noise is not None
+    assert found.noise.beyond is None
+    assert found.noise.repetitions == 2  # no more than it took
+    assert found.noise.tensors == found.weights.tensors  # type: ignore[union-attr]
+    assert found.records.parted is not None
+    assert found.noise.parted is not None
+    assert found.records.parted.step == found.noise.parted.step == 0  # the first evaluation has noise
+    assert all(1e-5 < level < 1e-1 for _, level in found.noise.growth)
+    assert noisy.said.count("the run differs: repetition 2 of at most 4, to measure the noise") == 1
+    assert noisy.repetitions == []
+
+
+def test_a_change_is_told_from_noise_and_all_repetitions_are_kept(noisy: Place) -> None:
+    run = noisy.run(NOISY)
+    edit(run, "weight_decay", 50.0)
+    found = noisy.again(run, repetitions=4)
+    assert found.verdict == "not equal"
+    assert found.noise is not None
+    assert found.noise.beyond is not None
+    assert found.noise.beyond.step == 5  # the first step's loss knows nothing of it yet
+    assert found.noise.beyond.difference > 8 * found.noise.beyond.noise > 0
+    assert found.noise.settled  # it is so far beyond that no third one was made
+    assert found.noise.repetitions == len(noisy.repetitions) == 2
+    assert noisy.again(run, repetitions=1).noise is None
+    assert len(noisy.repetitions) == 1  # those of the earlier trial are gone
+
+
+def test_repetitions_that_are_equal_leave_no_excuse(place: Place) -> None:
+    run = place.run()
+    edit(run, "weight_decay", 5.0)
+    found = place.again(run, repetitions=4)
+    assert found.verdict == "not equal"
+    assert found.noise is not None
+    assert (found.noise.repetitions, found.noise.parted, found.noise.growth[-1][1]) == (2, None, 0.0)
+
+
+def test_a_deterministic_run_has_no_noise(noisy: Place) -> None:
+    run = noisy.run(NOISY.replace("[train]", "[train]\ndeterministic = true"))
+    found = noisy.again(run, repetitions=4)
+    assert (found.verdict, found.noise) == ("not equal", None)
+    assert len(noisy.repetitions) == 1
+    assert any("no noise of the device can be the reason" in remark for remark in found.remarks)
+
+
+def test_noise_is_measured_without_asking_where_the_device_is_no_cpu(
+    noisy: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = noisy.run(NOISY)
+    assert noisy.again(run).noise is None
+    then = reproduce.as_then
+
+    def elsewhere(*given: Any) -> Any:
+        settings, changes = then(*given)
+        return replace(settings, device="mps"), changes  # which accelerate takes for a CPU where there is none
+
+    monkeypatch.setattr(reproduce, "as_then", elsewhere)
+    found = noisy.again(run)
+    assert (found.verdict, found.noise is not None) == ("within noise", True)
+
+
+def test_the_command_says_where_repetitions_part_and_what_is_beyond(
+    noisy: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = noisy.run(NOISY)
+    within = describe(noisy.again(run, repetitions=4))
+    assert within.startswith(f"small/{run.path.name}: equal within the device's noise\n")
+    assert "  they part at step 0 in val/loss: " in within.replace("compared; they", "\n  they")
+    assert "  the 2 repetitions part at step 0 in val/loss: " in within
+    assert "  nowhere is the run further from the nearest repetition than 8 times the noise" in within
+    edit(run, "weight_decay", 50.0)
+    beyond = describe(noisy.again(run, repetitions=2))
+    assert "  beyond the noise at step 5 in " in beyond
+    assert noisy.again(run, repetitions=2).as_dict()["noise"]["beyond"]["step"] == 5
 
 
 # --- records -------------------------------------------------------------------------------------------------------

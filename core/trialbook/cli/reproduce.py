@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from trialbook.cli.registry import complete_run
 
 if TYPE_CHECKING:
     from trialbook.progress import Watcher
+    from trialbook.reproduction.noise import Noise
     from trialbook.reproduction.recordmatch import Gap
     from trialbook.reproduction.reproduce import Reproduction
 
@@ -22,10 +24,16 @@ if TYPE_CHECKING:
     "--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True,
     help="Largest difference of two values that counts as none, as a share of the larger of the two.",
 )  # fmt: skip
-@click.option("--keep", is_flag=True, help="Keep the repetition even if it is equal.")
+@click.option(
+    "--repetitions", type=click.IntRange(min=1),
+    help="Repetitions at most, to measure the device's noise by where the first one differs. [default: 4 on a GPU, else 1]",
+)  # fmt: skip
+@click.option("--keep", is_flag=True, help="Keep the repetitions even if the run is equal.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
-def reproduce(run: str, tolerance: float, keep: bool, as_json: bool, runs: Path | None) -> None:
+def reproduce(
+    run: str, tolerance: float, repetitions: int | None, keep: bool, as_json: bool, runs: Path | None
+) -> None:  # fmt: skip
     """Do RUN again and say whether the same comes out.
 
     Configuration, seed and inputs are those in the run's directory; the experiment file is not needed. First it is said
@@ -46,7 +54,8 @@ def reproduce(run: str, tolerance: float, keep: bool, as_json: bool, runs: Path 
         if is_first_process():
             click.echo(text, err=True)
 
-    found = Reproducer(app.settings, app.host, app.book, _watcher(), say).reproduce(run, tolerance=tolerance, keep=keep)
+    reproducer = Reproducer(app.settings, app.host, app.book, _watcher(), say)
+    found = reproducer.reproduce(run, tolerance=tolerance, keep=keep, repetitions=repetitions)
     if found is None:
         return
     click.echo(to_json(found.as_dict()) if as_json else describe(found))
@@ -56,7 +65,10 @@ def reproduce(run: str, tolerance: float, keep: bool, as_json: bool, runs: Path 
 def describe(found: Reproduction) -> str:
     """The answer for people."""
     records, weights = found.records, found.weights
-    verdict = {"equal": "equal bit for bit", "within tolerance": f"within tolerance ({found.tolerance:g})"}
+    verdict = {
+        "equal": "equal bit for bit", "within tolerance": f"within tolerance ({found.tolerance:g})",
+        "within noise": "equal within the device's noise",
+    }  # fmt: skip
     lines = [
         f"{found.recorded.spec.experiment}/{found.recorded.run.path.name}: {verdict.get(found.verdict, found.verdict)}"
     ]
@@ -75,10 +87,35 @@ def describe(found: Reproduction) -> str:
             f"  {weights.tensors} tensors of weights at step {weights.step}: "
             + ("equal bit for bit" if weights.verdict == "equal" else differ)
         )
+    lines += [f"  {line}" for line in _noise_lines(found.noise)] if found.noise else []
     lines += [f"  {remark}" for remark in found.remarks]
     if found.kept:
         lines.append(f"  the repetition is kept in {found.kept}")
     return "\n".join(lines)
+
+
+def _noise_lines(noise: Noise) -> Iterator[str]:
+    """What the repetitions say of each other, and of the run."""
+    from trialbook.reproduction.noise import FACTOR
+
+    if noise.parted is None:
+        yield f"the {noise.repetitions} repetitions are equal bit for bit: what the run differs by is no noise"
+    else:
+        first = noise.parted
+        yield (
+            f"the {noise.repetitions} repetitions part at step {first.step} in {first.name}: {first.recorded!r} and "
+            f"{first.repeated!r}"
+        )
+        yield "noise, largest so far: " + ", ".join(f"{level:.2g} at step {step}" for step, level in noise.growth)
+    if noise.beyond is not None:
+        far = noise.beyond
+        values = f"{far.recorded!r} recorded, {', '.join(map(repr, far.repeated))} now, " if far.repeated else ""
+        yield (
+            f"beyond the noise at step {far.step} in {far.name}: {values}{far.difference:.3g} apart, where the "
+            f"repetitions are by {far.noise:.2g}"
+        )
+    elif noise.parted is not None:
+        yield f"nowhere is the run further from the nearest repetition than {FACTOR:g} times the noise"
 
 
 def _told(gap: Gap | None) -> str:

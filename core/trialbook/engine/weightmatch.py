@@ -43,15 +43,28 @@ def match_weights(recorded: Path, repeated: Path, tolerance: float) -> WeightMat
     Raises:
         OSError, ValueError, KeyError: one of them is broken; the message says which file.
     """
-    first, second = (read_checkpoint(path) for path in (recorded, repeated))
-    one, other = first.tensors["model"], second.tensors["model"]
-    gaps = {name: _gap(one.get(name), other.get(name)) for name in {**one, **other}}
+    step, gaps = _gaps(recorded, repeated)
     differing = {name: gap for name, gap in gaps.items() if gap is not None}
     if not differing:
-        return WeightMatch(first.step, len(gaps), "equal")
+        return WeightMatch(step, len(gaps), "equal")
     largest = max(differing, key=lambda name: differing[name])
     verdict = "within tolerance" if differing[largest] <= tolerance else "not equal"
-    return WeightMatch(first.step, len(gaps), verdict, largest, differing[largest])
+    return WeightMatch(step, len(gaps), verdict, largest, differing[largest])
+
+
+def tensor_gaps(first: Path, second: Path) -> dict[str, float]:
+    """How far the weights of two checkpoints are apart, by tensor: as ``WeightMatch.difference``.
+
+    Raises:
+        OSError, ValueError, KeyError: one of them is broken; the message says which file.
+    """
+    return {name: gap or 0.0 for name, gap in _gaps(first, second)[1].items()}
+
+
+def _gaps(recorded: Path, repeated: Path) -> tuple[int, dict[str, float | None]]:
+    first, second = (read_checkpoint(path) for path in (recorded, repeated))
+    one, other = first.tensors["model"], second.tensors["model"]
+    return first.step, {name: _gap(one.get(name), other.get(name)) for name in {**one, **other}}
 
 
 def _gap(first: Tensor | None, second: Tensor | None) -> float | None:

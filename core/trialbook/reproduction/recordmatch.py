@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 #: From the best down.
-VERDICTS = ("equal", "within tolerance", "not equal")
+VERDICTS = ("equal", "within tolerance", "within noise", "not equal")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RecordMatch:
     @property
     def verdict(self) -> str:
         """``equal``, ``within tolerance`` or ``not equal``."""
-        return VERDICTS[0] if self.parted is None else VERDICTS[1] if self.beyond is None else VERDICTS[2]
+        return "equal" if self.parted is None else "within tolerance" if self.beyond is None else "not equal"
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -95,7 +95,7 @@ def match_records(recorded: Path, repeated: Path, *, tolerance: float, whole: bo
     """
     found = RecordMatch()
     aligned = True
-    for first, second in zip_longest(_lines(recorded), _lines(repeated)):
+    for first, second in zip_longest(read_whole_lines(recorded), read_whole_lines(repeated)):
         found.recorded += first is not None
         found.repeated += second is not None
         if not aligned or (first is None and not whole):
@@ -142,7 +142,7 @@ def _lone(record: Mapping[str, Any], repeated: bool) -> Gap:
     return Gap(name, record["step"], None if repeated else value, value if repeated else None)
 
 
-def _lines(file: Path) -> Iterator[bytes]:
+def read_whole_lines(file: Path) -> Iterator[bytes]:
     """Whole lines of a file."""
     with file.open("rb") as stream:
         yield from (line for line in stream if line.endswith(b"\n"))

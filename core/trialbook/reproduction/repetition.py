@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,7 @@ class Repetition(LocalLauncher):
         """
         if is_first_process():
             self._make_room()
-        if self.recorded.processes > 1:
-            from trialbook.engine.execute import make_accelerator
-
-            make_accelerator(self.settings.device, "no").wait_for_everyone()  # until there is room
+        wait_for_all(self.recorded, self.settings)  # until there is room
         spec, plan = self.recorded.spec, Plan(self.recorded.experiment, (self.recorded.spec,))
         self.watcher.plan_started(plan, 0)
         try:
@@ -112,6 +110,33 @@ class Repetition(LocalLauncher):
         return {part: source_hash(self.host.find(*named).target) for part, named in found.items()}
 
 
+@dataclass(frozen=True)
+class Repeater:
+    """Does recorded runs again.
+
+    Args:
+        settings: under which they are done.
+        host, book: plugins and schemas of now.
+        watcher: shows progress.
+        say: told what there is to say on the way.
+    """
+
+    settings: Settings
+    host: PluginHost
+    book: SchemaBook
+    watcher: Watcher
+    say: Callable[[str], Any]
+
+    def repeat(self, recorded: RecordedRun, place: Path) -> tuple[str, list[Change]]:
+        """Do it in ``place``: what there is to say of its end, and what is other than when the run was made.
+
+        Raises:
+            TrialbookError: it came to no record.
+        """
+        one = Repetition(self.settings, self.host, self.book, self.watcher, recorded, place, self.say)
+        return one.repeat(), one.changes
+
+
 class _Enough(BaseException):
     """The repetition has made every record of a run that did not reach its end."""
 
@@ -137,6 +162,14 @@ class _Recorder(Recorder):
         if isinstance(item, Record) and self._enough is not None and self.recorded >= self._enough:
             raise _Enough
         return super().add(item)
+
+
+def wait_for_all(recorded: RecordedRun, settings: Settings) -> None:
+    """Wait until all processes that repeat the run together have come here."""
+    if recorded.processes > 1:
+        from trialbook.engine.execute import make_accelerator
+
+        make_accelerator(settings.device, "no").wait_for_everyone()
 
 
 def remove_repetition(place: Path, runs: Path) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.host import PluginHost
+from trialbook.numerics import numerics_of, prepare_cublas
 from trialbook.progress import Watcher
 from trialbook.ranks import is_first_process
 from trialbook.reproduction.circumstances import Change, as_then, check_components, check_processes, find_changes
+from trialbook.reproduction.noise import MOST, Noise
 from trialbook.reproduction.recorded import RecordedRun, read_recorded
-from trialbook.reproduction.recordmatch import VERDICTS, RecordMatch, match_records
-from trialbook.reproduction.repetition import FOLDER, Repetition, remove_repetition
-from trialbook.rundir import RunDirectory
+from trialbook.reproduction.recordmatch import RecordMatch
+from trialbook.reproduction.repetition import Repeater
+from trialbook.reproduction.trial import Trial, verdict_of
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
 
@@ -37,6 +39,7 @@ class Reproduction:
         tolerance: above which values are not equal.
         changes: what is other now than when the run was made.
         remarks: what else there is to say: of the record, and of how the repetition ended.
+        noise: what several repetitions differ by; None where there was one only.
         kept: where the repetition lies, if it was kept.
     """
 
@@ -46,13 +49,13 @@ class Reproduction:
     tolerance: float
     changes: tuple[Change, ...]
     remarks: tuple[str, ...]
+    noise: Noise | None = None
     kept: Path | None = None
 
     @property
     def verdict(self) -> str:
-        """``equal``, ``within tolerance`` or ``not equal``: the worse of records and weights."""
-        verdicts = [self.records.verdict, *([self.weights.verdict] if self.weights else [])]
-        return max(verdicts, key=VERDICTS.index)
+        """``equal``, ``within tolerance``, ``within noise`` or ``not equal``."""
+        return verdict_of(self.records, self.weights, self.noise)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -61,6 +64,7 @@ class Reproduction:
             "path": str(self.recorded.run.path), "status": self.recorded.status, "verdict": self.verdict,
             "tolerance": self.tolerance, "records": self.records.as_dict(),
             "weights": self.weights.as_dict() if self.weights else None,
+            "noise": self.noise.as_dict() if self.noise else None,
             "changes": [vars(change) for change in self.changes], "remarks": list(self.remarks),
             "kept": None if self.kept is None else str(self.kept),
         }  # fmt: skip
@@ -81,9 +85,17 @@ class Reproducer:
     ) -> None:
         self.settings, self.host, self.book, self.watcher, self.say = settings, host, book, watcher, say
 
-    def reproduce(self, text: str, *, tolerance: float = TOLERANCE, keep: bool = False) -> Reproduction | None:
+    def reproduce(
+        self, text: str, *, tolerance: float = TOLERANCE, keep: bool = False, repetitions: int | None = None
+    ) -> Reproduction | None:
         """Do a run again and compare; the repetition is kept if it differs, or if ``keep`` asks for it.
 
+        Args:
+            text: the run: a path, or what ``mlrun show`` understands.
+            tolerance: largest difference of two values that counts as none.
+            keep: also where it is equal.
+            repetitions: at most; where the run differs from the first one, the others tell whether by more than they do among
+                themselves. If left out 4 on a GPU and 1 on a CPU. Where the run is deterministic there is one.
         Returns:
             None in a process that only computes along.
         Raises:
@@ -93,25 +105,26 @@ class Reproducer:
         check_processes(recorded)
         check_components(recorded, self.book)
         settings, changes = as_then(recorded, self.settings)
+        deterministic = numerics_of(recorded.spec.config, settings).deterministic
+        prepare_cublas([recorded.spec.config], settings)
         changes = [*find_changes(recorded, settings, self.host, self.book), *changes]
         for said in (*recorded.doubts, *map(str, changes)):
             self.say(said)
-        place = self.settings.runs / FOLDER / recorded.spec.experiment / recorded.run.path.name
-        repetition = Repetition(settings, self.host, self.book, self.watcher, recorded, place, self.say)
+        usual = MOST if settings.device != "cpu" else 1
+        repeater = Repeater(settings, self.host, self.book, self.watcher, self.say)
+        trial = Trial(repeater, recorded, tolerance, 1 if deterministic else repetitions or usual)
         with _threads_restored():
-            remark = repetition.repeat()
+            trial.run()
         if not is_first_process():
             return None
-        whole = recorded.status == "finished"
-        files = (recorded.run.lines("metrics"), RunDirectory(place).lines("metrics"))
-        records = match_records(*files, tolerance=tolerance, whole=whole)
-        weights, unseen = _match_weights(recorded.run.path, place, tolerance)
-        changes += repetition.changes
-        remarks = tuple(filter(None, (*recorded.doubts, remark, unseen)))
-        found = Reproduction(recorded, records, weights, tolerance, tuple(changes), remarks)
-        if keep or found.verdict == VERDICTS[-1]:
-            return replace(found, kept=place)
-        remove_repetition(place, self.settings.runs)
+        remarks = [*recorded.doubts, *trial.remarks]
+        if deterministic and trial.verdict == "not equal":
+            remarks.append("the run is deterministic, so that no noise of the device can be the reason")
+        found = Reproduction(
+            recorded, trial.records, trial.weights, tolerance, (*changes, *trial.changes), tuple(remarks), trial.noise,
+            trial.place(1) if keep or trial.verdict == "not equal" else None,
+        )  # fmt: skip
+        trial.tidy(keep=found.kept is not None)
         return found
 
 
@@ -125,19 +138,3 @@ def _threads_restored() -> Iterator[None]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
-
-
-def _match_weights(recorded: Path, repeated: Path, tolerance: float) -> tuple[WeightMatch | None, str]:
-    """The newest checkpoints that both have, compared; or why they were not."""
-    from trialbook.engine.weightmatch import match_weights
-
-    steps = [{path.name for path in (run / "checkpoints").glob("step-*")} for run in (recorded, repeated)]
-    if not steps[0]:
-        return None, ""
-    common = max(steps[0] & steps[1], default=None)
-    if common is None:
-        return None, "weights were not compared: no checkpoint of the run has a counterpart"
-    try:
-        return match_weights(recorded / "checkpoints" / common, repeated / "checkpoints" / common, tolerance), ""
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return None, f"weights were not compared: a checkpoint is broken ({common}: {error})"
