@@ -247,6 +247,47 @@ def test_runs_of_one_arm_that_were_made_differently_are_listed(store: Store) -> 
     assert str(difference) == "environment.hardware.cpu is mixed among the runs of mlp: x and y"
 
 
+def computing(**changes: Any) -> dict[str, Any]:
+    """An environment with a device and how a run computed on it."""
+    device = {"type": "cuda", "name": "H200", "index": 0, "visible": 8}
+    compute = {"matmul_precision": "highest", "matmul_tf32": False, "deterministic": False, "processes": 1}
+    slots = {"CUDA_VISIBLE_DEVICES": str(changes.pop("slot", 0))}
+    return {
+        **ENVIRONMENT, "device": {key: changes.pop(key, value) for key, value in device.items()},
+        "compute": {**compute, **changes}, "variables": slots,
+    }  # fmt: skip
+
+
+def test_another_device_and_other_numerics_are_listed_and_another_gpu_of_the_same_name_is_not(store: Store) -> None:
+    config = {"projector": {"image": {"use": "x"}}}
+    for seed in range(2):
+        store.add(
+            "mlp", seed, {"a": 0.1}, config=config, environment=computing(index=seed, visible=8 - seed, slot=seed)
+        )
+        store.add(
+            "per", seed, {"a": 0.1}, config=config,
+            environment=computing(name="A100", matmul_precision="high", matmul_tf32=True, deterministic=True, processes=4),
+        )  # fmt: skip
+    found = {d.key: (d.before, d.now) for d in store.compare().differences if d.key.startswith("environment.")}
+    assert found == {
+        "environment.device.name": (("H200",), ("A100",)),
+        "environment.compute.matmul_precision": (("highest",), ("high",)),
+        "environment.compute.matmul_tf32": ((False,), (True,)),
+        "environment.compute.deterministic": ((False,), (True,)),
+        "environment.compute.processes": ((1,), (4,)),
+    }
+
+
+def test_numerics_that_a_file_asks_for_are_listed_once_and_those_that_an_arm_names_not_at_all(store: Store) -> None:
+    config = {"projector": {"image": {"use": "x"}}, "train": {"matmul_precision": "high", "deterministic": True}}
+    about = {"changes": {"mlp": [], "per": ["train.matmul_precision"]}}
+    environment = computing(matmul_precision="high", matmul_tf32=True, deterministic=True)
+    store.add("mlp", 0, {"a": 0.1}, about=about, config=config | {"train": {}}, environment=computing())
+    store.add("per", 0, {"a": 0.1}, about=about, config=config, environment=environment)
+    keys = [d.key for d in store.compare().differences if not d.key.startswith("components.")]
+    assert keys == ["train.deterministic"]
+
+
 def test_naming_a_use_names_the_table_and_naming_the_dataset_its_content() -> None:
     named = ["projector.image.use", "dataset.size", "loss.0.weight", "train.lr"]
     for key in ("projector.image.depth", "components.projector.image.source", "data.dataset.fingerprint",

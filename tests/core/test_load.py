@@ -7,14 +7,18 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from trialbook import source
 from trialbook.checkpoint import CheckpointStore, read_checkpoint
 from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.numerics import CUBLAS_VARIABLE
+from trialbook.reproduction.evaluation import evaluate
 from trialbook.reproduction.load import LoadedRun, load_run
 from trialbook.reproduction.recorded import find_run
 from trialbook.rundir import RunDirectory, read_lines
@@ -252,6 +256,26 @@ def test_the_device_is_that_of_the_workplace_and_the_precision_that_of_the_run(p
     assert (loaded.accelerator.mixed_precision, loaded.accelerator.device.type) == ("bf16", "cpu")
     with loaded.computing():
         assert loaded.task.losses(loaded.task.batch(*_first(loaded)))["loss"].requires_grad is False  # type: ignore[attr-defined]
+
+
+def test_a_loaded_run_computes_as_the_run_did_whatever_the_workplace_says_now(
+    parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CUBLAS_VARIABLE, ":4096:8")  # a deterministic run sets it for the rest of the process
+    place = parts.Place(tmp_path)
+    place.settings = replace(place.settings, matmul_precision="medium")
+    place.run(parts.EXPERIMENT.replace("[train]", "[train]\ndeterministic = true"))
+    place.settings = replace(place.settings, matmul_precision="high")
+    before = torch.get_float32_matmul_precision()
+    loaded = load(place, "small/main")
+    with loaded.computing():
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_float32_matmul_precision() == before
+    facts = evaluate(loaded, "test", place.settings).as_dict()["environment"]
+    assert (facts["device"], facts["compute"]["matmul_precision"], facts["compute"]["deterministic"]) == (
+        {"type": "cpu"}, "medium", True,
+    )  # fmt: skip
 
 
 def _first(loaded: LoadedRun) -> tuple[Any, int, Any]:

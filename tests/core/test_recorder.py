@@ -228,7 +228,42 @@ def test_going_on_keeps_the_frozen_files_and_names_what_changed_around_it(tmp_pa
     assert event["data"] == {"git.commit": ["a" * 40, "b" * 40]}
     sessions = read_json(again.run.json("sessions"))
     assert len(sessions) == 2
+    assert sessions[1]["changed"] == event["data"]
     assert all(session["ended"] >= session["started"] for session in sessions)
+
+
+def test_the_device_is_added_when_it_is_known_and_another_one_later_is_an_event(tmp_path: Path) -> None:
+    def facts(name: str, index: int = 0, **compute: Any) -> dict[str, Any]:
+        return {"device": {"type": "cuda", "name": name, "index": index, "visible": 1 + index}, "compute": compute}
+
+    with started(tmp_path) as recorder:
+        recorder.surround(facts("H200", deterministic=False))
+    written = read_json(recorder.run.json("env"))
+    assert written == {
+        **{key: value for key, value in ENVIRONMENT.items() if key != "patch"}, **facts("H200", deterministic=False)
+    }  # fmt: skip
+    documents = sqlite3.connect(tmp_path / "registry.db").execute("select body from document").fetchall()
+    assert any('"H200"' in body for (body,) in documents)
+    for now in (facts("H200", deterministic=False), facts("H200", index=3, deterministic=False)):
+        with started(tmp_path) as recorder:
+            recorder.surround(now)
+        assert events(recorder.run, "environment-changed") == []  # one GPU is as good as another of its name
+    with started(tmp_path) as recorder:
+        recorder.surround(facts("A100", deterministic=True))
+    (event,) = events(recorder.run, "environment-changed")
+    assert event["data"] == {"device.name": ["H200", "A100"], "compute.deterministic": [False, True]}
+    assert read_json(recorder.run.json("sessions"))[-1]["changed"] == event["data"]
+    assert read_json(recorder.run.json("env")) == written
+
+
+def test_a_run_of_before_devices_were_recorded_goes_on_without_a_word(tmp_path: Path) -> None:
+    with started(tmp_path) as recorder:
+        env = read_json(recorder.run.json("env"))
+        recorder.run.json("env").write_text(json.dumps({**env, "hardware": {**env["hardware"], "gpus": []}}))
+    with started(tmp_path) as recorder:
+        recorder.surround({"device": {"type": "cpu"}})
+    assert events(recorder.run, "environment-changed") == []
+    assert read_json(recorder.run.json("env"))["device"] == {"type": "cpu"}
 
 
 def test_going_on_with_other_data_is_an_event(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from trialbook.experimentfile import load_experiment
 from trialbook.hookspec import Component, hookimpl
 from trialbook.host import PluginHost
 from trialbook.launch import LocalLauncher
+from trialbook.numerics import CUBLAS_VARIABLE
 from trialbook.plan import make_plan
 from trialbook.progress import PlainWatcher
 from trialbook.registry.query import open_index
@@ -36,6 +37,7 @@ from trialbook.rundir import RunDirectory, find_runs, read_lines
 from trialbook.runlock import RunLock
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
+from trialbook.testing import pretend_cuda
 
 ACME = Path(__file__).parents[1] / "thirdparty" / "src"
 EXPERIMENT = """
@@ -468,6 +470,42 @@ def test_what_is_other_now_is_said_before_anything_is_computed(place: Place) -> 
     assert f"torch: 1.0 then, {torch.__version__.partition('+')[0]}" in " ".join(place.said)
 
 
+def test_the_device_is_the_recorded_one_and_what_is_other_of_it_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CUBLAS_VARIABLE, ":16:8")  # so that it is put back
+    with pretend_cuda():
+        run = place.run()
+        env = json.loads(run.json("env").read_text())
+        monkeypatch.delenv(CUBLAS_VARIABLE)
+        found = place.again(run, settings=replace(place.settings, device="cpu", matmul_precision="high"), keep=True)
+        assert (found.verdict, found.changes) == ("equal", ())  # the variable was set as it was then
+        assert found.kept is not None
+        again = json.loads((found.kept / "env.json").read_text())
+        assert again["device"] == env["device"]
+        assert (again["device"]["type"], again["compute"]) == ("cuda", env["compute"])
+        env["device"] |= {"name": "another", "driver": "1.2", "index": 7}
+        run.json("env").write_text(json.dumps(env))
+        here = torch.cuda.get_device_name(0)
+        assert [str(change) for change in place.again(run).changes] == [
+            f"device's name: another then, {here} now", "device's driver: 1.2 then, none now",
+        ]  # fmt: skip
+    assert [str(change) for change in place.again(run, repetitions=1).changes][-1] == "device: cuda then, cpu now"
+
+
+def test_a_run_of_before_devices_were_recorded_is_repeated_where_its_settings_say(place: Place) -> None:
+    run = place.run()
+    env = json.loads(run.json("env").read_text())
+    for key in ("device", "compute"):
+        del env[key]
+    run.json("env").write_text(json.dumps(env))
+    found = place.again(run)
+    assert (found.verdict, found.changes) == ("equal", ())
+    env["hardware"]["gpus"] = ["an old one"]
+    run.json("env").write_text(json.dumps(env))
+    assert [str(change) for change in place.again(run).changes] == ["device: cuda then, cpu now"]
+
+
 def test_a_component_that_is_gone_or_takes_other_options_is_named(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -596,7 +634,8 @@ def test_repetitions_that_are_equal_leave_no_excuse(place: Place) -> None:
     assert (found.noise.repetitions, found.noise.parted, found.noise.growth[-1][1]) == (2, None, 0.0)
 
 
-def test_a_deterministic_run_has_no_noise(noisy: Place) -> None:
+def test_a_deterministic_run_has_no_noise(noisy: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CUBLAS_VARIABLE, ":4096:8")  # it sets it for the rest of the process
     run = noisy.run(NOISY.replace("[train]", "[train]\ndeterministic = true"))
     found = noisy.again(run, repetitions=4)
     assert (found.verdict, found.noise) == ("not equal", None)

@@ -54,6 +54,29 @@ def test_a_finished_run_has_both_pages_and_its_plots(one: Callable[..., RunDirec
     assert written.files[1].read_text().count("<svg") == 5
 
 
+def test_the_device_and_how_numbers_were_computed_are_told(one: Callable[..., RunDirectory]) -> None:
+    run = one()
+    env = read_json(run.json("env"))
+    device = {"type": "cuda", "name": "H200", "memory": 150 * 2**30, "cuda": "12.8", "cudnn": 91002, "driver": "570.86"}
+    compute = {
+        "processes": 4,
+        "precision": "bf16",
+        "matmul_precision": "high",
+        "cudnn_tf32": True,
+        "deterministic": True,
+    }
+    told = {
+        "H200, 150 GiB, CUDA 12.8, cuDNN 91002, driver 570.86, 4 processes": {"device": device, "compute": compute},
+        "precision bf16, matrix products high, TF32, deterministic": {"device": device, "compute": compute},
+        "NVIDIA A100, 40960 MiB, 535.1": {
+            "hardware": {"gpus": ["NVIDIA A100, 40960 MiB, 535.1"]}
+        },  # of an older version
+    }
+    for said, around in told.items():
+        run.json("env").write_text(json.dumps({**env, **around}))
+        assert said in run_report(run, read_json(run.json("results")))
+
+
 def test_the_report_written_with_the_results_is_the_page_without_plots(one: Callable[..., RunDirectory]) -> None:
     run = one()
     assert run.report.read_text() == run_report(run, read_json(run.json("results")))

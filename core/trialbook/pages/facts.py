@@ -133,11 +133,10 @@ def device_sentence(around: Mapping[str, Any]) -> str:
 
 def numerics_sentence(compute: Mapping[str, Any]) -> str:
     """How numbers were computed; empty where it was not recorded."""
-    if not compute:
-        return ""
-    said = [f"precision {compute['precision']}", f"matrix products {compute['matmul_precision']}"]
-    said += ["TF32"] * bool(compute["matmul_tf32"] or compute["cudnn_tf32"])
-    said += ["deterministic"] * bool(compute["deterministic"]) + ["cuDNN benchmark"] * bool(compute["cudnn_benchmark"])
+    named = (("precision", "precision"), ("matrix products", "matmul_precision"))
+    said = [f"{name} {compute[key]}" for name, key in named if key in compute]
+    said += ["TF32"] * bool(compute.get("matmul_tf32") or compute.get("cudnn_tf32"))
+    said += [key.replace("_", " ") for key in ("deterministic", "cudnn_benchmark") if compute.get(key)]
     return ", ".join(said)
 
 

@@ -154,11 +154,9 @@ def device_now(settings: Settings) -> dict[str, Any]:
     import torch
 
     from trialbook.engine.compute import device_facts
+    from trialbook.engine.execute import available_device
 
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return device_facts(torch.device(device))
+    return device_facts(torch.device(available_device(settings.device)))
 
 
 def as_then(recorded: RecordedRun, settings: Settings) -> tuple[Settings, list[Change]]:

@@ -117,6 +117,8 @@ def load_run(
         TrialbookError: there is no such run or checkpoint, a component of it is gone, or the checkpoint does not hold all
             that was trained.
     """
+    from trialbook.engine.compute import computing
+
     run_text, checkpoint = split_checkpoint(text, checkpoint)
     recorded = read_recorded(run_text, settings)
     then = replace(settings, **numerics_then(recorded.environment, settings))
@@ -131,7 +133,8 @@ def load_run(
     remarks += [*recorded.doubts, *map(str, find_changes(same, settings, host, book))]
     accelerator, more = _accelerator(recorded, settings, numerics.precision)
     own = _with_tables(recorded.spec, {kind: t for kind, t in given.items() if kind != "dataset"}, positions or {})
-    builder, task = _build(recorded, own, None if dataset is None else spec, settings, book, accelerator, found)
+    with computing(numerics, settings.device):
+        builder, task = _build(recorded, own, None if dataset is None else spec, settings, book, accelerator, found)
     remarks += [
         *more,
         *builder.remarks,
