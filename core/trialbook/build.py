@@ -230,7 +230,13 @@ class RunBuilder:
             "identity": dict(identity()), "weights": self._weights_hash(encoder), "data": dataset.fingerprint,
             "split": split, "modality": modality, "dtype": str(next((p.dtype for p in encoder.parameters()), "none")),
             "device": self.workshop.device.type, "matmul_precision": torch.get_float32_matmul_precision(),
+            **self._deterministic(),
         }  # fmt: skip
+
+    def _deterministic(self) -> dict[str, bool]:
+        """Whether features are made by deterministic algorithms, where others may give other bits."""
+        chosen = self.workshop.device.type != "cpu" and torch.are_deterministic_algorithms_enabled()
+        return {"deterministic": True} if chosen else {}
 
     def _weights_hash(self, module: nn.Module) -> str:
         """Hash of a module's weights, computed once as long as nothing writes to them."""

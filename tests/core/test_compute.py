@@ -258,6 +258,25 @@ def test_cuda_begins_before_anything_is_seeded_and_the_device_is_in_the_record(
     assert "seed" in order
 
 
+def test_features_are_shared_by_runs_that_compute_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = align_file(more=ARMS).replace(
+        '[encoder.image]\nuse = "identity"', '[encoder.image]\nuse = "patches"\nfrozen = true'
+    )
+    text = text.replace('use = "paired-latents"', 'use = "scenes"').replace(
+        '[encoder.text]\nuse = "identity"', '[encoder.text]\nuse = "token-embedding"'
+    )
+
+    def stored(place: str) -> int:
+        (tmp_path / place).mkdir()
+        launch(tmp_path / place, text)
+        return len(list((tmp_path / place / "runs" / ".features").rglob("*.safetensors")))
+
+    here = stored("cpu")
+    with pretend_cuda():
+        monkeypatch.setenv(CUBLAS_VARIABLE, ":4096:8")  # the pretend device has begun already
+        assert (here / 2, stored("cuda") / 3) == (3, 3)  # three splits: fast apart from the rest; on CUDA repeated, too
+
+
 def test_facts_are_those_of_the_moment() -> None:
     accelerator = make_accelerator("cpu", "bf16")
     with computing(Numerics(matmul_precision="high", deterministic=True), "cpu"):
