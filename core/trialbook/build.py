@@ -24,6 +24,7 @@ from trialbook.errors import TrialbookError
 from trialbook.features import FeatureStore, Stored, weights_hash
 from trialbook.options import EvaluateOptions, origin_of, stages_of
 from trialbook.plan import RunSpec
+from trialbook.ranks import world_size
 from trialbook.schema import SchemaBook
 from trialbook.seeding import derive_seed, seed_numpy
 from trialbook.toml import KeyPath
@@ -46,6 +47,7 @@ class Workshop:
         runs: directory of all runs, for parts that start from one.
         device: where modules compute.
         files: paths that components ask for by name, as ``runner.toml`` has them.
+        processes: how many do a run together.
     """
 
     book: SchemaBook
@@ -55,6 +57,7 @@ class Workshop:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     datasets: dict[str, Any] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
+    processes: int = field(default_factory=world_size)
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,11 @@ class RunBuilder:
 
     @property
     def batch_size(self) -> int:
-        """Samples of one micro-batch of the last stage; losses of a split are taken at this size."""
+        """Samples of one micro-batch of the last stage over all processes; losses of a split are taken at this size."""
         if not self.spec.config.get("train") and not self.spec.config.get("stage"):
             return self.eval_batch_size
         stage = stages_of(dict(self.spec.config))[-1]
-        return stage.batch_size // stage.accumulate
+        return stage.batch_size // stage.accumulate * self.workshop.processes
 
     @property
     def eval_batch_size(self) -> int:

@@ -138,7 +138,7 @@ class Builder(Protocol):
     seed: int
     data_root: Path | None
     batch_size: int
-    """Samples of one micro-batch in training; a loss that depends on the batch is evaluated at this size too."""
+    """Samples of one micro-batch in training, over all processes; a loss that depends on the batch is evaluated at this size."""
     eval_batch_size: int
     """Rows encoded at once in evaluation."""
     final_split: str

@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +25,10 @@ from trialbook.inventory import PartSize, components_of, describe, parameters_of
 from trialbook.memory import out_of_memory
 from trialbook.numerics import numerics_of, prepare_cublas
 from trialbook.options import DoctorOptions
+from trialbook.peers import Failure, PeerFailed, Peers
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
-from trialbook.ranks import Companion, is_first_process
+from trialbook.ranks import Companion, SilentBedside, check_processes, is_first_process, rank, world_size
 from trialbook.recorder import Recorder, RunBusy
 from trialbook.records import Event, Record
 from trialbook.rundir import RunDirectory
@@ -70,6 +73,7 @@ class LocalLauncher:
         self.settings, self.host, self.book, self.watcher = settings, host, book, watcher
         self.strict, self.plots = strict, plots
         self.tracking = Tracking()
+        self.peers = Peers()
         self._workshop: Workshop | None = None
 
     @hookimpl(trylast=True)
@@ -78,7 +82,8 @@ class LocalLauncher:
         prepare_cublas((spec.config for spec in plan.runs), self.settings)
         if is_first_process():
             self.tracking = open_tracking(plan.experiment.trackers, self.settings, self.book)
-        done = {spec for spec in plan.runs if self.is_finished(spec)}
+        finished = self.peers.first(lambda: [self.is_finished(spec) for spec in plan.runs])
+        done = {spec for spec, one in zip(plan.runs, finished, strict=True) if one}
         self.watcher.plan_started(plan, len(done))
         try:
             return [self._kept(spec) if spec in done else self.run(spec, plan) for spec in plan.runs]
@@ -112,8 +117,9 @@ class LocalLauncher:
         return {name: self.settings.runs / path for name, path in spec.inputs.items()}
 
     def notify(self, hook: str, **values: Any) -> None:
-        """Tell observers of a run."""
-        self.host.notify(hook, **values)
+        """Tell observers of a run, in the first process."""
+        if is_first_process():
+            self.host.notify(hook, **values)
 
     def survey(self, plan: Plan) -> dict[str, list[PartSize]]:
         """Build each variant once, without training, so that mistakes in any of them come out before the first run.
@@ -145,34 +151,76 @@ class LocalLauncher:
 
     def run(self, spec: RunSpec, plan: Plan) -> Outcome:
         """Do one run, from its start or from where it was killed; an error of it does not touch the others."""
-        directory = self.directory_of(spec)
+        recorder = self.recorder_of(spec)
         try:
-            with self.recorder_of(spec) as recorder:
-                if recorder.run.json("results").is_file():  # another process has finished it since the plan was begun
-                    return self._kept(spec)
-                return self._record(spec, plan, recorder, directory)
+            with ExitStack() as stack:
+                finished = self.peers.first(lambda: self._open(spec, recorder, stack))
+                outcome = self._kept(spec) if finished else self._record(spec, plan, recorder)
         except RunBusy as error:
-            return self._ended(spec, "busy", str(error))
+            outcome = self._ended(spec, "busy", str(error))
+        except TrialbookError as error:  # it cannot be gone on with; what it has recorded is left alone
+            outcome = self._ended(spec, "failed", str(error))
         except OSError as error:  # the disk is full or read-only: there is nowhere to write this down
-            return self._ended(spec, "failed", f"{directory} cannot be written: {error}")
+            outcome = self._ended(spec, "failed", f"{recorder.run.path} cannot be written: {error}")
+        state, message = self.peers.first(lambda: (outcome.state, outcome.message))
+        if state == "failed":
+            self.peers.leave_group()
+        return Outcome(spec, state, message)
 
-    def _record(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> Outcome:
+    def _open(self, spec: RunSpec, recorder: Recorder | Companion, stack: ExitStack) -> bool:
+        """Take the run's directory and write down that it begins; whether the run is finished already."""
+        stack.enter_context(recorder)
+        if recorder.run.json("results").is_file():  # another process has finished it since the plan was begun
+            return True
+        check_processes(recorder.run)
         components = {part: provenance(self.host.find(*named)) for part, named in components_of(spec).items()}
         recorder.start(spec, environment(self.settings), components)
-        self.notify("mlrun_run_started", run=spec.name, path=str(directory), config=dict(spec.config))
-        self._say(spec, recorder, self.tracking.started(spec.name, directory, spec.config))
+        return False
+
+    def _record(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion) -> Outcome:
+        path = recorder.run.path
+        self.notify("mlrun_run_started", run=spec.name, path=str(path), config=dict(spec.config))
+        self._say(spec, recorder, self.tracking.started(spec.name, path, spec.config))
         try:
-            self._compute(spec, plan, recorder, directory)
+            with self.peers.working(
+                partial(self._failure, spec, recorder), partial(self._fail_at_once, spec, recorder)
+            ):
+                parameters = self._compute(spec, plan, recorder)
+            results = recorder.finish({"parameters": parameters})
+            self.notify("mlrun_run_finished", run=spec.name, results=results)
+            self._say(spec, recorder, self.tracking.ended("finished", results))
         except FAULTS as error:
-            short = out_of_memory(error, spec.config)
-            message = _told(short or error)
-            recorder.fail(message if isinstance(short or error, TrialbookError) else traceback.format_exc())
-            self.notify("mlrun_run_failed", run=spec.name, error=message)
-            self._say(spec, recorder, self.tracking.ended("failed", {"error": message}))
-            self._write_pages(recorder)
-            return self._ended(spec, "failed", message)
+            return self._fail(spec, recorder, self._failure(spec, recorder, error))
         self._write_pages(recorder)
         return self._ended(spec, "finished")
+
+    def _failure(self, spec: RunSpec, recorder: Recorder | Companion, error: BaseException) -> Failure:
+        """What an error means; where several processes are at work, each leaves its own beside ``error.txt``."""
+        if isinstance(error, PeerFailed):
+            return error.failure
+        error = out_of_memory(error, spec.config) or error
+        message = _told(error)
+        told = isinstance(error, TrialbookError)
+        failure = Failure(rank(), message, message if told else "".join(traceback.format_exception(error)))
+        if world_size() > 1:
+            with suppress(OSError):  # a full disk; it is told on the screen and to the first process
+                recorder.run.error_of(rank()).write_text(failure.text.rstrip() + "\n", encoding="utf-8")
+        return failure
+
+    def _fail(self, spec: RunSpec, recorder: Recorder | Companion, failure: Failure) -> Outcome:
+        """Write a failure down."""
+        recorder.fail(failure.told)
+        self.notify("mlrun_run_failed", run=spec.name, error=failure.whole)
+        self._say(spec, recorder, self.tracking.ended("failed", {"error": failure.whole}))
+        self._write_pages(recorder)
+        return self._ended(spec, "failed", failure.whole)
+
+    def _fail_at_once(self, spec: RunSpec, recorder: Recorder | Companion, failure: Failure) -> None:
+        """The same from another thread, while the one that works hangs: without pages, and the registry knows it then."""
+        recorder.fail(failure.told)
+        recorder.settle()
+        self.notify("mlrun_run_failed", run=spec.name, error=failure.whole)
+        self._ended(spec, "failed", failure.whole)
 
     def _write_pages(self, recorder: Recorder | Companion) -> None:
         """The run's pages; what goes wrong with them is an event, and the run is as good without."""
@@ -182,14 +230,15 @@ class LocalLauncher:
             for problem in write_run_pages(recorder.run, plots=self.plots).problems:
                 recorder.add(Event(0, "page-incomplete", problem))
 
-    def _compute(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> None:
-        """The run's work, as its file and the workplace say that numbers are computed."""
+    def _compute(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion) -> dict[str, int]:
+        """The run's work, as its file and the workplace say that numbers are computed; parameters by part."""
         from trialbook.engine.compute import computing
 
         with computing(numerics_of(spec.config, self.settings), self.settings.device):
-            self._work(spec, plan, recorder, directory)
+            return self._work(spec, plan, recorder)
 
-    def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion, directory: Path) -> None:
+    def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion) -> dict[str, int]:
+        """Make the parts, train and measure; parameters by part."""
         from trialbook.build import RunBuilder
         from trialbook.engine.clock import reset_peak
         from trialbook.engine.compute import compute_facts
@@ -200,7 +249,6 @@ class LocalLauncher:
         recorder.surround(compute_facts(accelerator))
         accelerator.free_memory()  # what the run before left must not count, nor lie in the way
         reset_peak(accelerator.device)
-        accelerator.wait_for_everyone()  # the first process has written what the run before left
         builder = RunBuilder(spec, self._open_workshop(), self.inputs_of(spec))
         task = builder.task()
         described = describe(builder)
@@ -218,7 +266,8 @@ class LocalLauncher:
 
         items = execute(
             task, dict(spec.config), seed=spec.seed, accelerator=accelerator,
-            checkpoints=directory / "checkpoints", recorded=lambda: recorder.recorded, begin=begin,
+            checkpoints=recorder.run.path / "checkpoints", recorded=lambda: self.peers.first(lambda: recorder.recorded),
+            begin=begin,
             parts=[PartView(part.name, part.module, part.frozen) for part in builder.parts], doctor=options,
             lineage=builder.lineage,
         )  # fmt: skip
@@ -230,9 +279,7 @@ class LocalLauncher:
                 if isinstance(item, Record) and new:
                     self.notify("mlrun_run_recorded", run=spec.name, record=item)
                     self._say(spec, recorder, self.tracking.recorded(item.step, item.values), item.step)
-        results = recorder.finish({"parameters": parameters_of(builder)})
-        self.notify("mlrun_run_finished", run=spec.name, results=results)
-        self._say(spec, recorder, self.tracking.ended("finished", results))
+        return parameters_of(builder)
 
     def _say(self, spec: RunSpec, recorder: Recorder | Companion, news: Sequence[str], step: int = 0) -> None:
         """Note trackers that were set aside."""
@@ -241,7 +288,11 @@ class LocalLauncher:
             recorder.add(event)
             self.watcher.item(spec, event)
 
-    def _bedside(self, spec: RunSpec, recorder: Recorder | Companion, options: DoctorOptions) -> Bedside:
+    def _bedside(
+        self, spec: RunSpec, recorder: Recorder | Companion, options: DoctorOptions
+    ) -> Bedside | SilentBedside:
+        if not isinstance(recorder, Recorder):
+            return SilentBedside()
         checks, notes = load_checks(self.host, options.ignore or ())
         return Bedside(
             spec, recorder, checks, notes, strict=self.strict or options.strict,

@@ -91,7 +91,7 @@ class Recorder:
             environment: as ``trialbook.environment.environment`` returns it.
             components: part name to where its component comes from.
         """
-        for file in (self.run.json("results"), self.run.error):
+        for file in (self.run.json("results"), self.run.error, *self.run.errors_of_processes()):
             file.unlink(missing_ok=True)
         around = dict(environment)
         patch = around.pop("patch", None)
@@ -230,14 +230,18 @@ class Recorder:
         if self._follower:
             self._follower.facts_changed()
 
+    def settle(self) -> None:
+        """Let the registry catch up, and follow no longer."""
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+
     def close(self) -> None:
         """Let the registry catch up and give the directory back; a run neither finished nor failed then counts as killed."""
         self._stop_replay()
         if self._handles and self.run.is_run():
             close_session(self.run)
-        if self._follower is not None:
-            self._follower.close()
-            self._follower = None
+        self.settle()
         for handle in self._handles.values():
             os.close(handle)
         self._handles.clear()

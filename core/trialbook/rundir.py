@@ -96,6 +96,14 @@ class RunDirectory:
         """Why the run failed; there only if it did."""
         return self.path / "error.txt"
 
+    def error_of(self, rank: int) -> Path:
+        """How one of several processes of a run failed."""
+        return self.path / f"error.rank{rank}.txt"
+
+    def errors_of_processes(self) -> list[Path]:
+        """The same of all that did."""
+        return sorted(self.path.glob("error.rank*.txt"))
+
     @property
     def lock(self) -> Path:
         """Locked while a process is at work; holds its host, id and start time."""

@@ -10,6 +10,7 @@ import click
 
 from trialbook import __version__
 from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.ranks import quiet_torch
 
 if TYPE_CHECKING:
     from trialbook.host import PluginHost
@@ -103,6 +104,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: errors that a user can mend are printed without a traceback, exit status 2; of the system, 1."""
+    quiet_torch()
     try:
         cli(prog_name="mlrun")
     except TrialbookError as error:

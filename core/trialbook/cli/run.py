@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from trialbook.cli.app import App
     from trialbook.launch import LocalLauncher, Outcome
     from trialbook.plan import Plan, RunSpec
     from trialbook.progress import Watcher
+
+#: Ends of a run that keep what needs it from being run.
+_FAILED = ("failed", "busy")
 
 
 @click.command()
@@ -38,7 +43,6 @@ def run(
     from trialbook.launch import LocalLauncher
     from trialbook.numerics import prepare_cublas
     from trialbook.plan import plan_files
-    from trialbook.ranks import is_first_process
 
     app = open_app(runs)
     files = experiment_files(file)
@@ -54,21 +58,33 @@ def run(
         return
     prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings)
     app.host.register("local-launcher", launcher)
+    with launcher.peers:
+        if _run_all(plans, launcher, app, whole=not (arms or sets)):
+            sys.exit(1)
+
+
+def _run_all(plans: Sequence[Plan], launcher: LocalLauncher, app: App, *, whole: bool) -> set[Plan]:
+    """Run plans one after the other and say what came of each; those that failed, or need one that did."""
+    from trialbook.ranks import is_first_process
+
     failed: set[Plan] = set()
     for plan in plans:
         if lost := [one.experiment.name for one in plan.before if one in failed]:
             click.echo(f"{plan.experiment.name}: not run, as it needs {', '.join(lost)}", err=True)
             failed.add(plan)
             continue
-        if sum(not launcher.is_finished(spec) for spec in plan.variants()) > 1:
+        if launcher.peers.first(partial(_several_to_do, plan, launcher)):
             launcher.survey(plan)
         outcomes = app.host.launch(plan) if plan.runs else ()
-        if is_first_process() and not _finish(
-            plan, app.settings.registry, outcomes, whole=not (arms or sets), plots=not no_plots
-        ):
+        if any(outcome.state in _FAILED for outcome in outcomes):
             failed.add(plan)
-    if failed:
-        sys.exit(1)
+        if is_first_process():
+            _finish(plan, app.settings.registry, outcomes, whole=whole, plots=launcher.plots)
+    return failed
+
+
+def _several_to_do(plan: Plan, launcher: LocalLauncher) -> bool:
+    return sum(not launcher.is_finished(spec) for spec in plan.variants()) > 1
 
 
 def experiment_files(place: Path) -> list[Path]:
@@ -138,13 +154,13 @@ def _length(spec: RunSpec) -> str:
     return " + ".join(f"{s.steps} steps" if s.steps is not None else f"{s.epochs:g} epochs" for s in stages)
 
 
-def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> bool:
-    """Say what failed, and what came of the rest; whether nothing failed."""
+def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> None:
+    """Say what failed, and what came of the rest."""
     from trialbook.comparison.compare import compare_plan
     from trialbook.comparison.report import print_report
     from trialbook.pages.conclusion import write_conclusion
 
-    failed = [outcome for outcome in outcomes if outcome.state in ("failed", "busy")]
+    failed = [outcome for outcome in outcomes if outcome.state in _FAILED]
     for outcome in failed:
         click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
     if not plan.experiment.is_step and any(outcome.state in ("finished", "kept") for outcome in outcomes):
@@ -159,4 +175,3 @@ def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: b
         from trialbook.cli.decide import decide_plan
 
         decide_plan(plan, registry, plots=plots)
-    return not failed

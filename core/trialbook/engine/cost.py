@@ -63,6 +63,32 @@ def _counted_attention(device: torch.device) -> AbstractContextManager[None]:
     return kernels
 
 
+def flops_of_all(counts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Operations of all processes, from what each has counted: sums, and means over their samples; None where one has not."""
+    known = [one for one in counts if one is not None]
+    if len(known) < len(counts):
+        return None
+    if len(known) == 1:
+        return dict(known[0])
+    means = {key: sum(one[key] for one in known) / len(known) for key in known[0] if key.endswith("_per_sample")}
+    stages = [sum(stage) for stage in zip(*(one["stages"] for one in known), strict=True)]
+    return {**means, "training": sum(one["training"] for one in known), "stages": stages}
+
+
+def cost_of_all(clocks: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Time and memory of all processes, from the clock of each.
+
+    Returns:
+        ``train_seconds`` and rate are those of the first, which the others keep step with; memory is that of the process that
+        needs most. For several there are ``device_seconds``, the sum over them, and the ``peak_memory/<rank>`` of each.
+    """
+    if len(clocks) == 1:
+        return dict(clocks[0])
+    peaks = {key: max(one[key] for one in clocks) for key in ("peak_memory", "stage_peak_memory")}
+    each = {f"peak_memory/{rank}": one["peak_memory"] for rank, one in enumerate(clocks)}
+    return {**clocks[0], **peaks, "device_seconds": sum(one["train_seconds"] for one in clocks), **each}
+
+
 def describe_stages(
     module: nn.Module, parts: Mapping[str, nn.Module], stages: Sequence[StagePlan], processes: int
 ) -> dict[str, Any]:

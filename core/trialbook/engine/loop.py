@@ -21,7 +21,9 @@ from trialbook.checkpoint import CheckpointStore
 from trialbook.contracts import Step, Trains, Weighs, to_device
 from trialbook.engine import optim, state
 from trialbook.engine.clock import Clock
-from trialbook.engine.cost import count_flops, describe_stages, seeing_shapes
+from trialbook.engine.cost import cost_of_all, count_flops, describe_stages, flops_of_all, seeing_shapes
+from trialbook.engine.distributed import gathering
+from trialbook.engine.group import everyone, mean_of_all, share_buffers, wrapped
 from trialbook.engine.guard import UpdateGuard, non_finite_names
 from trialbook.engine.nonfinite import locate, told_place
 from trialbook.engine.seed import seed_step
@@ -88,6 +90,7 @@ class Training:
         self._guard = UpdateGuard(
             accelerator.device, scaled=accelerator.scaler is not None, ranks=accelerator.num_processes
         )
+        self._buffers_told = False
 
     def restore(self, recorded: int) -> list[Event]:
         """Go back to the newest sound checkpoint, if there is one; ``records`` then says how many records it has seen.
@@ -97,10 +100,11 @@ class Training:
                 passed over, so that they are made again.
         """
         found, passed = self.checkpoints.latest(lambda facts: state.missing_records(facts, recorded))
-        self.accelerator.wait_for_everyone()
+        state.check_agreement(everyone(found.step if found else None))
         events = [Event(found.step if found else 0, "checkpoint-broken", reason) for reason in passed]
         if found is None:
             return events
+        state.check_processes(found, self.accelerator.num_processes)
         state.load_model(self.module, found.tensors["model"], self._saved)
         self._moments = found.tensors.get("optimizer", {})
         if self.accelerator.scaler is not None and "scaler" in found.state:
@@ -123,21 +127,20 @@ class Training:
         yield from self.monitor.frozen(0, self.trained)
         modules = {part.name: part.module for part in self.monitor.parts}
         yield Facts(0, describe_stages(self.module, modules, self.stages, self.accelerator.num_processes))
-        if self.accelerator.num_processes == 1 and self.monitor.every:  # several would have to count in step
+        if self.monitor.every:
+            flops: dict[str, Any] | None = None
             try:
-                with self.accelerator.autocast(), seeing_shapes(modules) as shapes:
+                with self.accelerator.autocast(), gathering("stand-in"), seeing_shapes(modules) as shapes:
                     flops = count_flops(self.module, self.stages, self._first_losses)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self.module.zero_grad(set_to_none=True)  # training itself may still fit
-                yield Event(
-                    0,
-                    "operations-not-counted",
-                    "memory ran out while operations were counted, so their number is unknown",
-                )
+            if (counted := flops_of_all(everyone(flops))) is None:
+                told = "memory ran out while operations were counted, so their number is unknown"
+                yield Event(0, "operations-not-counted", told)
             else:
-                yield Facts(0, {"flops": flops, "shapes": shapes})
+                yield Facts(0, {"flops": counted, "shapes": shapes})
 
     def _first_losses(self, stage: StagePlan) -> Mapping[str, Tensor]:
         epoch, samples = self._samples.at(stage, 0)
@@ -148,7 +151,7 @@ class Training:
     def _run_stage(self, stage: StagePlan) -> Iterator[Item]:
         optim.set_trainable(self.module, stage.trained)
         self.accelerator.free_memory()  # the optimiser and the wrapped module of the stage before
-        self.forward = self.accelerator.prepare(_Forward(self.task))  # anew: another stage trains other parameters
+        self.forward = wrapped(self.accelerator, _Forward(self.task))  # anew: another stage trains other parameters
         optimizer = optim.make_optimizer(self.module, stage.trained, stage.options)
         if self.step > stage.start:
             state.load_optimizer(optimizer, self.module, self._moments)
@@ -169,11 +172,12 @@ class Training:
                 floats = {name: float(value) for name, value in values.items()}
                 with clock.paused():
                     yield self._counted(Record(self.step, floats))
-                    yield Timing(self.step, clock.values())
+                    yield Timing(self.step, cost_of_all(everyone(clock.values())))
                 yield from self._check_finite(stage, floats)
             if self._checkpoint_due(stage):
                 with clock.paused():
                     yield from self._check_finite(stage, {})
+                    yield from self._share_buffers()
                     self._save(optimizer)
 
     def _optimize(self, stage: StagePlan, optimizer: AdamW) -> dict[str, float | Tensor] | None:
@@ -195,8 +199,8 @@ class Training:
             else:
                 with self.monitor.watching() if looked_at else nullcontext():
                     self._backward(batch, share, sums)
-        if isinstance(self.task, Weighs) and self.accelerator.num_processes > 1:
-            sums = self.accelerator.reduce(sums, "mean")  # each process has the losses of its own samples
+        if self.accelerator.num_processes > 1:
+            sums = mean_of_all(sums)  # each process has the losses of its own samples
         values: dict[str, float | Tensor] = {**sums, "lr": rate}
         scaler = self.accelerator.scaler
         if scaler is not None:
@@ -270,7 +274,7 @@ class Training:
 
             def losses(batch: Any = batch) -> Mapping[str, Tensor]:
                 seed_step(self.seed, at, self.accelerator.process_index)
-                with self.accelerator.autocast():
+                with self.accelerator.autocast(), gathering("stand-in"):
                     return self.task.losses(batch)
 
             failed = locate(self.module, losses, batch)
@@ -299,7 +303,8 @@ class Training:
         modes = {module: module.training for module in self.module.modules()}
         self.module.eval()
         seed_step(self.seed, self.step, split)
-        with torch.no_grad(), self.accelerator.autocast():
+        yield from self._share_buffers()
+        with torch.no_grad(), self.accelerator.autocast(), gathering("own"):
             figures = self.task.evaluate(split)
         for module, mode in modes.items():
             module.training = mode
@@ -310,6 +315,19 @@ class Training:
         with torch.no_grad():
             last = self.step == self.total and split == self.evaluate.final
             yield from self.monitor.evaluated(self.step, split, self.task, keep=last)
+
+    def _share_buffers(self) -> Iterator[Event]:
+        """Let all processes have the buffers of the first, which a checkpoint holds; say once where they are not the same."""
+        if self.accelerator.num_processes == 1:
+            return
+        differed, told = share_buffers(self.module), self._buffers_told
+        self._buffers_told = told or bool(differed)
+        if differed and not told:
+            message = (
+                f"{len(differed)} buffers ({differed[0]}, …) are not the same on all processes: statistics of rows, such as "
+                "those of batch normalisation, are those of the first process's share of each batch"
+            )
+            yield Event(self.step, "buffers-differ", message, {"buffers": differed})
 
     def _checkpoint_due(self, stage: StagePlan) -> bool:
         every = self.checkpoint.every
@@ -324,7 +342,10 @@ class Training:
         }
         if wrong := non_finite_names(tensors, set(self.trained)):
             raise TrialbookError(f"'{wrong[0]}' is not finite after step {self.step}, so no checkpoint was saved")
-        facts = {"records": self.records, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        facts = {
+            "records": self.records, "threads": torch.get_num_threads(), "torch": torch.__version__,
+            "processes": self.accelerator.num_processes,
+        }  # fmt: skip
         if self.accelerator.scaler is not None:
             facts["scaler"] = self.accelerator.scaler.state_dict()
         self.checkpoints.save(self.step, tensors, facts)

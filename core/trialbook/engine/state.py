@@ -12,6 +12,7 @@ from torch.optim import AdamW
 
 from trialbook.checkpoint import Checkpoint
 from trialbook.errors import TrialbookError
+from trialbook.ranks import refusal
 from trialbook.records import Event
 
 
@@ -89,6 +90,29 @@ def missing_records(state: Mapping[str, Any], recorded: int) -> str | None:
     """Why a run with so many records cannot go on from a checkpoint with this state, or None if it can."""
     seen = int(state["records"])
     return f"it has seen {seen} records, of which {seen - recorded} are lost" if seen > recorded else None
+
+
+def check_processes(found: Checkpoint, processes: int) -> None:
+    """Whether as many processes go on as saved the checkpoint; older ones do not say.
+
+    Raises:
+        TrialbookError: they are not: a step would have another batch.
+    """
+    if (then := found.state.get("processes", processes)) != processes:
+        raise TrialbookError(f"checkpoint step-{found.step:08d} {refusal(then)}")
+
+
+def check_agreement(steps: Sequence[int | None]) -> None:
+    """Whether all processes go on from the same checkpoint, by the step that each has found.
+
+    Raises:
+        TrialbookError: they do not.
+    """
+    if len(set(steps)) > 1:
+        raise TrialbookError(
+            f"the processes of this run see different checkpoints (of the steps {', '.join(map(str, steps))}): they must "
+            "share the directory of runs"
+        )
 
 
 def resume_events(found: Checkpoint) -> list[Event]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.host import AmbiguousComponent, PluginHost, UnknownComponent
 from trialbook.numerics import CUBLAS_VARIABLE, Numerics
 from trialbook.plan import source_hashes
+from trialbook.ranks import world_size
 from trialbook.reproduction.recorded import RecordedRun
 from trialbook.schema import SchemaBook
 from trialbook.settings import Settings
@@ -84,7 +84,7 @@ def check_processes(recorded: RecordedRun) -> None:
     Raises:
         TrialbookError: they are not.
     """
-    here = int(os.environ.get("WORLD_SIZE", "1"))
+    here = world_size()
     if here != recorded.processes:
         how = f"torchrun --nproc-per-node {recorded.processes} -m trialbook" if recorded.processes > 1 else "mlrun"
         raise TrialbookError(

@@ -12,6 +12,7 @@ from trialbook.errors import Position, TrialbookError
 from trialbook.host import PluginHost
 from trialbook.numerics import Numerics, numerics_of, prepare_cublas
 from trialbook.plan import RunSpec
+from trialbook.ranks import world_size
 from trialbook.reproduction.circumstances import check_components, find_changes, numerics_then
 from trialbook.reproduction.recorded import RecordedRun, read_recorded
 from trialbook.reproduction.weights import fill, find_checkpoint
@@ -115,10 +116,12 @@ def load_run(
         positions: where the keys of the given tables were written.
     Raises:
         TrialbookError: there is no such run or checkpoint, a component of it is gone, or the checkpoint does not hold all
-            that was trained.
+            that was trained; or several processes are at work.
     """
     from trialbook.engine.compute import computing
 
+    if world_size() > 1:
+        raise TrialbookError("a recorded run is loaded by one process; start this command without torchrun")
     run_text, checkpoint = split_checkpoint(text, checkpoint)
     recorded = read_recorded(run_text, settings)
     then = replace(settings, **numerics_then(recorded.environment, settings))
@@ -211,8 +214,9 @@ def _build(
     from trialbook.reproduction.rebuild import Rebuilder
 
     workshop = Workshop(
-        book, FeatureStore(settings.runs / ".features"), settings.data_root, settings.runs, files=settings.files
-    )
+        book, FeatureStore(settings.runs / ".features"), settings.data_root, settings.runs, files=settings.files,
+        processes=recorded.processes,
+    )  # fmt: skip
     workshop.device = accelerator.device
     data = read_json(recorded.run.json("data")) or {}
     builder = Rebuilder(

@@ -11,6 +11,7 @@ from typing import Any
 from trialbook.errors import TrialbookError
 from trialbook.experiment import Experiment
 from trialbook.plan import RunSpec, run_id
+from trialbook.ranks import processes_of
 from trialbook.registry.query import open_index
 from trialbook.rundir import RunDirectory, read_json, read_lines
 from trialbook.settings import Settings
@@ -51,7 +52,7 @@ class RecordedRun:
     @property
     def processes(self) -> int:
         """How many processes did it together."""
-        return int(self.environment.get("variables", {}).get("WORLD_SIZE", 1))
+        return processes_of(self.environment)
 
     @property
     def threads(self) -> int | None:

@@ -47,9 +47,7 @@ class Repetition(LocalLauncher):
         Raises:
             TrialbookError: it came to no record.
         """
-        if is_first_process():
-            self._make_room()
-        wait_for_all(self.recorded, self.settings)  # until there is room
+        self.peers.first(self._make_room)
         spec, plan = self.recorded.spec, Plan(self.recorded.experiment, (self.recorded.spec,))
         self.watcher.plan_started(plan, 0)
         try:
