@@ -22,10 +22,11 @@ from trialbook.hookcheck import FAULTS
 from trialbook.hookspec import hookimpl
 from trialbook.host import PluginHost
 from trialbook.inventory import PartSize, components_of, describe, parameters_of
+from trialbook.jointwork import Failure, PeerFailed, lost_process
 from trialbook.memory import out_of_memory
 from trialbook.numerics import numerics_of, prepare_cublas
 from trialbook.options import DoctorOptions
-from trialbook.peers import Failure, PeerFailed, Peers
+from trialbook.peers import Peers
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
 from trialbook.ranks import Companion, SilentBedside, check_processes, is_first_process, rank, world_size
@@ -198,7 +199,7 @@ class LocalLauncher:
         """What an error means; where several processes are at work, each leaves its own beside ``error.txt``."""
         if isinstance(error, PeerFailed):
             return error.failure
-        error = out_of_memory(error, spec.config) or error
+        error = out_of_memory(error, spec.config) or lost_process(error) or error
         message = _told(error)
         told = isinstance(error, TrialbookError)
         failure = Failure(rank(), message, message if told else "".join(traceback.format_exception(error)))
