@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook.contracts import Builder, Features, Step, device_of, to_device
+from trialbook.engine.distributed import spread
 from trialbook.errors import TrialbookError
 from trialbook.records import Event
 from trialbook.seeding import epoch_uniform
@@ -209,12 +210,13 @@ class Align(nn.Module):
 
     def _embed_all(self, name: str, source: Source) -> Tensor:
         """Embeddings [R, dim] of all rows, in float32."""
-        size = self._builder.eval_batch_size
-        chunks = [
-            self.embed(name, self._moved(source.read(np.arange(at, min(at + size, len(source.groups))))))
-            for at in range(0, len(source.groups), size)
-        ]
-        return torch.cat(chunks).float()
+        size, rows = self._builder.eval_batch_size, len(source.groups)
+
+        def embed(at: int) -> Tensor:
+            return self.embed(name, self._moved(source.read(np.arange(at, min(at + size, rows)))))
+
+        found: Tensor = self._moved(torch.cat(spread(embed, range(0, rows, size))).float())
+        return found
 
     def _evaluate_losses(self, sources: Mapping[str, Source]) -> dict[str, float]:
         """Mean over whole batches of the training size (a contrastive loss depends on it), first row of each group."""
@@ -222,18 +224,20 @@ class Align(nn.Module):
         size = min(self._builder.batch_size, groups)
         sums: dict[str, float] = {}
         starts = range(0, groups - size + 1, size)
-        for at in starts:
-            samples = np.arange(at, at + size)
-            first = np.zeros(groups)
+
+        def losses(at: int) -> dict[str, float]:
+            samples, first = np.arange(at, at + size), np.zeros(groups)
             batch = {name: self._moved(source.read(source.draw(samples, first))) for name, source in sources.items()}
-            for name, value in self.losses(batch).items():
-                if name.split("/")[0] == "loss":
-                    sums[name] = sums.get(name, 0.0) + value.item()
+            found = self.losses(batch)
+            return {name: value.item() for name, value in found.items() if name.split("/")[0] == "loss"}
+
+        for found in spread(losses, starts):
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + value
         return {name: value / len(starts) for name, value in sums.items()}
 
-    def _moved(self, rows: Rows) -> Rows:
-        moved: Rows = to_device(rows, device_of(self.parts))
-        return moved
+    def _moved(self, rows: Any) -> Any:
+        return to_device(rows, device_of(self.parts))
 
     def _split(self, split: str) -> dict[str, Source]:
         """Sources of all modalities in a split, made on first use."""

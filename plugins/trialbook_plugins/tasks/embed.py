@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trialbook.contracts import Builder, Features, device_of, to_device
 from trialbook.data import Rows
+from trialbook.engine.distributed import spread
 from trialbook.errors import TrialbookError
 from trialbook.records import Artifact, Facts, Record
 from trialbook_plugins.datasets.stored import modalities_in, sample_keys
@@ -54,7 +55,9 @@ class Embed:
         for split in splits.values():
             own, keys = split.groups(self.modality), sample_keys(split, first)
             with self._builder.on_device(self.encoder):
-                parts += [self._encode(split.read(self.modality, rows)) for rows in self._chunks(len(own))]
+                parts += spread(
+                    lambda rows, split=split: self._encode(split.read(self.modality, rows)), self._chunks(len(own))
+                )
             groups.append(own + start)
             samples += [keys[group] for group in own.tolist()]
             content += list(split.content(self.modality))
@@ -67,9 +70,9 @@ class Embed:
         yield Artifact(0, EMBEDDINGS_NPZ, vectors.write_npz)
         yield Record(0, {"vectors": float(len(samples)), "width": float(vectors.vectors.shape[1])})
 
-    def _chunks(self, count: int) -> Iterator[Rows]:
+    def _chunks(self, count: int) -> list[Rows]:
         size = self._builder.eval_batch_size
-        return (np.arange(start, min(start + size, count)) for start in range(0, count, size))
+        return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
 
     def _encode(self, raw: object) -> NDArray[np.float32]:
         """Mean over the real tokens of every row: [B, D]."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trialbook.contracts import Builder, Features, Generated, Step, device_of, to_device
 from trialbook.conversations import Conversation, Turn
+from trialbook.engine.distributed import spread
 from trialbook.errors import TrialbookError
 from trialbook.predictions import ABSTENTIONS, Prediction, is_abstention
 from trialbook.records import Event, Facts
@@ -234,11 +235,14 @@ class Instruct(nn.Module):
         prompts = {row: dialogues.prompt(row) for row in chosen.tolist()}
         fits = [row for row, one in prompts.items() if not context or len(one.ids) + self.max_new_tokens <= context]
         fits.sort(key=lambda row: len(prompts[row].ids))  # little padding; answers do not depend on neighbours
-        answers: dict[int, Generated] = {}
-        for at in range(0, len(fits), size):
+
+        def answer(at: int) -> list[Generated]:
             rows = fits[at : at + size]
             batch = dialogues.gather(rows, [prompts[row] for row in rows])
-            answers.update(zip(rows, self._generate(batch, self.max_new_tokens, self.temperature, at), strict=True))
+            return self._generate(batch, self.max_new_tokens, self.temperature, at)
+
+        generated = (one for batch in spread(answer, range(0, len(fits), size)) for one in batch)
+        answers = dict(zip(fits, generated, strict=True))
         unasked = Generated("", (), (), False)
         found = [
             self._prediction(dialogues.conversations[row], answers.get(row, unasked), dialogues.texts_of(row))
@@ -266,10 +270,14 @@ class Instruct(nn.Module):
         """Mean over all tokens that would be learned in the rows."""
         rows = [row for row in chosen.tolist() if dialogues.sequence(row) is not None]
         size, total, count = self._builder.eval_batch_size, 0.0, 0
-        for at in range(0, len(rows), size):
+
+        def entropy(at: int) -> tuple[float, int]:
             batch: Batch = to_device(dialogues.batch(rows[at : at + size]), device_of(self.parts))
             own, tokens = self._cross_entropy(batch)
-            total, count = total + own.item(), count + tokens
+            return own.item(), tokens
+
+        for own, tokens in spread(entropy, range(0, len(rows), size)):
+            total, count = total + own, count + tokens
         return {"loss": total / count} if count else {}
 
     # --- data and export ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 from trialbook.contracts import Builder, FindsBoxes, Probe, Probed, TellsLimits
 from trialbook.data import find_overlaps
+from trialbook.engine.distributed import spread, spread_in_turns
 from trialbook.errors import TrialbookError
 from trialbook.plots import declare_pictures, declare_plots
 from trialbook.records import Artifact, Event, Facts, Record
@@ -120,17 +121,16 @@ class ProbeLayers:
         answers: dict[tuple[str, str], dict[str, float]] = {}
         yield Facts(0, {"layers": {name: self.layers.describe(name) for name in self.layers.names}})
         yield declare_plots(probe_profiles(self.layers.names, self.probes, self.references, self._builder))
-        for number, (layer, name) in enumerate(pairs):
-            if number < self._done:
-                continue
+        left = pairs[self._done :]
+        for (layer, name), found in zip(left, spread_in_turns(self._measure, left), strict=True):
             yield from self._doubts(layer, name)
-            chosen[layer, name], answers[layer, name] = self._measure(layer, name)
+            chosen[layer, name], answers[layer, name] = found
             yield from self._ceiling(layer, name, answers[layer, name])
             yield Record(0, {f"{layer}/{name}/{figure}": value for figure, value in answers[layer, name].items()})
         if self._done <= len(pairs):
-            for layer, name in pairs:  # those that an interrupted run has measured
-                if (layer, name) not in chosen:
-                    chosen[layer, name], answers[layer, name] = self._measure(layer, name)
+            before = [pair for pair in pairs if pair not in chosen]  # those that an interrupted run has measured
+            for pair, (value, figures) in zip(before, spread(self._measure, before), strict=True):
+                chosen[pair], answers[pair] = value, figures
             best = {
                 name: max(self.layers.names, key=lambda layer, name=name: chosen[layer, name]) for name in self.probes
             }
@@ -141,8 +141,9 @@ class ProbeLayers:
                 for name, layer in best.items() for figure, value in answers[layer, name].items()
             })  # fmt: skip
 
-    def _measure(self, layer: str, name: str) -> tuple[float, dict[str, float]]:
-        """The main figure on ``val``, and all figures of the final split with their references."""
+    def _measure(self, pair: tuple[str, str]) -> tuple[float, dict[str, float]]:
+        """The main figure of a layer's probe on ``val``, and all figures of the final split with their references."""
+        layer, name = pair
         probe, final, seed = self.probes[name], self._builder.final_split, self._builder.seed
         data = self._data(layer, probe)
         found = probe.measure(data["train"], {"val": data["val"], final: data[final]}, seed)

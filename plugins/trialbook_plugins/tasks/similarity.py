@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from trialbook.contracts import Builder
+from trialbook.engine.distributed import spread, spread_in_turns
 from trialbook.errors import TrialbookError
 from trialbook.plots import declare_plots
 from trialbook.records import Arrays, Event, Facts, Record
@@ -125,16 +126,14 @@ class Similarity:
         )
         pairs = [(a, b) for a in first.names for b in second.names]
         found: dict[tuple[str, str], dict[str, float]] = {}
-        for number, (a, b) in enumerate(pairs):
-            if number < self._done:
-                continue
-            sets = self._sets(self._builder.final_split, a, b)
-            found[a, b] = self._figures(sets)
-            if self.channels:
-                yield Arrays(0, f"channels-{a}-{b}", {"cka": self._by_channel(sets)})
-            yield Record(0, {f"{a}/{b}/{figure}": value for figure, value in found[a, b].items()})
+        left = pairs[self._done :]
+        for (a, b), (figures, channels) in zip(left, spread_in_turns(self._compared, left), strict=True):
+            found[a, b] = figures
+            if channels is not None:
+                yield Arrays(0, f"channels-{a}-{b}", {"cka": channels})
+            yield Record(0, {f"{a}/{b}/{figure}": value for figure, value in figures.items()})
         if self._done <= len(pairs):
-            chosen = {pair: self._sets("val", *pair).cka for pair in pairs}
+            chosen = dict(zip(pairs, spread(lambda pair: self._sets("val", *pair).cka, pairs), strict=True))
             best = max(pairs, key=lambda pair: (not math.isnan(chosen[pair]), chosen[pair]))
             if best not in found:
                 found[best] = self._figures(self._sets(self._builder.final_split, *best))
@@ -142,6 +141,11 @@ class Similarity:
             yield Record(0, {f"best/{figure}": value for figure, value in found[best].items()})
 
     # --- one pair of layers -----------------------------------------------------------------------------------------
+
+    def _compared(self, pair: tuple[str, str]) -> tuple[dict[str, float], NDArray[np.float32] | None]:
+        """Figures of a pair on the final split, and its CKA by channel where that is asked for."""
+        sets = self._sets(self._builder.final_split, *pair)
+        return self._figures(sets), self._by_channel(sets) if self.channels else None
 
     def _sets(self, split: str, a: str, b: str) -> _Sets:
         x, y = self.sides[0].read(split, a), self.sides[1].read(split, b)
