@@ -17,7 +17,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trialbook.ranks import world_size
 from trialbook.settings import Settings
 
 #: Distributions whose versions can change a result.
@@ -54,7 +53,6 @@ def environment(settings: Settings) -> dict[str, Any]:
         "settings": {"device": settings.device, "precision": settings.precision},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }  # fmt: skip
-    found |= {"processes": world_size()} if world_size() > 1 else {}
     return found | ({"patch": patch} if patch else {})
 
 

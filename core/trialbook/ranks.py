@@ -40,7 +40,8 @@ def quiet_torch() -> None:
 
 def processes_of(environment: Mapping[str, Any]) -> int:
     """How many processes did a run together, by its ``env.json``."""
-    return int(environment.get("processes") or environment.get("variables", {}).get("WORLD_SIZE", 1))
+    told = environment.get("compute", {}).get("processes") or environment.get("variables", {}).get("WORLD_SIZE")
+    return int(told or 1)
 
 
 def check_processes(run: RunDirectory) -> None:

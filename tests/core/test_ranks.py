@@ -13,6 +13,7 @@ from processes import Ended, install, run_processes
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trialbook.ranks import processes_of
 from trialbook.registry.query import open_index
 from trialbook.rundir import RunDirectory, read_json, read_lines
 from trialbook.runlock import RunLock
@@ -212,4 +213,4 @@ def test_cost_is_that_of_all_processes(course: Course) -> None:
     last = list(read_lines(course.run("good").lines("timing")))[-1]["values"]
     assert last["device_seconds"] == pytest.approx(2 * last["train_seconds"], rel=0.5)
     assert last["peak_memory"] == max(last["peak_memory/0"], last["peak_memory/1"])
-    assert read_json(course.run("good").json("env"))["processes"] == 2
+    assert processes_of(read_json(course.run("good").json("env"))) == 2

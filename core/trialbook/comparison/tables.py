@@ -24,6 +24,7 @@ MOST_INTERACTIONS = 12
 
 _COSTS = {
     "seconds": ("time", show_duration), "train_seconds": ("training", show_duration),
+    "device_seconds": ("over all processes", show_duration),
     "samples_per_second": ("samples/s", lambda value: f"{value:,.0f}"),
     "training_flops": ("FLOPs", lambda value: show_large(value)),
     "peak_memory": ("peak memory", lambda value: f"{value / 2**20:,.0f} MiB"),

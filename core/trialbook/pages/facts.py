@@ -8,6 +8,7 @@ from typing import Any
 
 from trialbook.formats import Column, show_number, show_value
 from trialbook.pages.blocks import Block, Code, Grid, Notice, Text
+from trialbook.ranks import processes_of
 from trialbook.rundir import RunDirectory
 
 #: Keys of ``[train]`` and ``[[stage]]`` that a reader asks for first.
@@ -112,6 +113,7 @@ def environment_facts(around: Mapping[str, Any]) -> dict[str, Text]:
         "processor": f"{hardware['cpu']}, {hardware.get('threads')} threads" if hardware.get("cpu") else None,
         "device": device_sentence(around),
         "numbers": numerics_sentence(around.get("compute") or {}),
+        "processes": f"{several}, each with batch_size samples of a step" if (several := processes_of(around)) > 1 else None,
         "system": platform.get("os"), "Python": platform.get("python"),
         "versions": ", ".join(f"{name} {version}" for name, version in (around.get("versions") or {}).items()),
     }  # fmt: skip

@@ -170,9 +170,12 @@ def _cost(run: RunDirectory, results: Mapping[str, Any] | None, data: Mapping[st
         facts["time"] = show_duration(results["seconds"])
     shown = {
         "train_seconds": ("training", show_duration), "samples_per_second": ("samples per second", lambda v: f"{v:,.0f}"),
+        "device_seconds": ("training, over all processes", show_duration),
         "peak_memory": ("peak memory", lambda v: f"{v / 2**20:,.0f} MiB"),
     }  # fmt: skip
     facts |= {name: show(timing[key]) for key, (name, show) in shown.items() if key in timing}
+    if each := [value for name, value in timing.items() if name.startswith("peak_memory/")]:
+        facts["peak memory of each process"] = ", ".join(f"{value / 2**20:,.0f} MiB" for value in each)
     if sizes:
         facts["parameters in all"] = f"{sum(sizes.values()):,}, of which {trained_parameters(data):,} are trained"
     named = {"training": "FLOPs of training", "forward_backward_per_sample": "FLOPs a sample, forward and backward"}

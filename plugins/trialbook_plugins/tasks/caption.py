@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from trialbook.contracts import Builder
+from trialbook.engine.distributed import spread
 from trialbook.errors import TrialbookError
 from trialbook.records import Artifact, Record
 from trialbook_plugins.datasets.stored import modalities_in, sample_keys
@@ -49,16 +50,21 @@ class CaptionSamples:
         distinct, count = len(set(texts)), len(texts)
         yield Record(0, {"captions": float(count), "distinct": distinct / count, "words": words / count})
 
-    def _split(self, name: str) -> Iterator[Caption]:
+    def _split(self, name: str) -> list[Caption]:
         split = self.dataset.splits()[name]
         try:
             facts = split.labels("facts")
         except KeyError:
             raise TrialbookError("the data set says nothing of its samples: it has no annotation 'facts'") from None
         keys = sample_keys(split, modalities_in(self.dataset)[0])
-        for start in range(0, len(split), _CHUNK):
-            given = [facts[group] for group in range(start, min(start + _CHUNK, len(split)))]
-            for group, text in enumerate(self.captioner.caption(given), start):
-                if not text.strip():
-                    raise TrialbookError(f"the captioner says nothing of sample {group} of split '{name}'")
-                yield Caption(name, group, keys[group], text)
+
+        def caption(start: int) -> list[str]:
+            return list(
+                self.captioner.caption([facts[group] for group in range(start, min(start + _CHUNK, len(split)))])
+            )
+
+        texts = [text for chunk in spread(caption, range(0, len(split), _CHUNK)) for text in chunk]
+        for group, text in enumerate(texts):
+            if not text.strip():
+                raise TrialbookError(f"the captioner says nothing of sample {group} of split '{name}'")
+        return [Caption(name, group, keys[group], text) for group, text in enumerate(texts)]
