@@ -65,16 +65,17 @@ class LocalLauncher:
         watcher: shows progress.
         strict: stop a run at the first finding that is an error.
         plots: draw them on the pages of runs.
+        peers: the processes that do the runs together.
     """
 
     def __init__(
         self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, *, strict: bool = False,
-        plots: bool = True,
+        plots: bool = True, peers: Peers | None = None,
     ) -> None:  # fmt: skip
         self.settings, self.host, self.book, self.watcher = settings, host, book, watcher
         self.strict, self.plots = strict, plots
         self.tracking = Tracking()
-        self.peers = Peers()
+        self.peers = peers or Peers()
         self._workshop: Workshop | None = None
 
     @hookimpl(trylast=True)

@@ -34,7 +34,7 @@ class Peers:
     def __init__(self) -> None:
         self.rank, self.count = rank(), world_size()
         self._opened: Store | None = None
-        self._asked = self._works = 0
+        self._asked = self._met = self._works = 0
         self.work: JointWork | None = None
 
     def first(self, decide: Callable[[], Value]) -> Value:
@@ -61,6 +61,16 @@ class Peers:
             raise
         self.store.set(key, json.dumps({"value": value}))
         return value
+
+    def meet(self) -> None:
+        """Wait until all processes are here, however long that takes."""
+        if self.count == 1:
+            return
+        self._met += 1
+        key = f"met {self._met}"
+        if self.store.add(key, 1) == self.count:
+            self.store.set(f"all {key}", "1")
+        self._wait_for(f"all {key}")
 
     def working(self, describe: Callable[[BaseException], Failure], record: Callable[[Failure], None]) -> JointWork:
         """A context manager around what they compute together; see ``JointWork``."""

@@ -127,7 +127,9 @@ def test_processes_that_see_different_checkpoints_do_not_go_on() -> None:
 
 def test_the_number_of_processes_is_read_and_shown() -> None:
     assert processes_of({}) == 1
-    assert processes_of({"variables": {"WORLD_SIZE": "4"}}) == 4  # an older record, or one whose device was never reached
+    assert (
+        processes_of({"variables": {"WORLD_SIZE": "4"}}) == 4
+    )  # an older record, or one whose device was never reached
     around = {"compute": {"processes": 3}}
     assert processes_of(around) == 3
     assert environment_facts(around)["processes"] == "3, each with batch_size samples of a step"

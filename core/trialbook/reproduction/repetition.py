@@ -14,6 +14,7 @@ from trialbook.errors import TrialbookError
 from trialbook.host import PluginHost
 from trialbook.inventory import components_of
 from trialbook.launch import LocalLauncher
+from trialbook.peers import Peers
 from trialbook.plan import Plan, RunSpec
 from trialbook.progress import Watcher
 from trialbook.ranks import Companion, is_first_process
@@ -35,9 +36,9 @@ class Repetition(LocalLauncher):
 
     def __init__(
         self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, recorded: RecordedRun,
-        place: Path, say: Callable[[str], Any],
+        place: Path, say: Callable[[str], Any], peers: Peers,
     ) -> None:  # fmt: skip
-        super().__init__(settings, host, book, watcher, plots=False)
+        super().__init__(settings, host, book, watcher, plots=False, peers=peers)
         self.recorded, self.place, self.say = recorded, place, say
         self.changes: list[Change] = []
 
@@ -119,6 +120,7 @@ class Repeater:
         host, book: plugins and schemas of now.
         watcher: shows progress.
         say: told what there is to say on the way.
+        peers: the processes that do them together.
     """
 
     settings: Settings
@@ -126,6 +128,7 @@ class Repeater:
     book: SchemaBook
     watcher: Watcher
     say: Callable[[str], Any]
+    peers: Peers
 
     def repeat(self, recorded: RecordedRun, place: Path) -> tuple[str, list[Change]]:
         """Do it in ``place``: what there is to say of its end, and what is other than when the run was made.
@@ -133,7 +136,7 @@ class Repeater:
         Raises:
             TrialbookError: it came to no record.
         """
-        one = Repetition(self.settings, self.host, self.book, self.watcher, recorded, place, self.say)
+        one = Repetition(self.settings, self.host, self.book, self.watcher, recorded, place, self.say, self.peers)
         return one.repeat(), one.changes
 
 
@@ -162,14 +165,6 @@ class _Recorder(Recorder):
         if isinstance(item, Record) and self._enough is not None and self.recorded >= self._enough:
             raise _Enough
         return super().add(item)
-
-
-def wait_for_all(recorded: RecordedRun, settings: Settings) -> None:
-    """Wait until all processes that repeat the run together have come here."""
-    if recorded.processes > 1:
-        from trialbook.engine.execute import make_accelerator
-
-        make_accelerator(settings.device, "no").wait_for_everyone()
 
 
 def remove_repetition(place: Path, runs: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trialbook.host import PluginHost
 from trialbook.numerics import numerics_of, prepare_cublas
+from trialbook.peers import Peers
 from trialbook.progress import Watcher
 from trialbook.ranks import is_first_process
 from trialbook.reproduction.circumstances import Change, as_then, check_components, check_processes, find_changes
@@ -111,9 +112,9 @@ class Reproducer:
         for said in (*recorded.doubts, *map(str, changes)):
             self.say(said)
         usual = MOST if settings.device != "cpu" else 1
-        repeater = Repeater(settings, self.host, self.book, self.watcher, self.say)
+        repeater = Repeater(settings, self.host, self.book, self.watcher, self.say, peers := Peers())
         trial = Trial(repeater, recorded, tolerance, 1 if deterministic else repetitions or usual)
-        with _threads_restored():
+        with _threads_restored(), peers:
             trial.run()
         if not is_first_process():
             return None

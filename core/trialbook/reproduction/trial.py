@@ -11,7 +11,7 @@ from trialbook.reproduction.circumstances import Change
 from trialbook.reproduction.noise import Noise, TensorGaps, measure_noise
 from trialbook.reproduction.recorded import RecordedRun
 from trialbook.reproduction.recordmatch import VERDICTS, RecordMatch, match_records
-from trialbook.reproduction.repetition import FOLDER, Repeater, remove_repetition, wait_for_all
+from trialbook.reproduction.repetition import FOLDER, Repeater, remove_repetition
 from trialbook.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Trial:
                 self._lines(0), [self._lines(number) for number in range(1, self.done + 1)], tolerance=self.tolerance,
                 whole=whole, tensors=self._tensors() if self.weights else None,
             )  # fmt: skip
-        wait_for_all(self.recorded, self.repeater.settings)  # others may still read what the first process removes
+        self.repeater.peers.meet()  # others may still read what the first process removes
 
     def place(self, number: int) -> Path:
         """Where a repetition lies, counted from 1; 0 is the run itself."""
@@ -93,7 +93,7 @@ class Trial:
 
     def _repeat(self) -> None:
         remark, changes = self.repeater.repeat(self.recorded, self.place(self.done + 1))
-        wait_for_all(self.recorded, self.repeater.settings)  # until the first process has written all of it
+        self.repeater.peers.meet()  # until the first process has written all of it
         self.remarks += [one for one in [remark] if one and one not in self.remarks]
         self.changes += [one for one in changes if one not in self.changes]
         self.done += 1
