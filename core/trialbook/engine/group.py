@@ -69,9 +69,8 @@ def join_group(device: str) -> None:
     """Make the group that collectives go through, where there are several processes and it is not there."""
     if world_size() > 1 and not dist.is_initialized():
         backend = "nccl" if device.startswith("cuda") else "gloo"
-        store = PrefixStore(
-            f"group {next(_groups)}", open_store()
-        )  # a later group must not read what an earlier one left
+        # under a name of its own: a later group must not read what an earlier one left
+        store = PrefixStore(f"group {next(_groups)}", open_store())
         dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size(), timeout=TIME_LIMIT)
 
 
@@ -85,9 +84,8 @@ def leave_group() -> None:
 def wrapped(accelerator: Accelerator, module: nn.Module) -> Any:
     """A module whose gradients are averaged over the processes, where there are several; on the device and in its precision."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "`broadcast_buffers` is deprecated", FutureWarning
-        )  # its successor is not in older torch
+        # its successor is not in older versions of torch
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return accelerator.prepare(module)
 
 
