@@ -270,7 +270,7 @@ class RunBuilder:
     def _wiring(self) -> Wiring:
         offered = {
             "data_root": self.data_root, "seed": self.seed, "inputs": self.inputs, "records": self.workshop.book.host.records,
-            "files": self.workshop.files,
+            "files": self.workshop.files, "device": self.workshop.device,
         }  # fmt: skip
         return Wiring(self.workshop.book, self.spec.experiment, self.spec.positions, offered)
 

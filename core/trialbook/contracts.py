@@ -6,17 +6,19 @@ Shape letters, used in every docstring: B batch, R rows, G groups, N tokens in, 
 How a constructor is read: **positional-only** parameters are wired by the task through the builder (dimensions, the
 modality, nested parts); **keyword-only** ones are the keys of the TOML table, typed and documented in the docstring.
 Wired for every component that asks for it by name: ``data_root: Path | None``, ``seed: int``,
-``files: Mapping[str, Path]`` (those that ``runner.toml`` names) and ``records: Callable[[str], Mapping[str, Any]]``
-(tables of a kind that plugins offer, by name).
+``device: torch.device`` (where the run computes), ``files: Mapping[str, Path]`` (those that ``runner.toml`` names) and
+``records: Callable[[str], Mapping[str, Any]]`` (tables of a kind that plugins offer, by name).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -30,13 +32,17 @@ from trialbook.contracts_tasks import Answers, Exports, Measures, Notes, Shows, 
 from trialbook.data import Raw
 
 __all__ = [
-    "Answers", "Builder", "Captioner", "Decodes", "Encoder", "Exports", "Features", "FindsBoxes", "Generated",
+    "CPU", "Answers", "Builder", "Captioner", "Decodes", "Encoder", "Exports", "Features", "FindsBoxes", "Generated",
     "LanguageModel", "LatentShape", "Loss", "Measures", "Metric", "Notes", "OrderResult", "Piece", "Point", "PredictedBoxes",
     "Prepared", "Probe", "Probed", "Projector", "Reconstruction", "Reconstructs", "Shows", "Step", "Taps", "Task", "TellsLimits",
     "Trains", "Weighs",
 ]  # fmt: skip
 
-#: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis.
+#: Where a component computes that is told of no device.
+CPU = torch.device("cpu")
+
+#: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis. NumPy arrays among them stay on
+#: the CPU: whatever decides a shape (lengths, which rows there are) is known there without waiting for a GPU.
 Prepared = Any
 
 
@@ -184,13 +190,28 @@ class Builder(Protocol):
 
 def device_of(module: nn.Module) -> torch.device:
     """Device of a module's first parameter or buffer; the CPU where it has none."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        return tensor.device
-    return torch.device("cpu")
+    first = next(chain(module.parameters(), module.buffers()), None)
+    return CPU if first is None else first.device
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """Where float64 is computed for ``device``: there, or on the CPU where it has no such numbers (Apple's MPS)."""
+    return CPU if device.type == "mps" else device
+
+
+def as_float64(tensor: Tensor) -> Tensor:
+    """The tensor in float64, on its own device or, where that has no such numbers, on the CPU."""
+    return tensor.to(float64_device(tensor.device)).double()
+
+
+def places_of(which: NDArray[np.bool_], device: torch.device) -> Tensor:
+    """Where ``which`` is true, all its axes counted through: int64 [K] on ``device``, which is not waited for."""
+    places: Tensor = to_device(torch.from_numpy(np.flatnonzero(which)), device)
+    return places
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """A nested batch with its tensors on ``device``."""
+    """A nested batch with its tensors on ``device``, copied there without waiting; all else, NumPy arrays too, as it is."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):

@@ -14,7 +14,7 @@ class Reconstruction(NamedTuple):
     Args:
         predicted: logits [B, N, V] where ``target`` holds integers, else values [B, N, P].
         target: int64 [B, N], or values [B, N, P].
-        real: which values of ``target`` are data and not padding, bool [B, N, P]; None where all are.
+        real: which values of ``target`` are data and not padding, bool [B, N, P] on the CPU; None where all are.
     """
 
     predicted: Tensor
@@ -30,7 +30,7 @@ class Reconstructs(Protocol):
         """What has to be learned for that beside the encoder itself, made anew; whoever asks keeps and trains it."""
 
     def real_tokens(self, prepared: Any) -> Tensor:
-        """Which tokens of prepared rows are no padding: bool [B, N]."""
+        """Which tokens of prepared rows are no padding: bool [B, N], on the CPU wherever the rows are, as it decides shapes."""
 
     def reconstruct(self, prepared: Any, hidden: Tensor, reconstructor: nn.Module) -> Mapping[str, Reconstruction]:
         """Every token from those that are not ``hidden`` (bool [B, N]), by the name of what is predicted of it."""

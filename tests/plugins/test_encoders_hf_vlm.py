@@ -166,14 +166,15 @@ def test_a_layer_that_is_off_by_one_is_refused(name: str) -> None:
         encoder.verify()
 
 
-def test_qwen_without_types_of_tokens_is_refused() -> None:
+def test_qwen_without_types_of_tokens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = tiny("qwen2.5-vl")
     prepared = encoder.prepare(photos())
     lacking = {name: value for name, value in prepared.items() if name != "mm_token_type_ids"}
     with pytest.raises(TrialbookError, match="lack 'mm_token_type_ids'"):
         encoder.tap(lacking)
+    monkeypatch.setattr(family("qwen"), "kind", lambda self, name, image: torch.zeros_like(image))
     with pytest.raises(TrialbookError, match="does not mark the image's tokens"):
-        encoder.tap({**prepared, "mm_token_type_ids": torch.zeros_like(prepared["mm_token_type_ids"])})
+        encoder.prepare(photos())
 
 
 def test_a_table_that_forgets_the_types_of_qwens_tokens_is_refused() -> None:

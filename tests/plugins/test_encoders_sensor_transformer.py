@@ -55,10 +55,12 @@ def test_padding_changes_nothing(modality: Modality, rows: list[Any], pool: Any)
     torch.manual_seed(0)
     encoder = SensorTransformer(modality, pool=pool, **SMALL).double().eval()
     short, both = encoder.prepare(rows[:1]), encoder.prepare(rows)
+
+    def widened(value: Any) -> Any:
+        return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
     with torch.no_grad():
-        alone, beside = (
-            encoder(type(x)(*(t.double() if t.is_floating_point() else t for t in x))) for x in (short, both)
-        )
+        alone, beside = (encoder(type(rows)(*map(widened, rows))) for rows in (short, both))
     count = alone.tokens.shape[1]
     torch.testing.assert_close(beside.tokens[:1, :count], alone.tokens, rtol=0, atol=1e-9)  # float64
     if pool == "none":

@@ -66,7 +66,7 @@ def test_the_loss_of_events_is_the_cross_entropy_of_sensor_and_state(home: Smart
     encoder, rows = made("events", home)
     loss = MaskedModelling({"sensor": encoder}).eval()
     value = loss(encoders={"sensor": encoder}, prepared={"sensor": rows})
-    hidden = loss.hide(rows.real)
+    hidden = loss.hide(encoder.real_tokens(rows))
     told = encoder.reconstruct(rows, hidden, loss.reconstructor)
     expected = 0.0
     for name, truth in (("sensor", rows.sensor), ("state", rows.state)):

@@ -57,7 +57,7 @@ def test_the_frame_in_the_middle_is_looked_at_and_boxes_are_shares_of_it(folder:
     true[:3] = [np.array([[0.0, 0.0, 0.01, 0.01], [0.99, 0.99, 1.0, 1.0]])] * 3  # what it does not find
     zeros = [np.zeros(6, int)] * 7, [np.zeros(2, int)] * 7
     expected = average_precision(boxes, scores, zeros[0], true, zeros[1], thresholds=(0.5,)).mean
-    metric = PretrainedDetection(model=str(folder), rows=3, device="cpu")
+    metric = PretrainedDetection(model=str(folder), rows=3)
     found = metric.compute(pictures=pictures, labels={"boxes": true})
     assert found["map@0.5"] == pytest.approx(expected, abs=1e-6)
     assert 0 < found["map@0.5/low"] < found["map@0.5"] < found["map@0.5/high"] <= 1
@@ -65,7 +65,7 @@ def test_the_frame_in_the_middle_is_looked_at_and_boxes_are_shares_of_it(folder:
 
 def test_it_conforms(folder: Path, pictures: torch.Tensor) -> None:
     inputs = {"pictures": pictures, "labels": {"boxes": [np.array([[0.1, 0.2, 0.5, 0.6]])] * len(pictures)}}
-    check_component(PretrainedDetection, "metric", options={"model": str(folder), "device": "cpu"}, inputs=inputs)
+    check_component(PretrainedDetection, "metric", options={"model": str(folder)}, inputs=inputs)
 
 
 def test_what_is_no_detector_is_refused(tmp_path: Path) -> None:

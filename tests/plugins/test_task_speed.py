@@ -44,7 +44,7 @@ def task_of(**options: Any) -> Speed:
 
 
 def test_seconds_are_timings_and_what_repeats_is_recorded() -> None:
-    items = list(task_of(rounds=5, device="cpu", batch=2).measurements())
+    items = list(task_of(rounds=5, batch=2).measurements())
     records = [item.values for item in items if isinstance(item, Record)]
     for values, name, times in zip(records, ("quick", "slow"), (2, 400), strict=True):
         assert (values[f"{name}/tokens"], values[f"{name}/parameters"]) == (16, 65536)
@@ -59,7 +59,7 @@ def test_seconds_are_timings_and_what_repeats_is_recorded() -> None:
     assert timed["slow/seconds/ratio"] > 3  # 200 times the products
     assert timed["slow/seconds/ratio/low"] <= timed["slow/seconds/ratio"] <= timed["slow/seconds/ratio/high"]
     assert 65536 * 4 < timed["slow/memory"] < 65536 * 40  # weights, pictures and two sets of tokens
-    left = task_of(rounds=3, device="cpu")
+    left = task_of(rounds=3)
     left.measured(1)
     again = [item.values for item in left.measurements() if isinstance(item, Record)]
     assert again == records[1:]  # the ratio is to the baseline, though its record is there already
@@ -67,13 +67,11 @@ def test_seconds_are_timings_and_what_repeats_is_recorded() -> None:
 
 def test_it_conforms() -> None:
     parts = {"dataset": Shapes(train=4, test=0, size=64), "encoder": {"quick": Products(2), "slow": Products(4)}}
-    check_component(Speed, "task", options={"rounds": 3, "device": "cpu"}, wired={"builder": PartsBuilder(parts)})
+    check_component(Speed, "task", options={"rounds": 3}, wired={"builder": PartsBuilder(parts)})
 
 
 def test_ratios_are_taken_to_the_baseline() -> None:
-    timed = next(
-        item for item in task_of(rounds=3, device="cpu", baseline="slow").measurements() if isinstance(item, Timing)
-    )
+    timed = next(item for item in task_of(rounds=3, baseline="slow").measurements() if isinstance(item, Timing))
     assert timed.values["slow/seconds/ratio"] == 1
     assert timed.values["quick/seconds/ratio"] < 0.5
 

@@ -54,7 +54,8 @@ class Subject:
     def _made_up(self) -> dict[str, Any]:
         return {
             "modality": self.modality, "dim_in": 16, "dim_out": 8, "dim": 16, "seed": 0, "data_root": None, "files": {},
-            "corpus": lambda: _TEXTS, "modalities": {name: Modality("vector", (16,)) for name in ("image", "text")},
+            "device": torch.device("cpu"), "corpus": lambda: _TEXTS,
+            "modalities": {name: Modality("vector", (16,)) for name in ("image", "text")},
         }  # fmt: skip
 
     @property

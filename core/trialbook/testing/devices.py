@@ -37,7 +37,7 @@ def on_device(subject: Subject) -> Iterator[tuple[Subject, torch.device]]:
         try:
             memo: dict[int, Any] = {}
             wired, inputs = (_copied(value, device, memo) for value in (subject.wired, subject.inputs))
-            yield replace(subject, wired=wired, inputs=inputs), device
+            yield replace(subject, wired={**wired, "device": device}, inputs=inputs), device
         except AssertionError:
             raise
         except DeviceFault as fault:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from trialbook.contracts import device_of
+from trialbook.contracts import CPU, device_of
 from trialbook.conversations import Turn
 from trialbook.errors import TrialbookError
 from trialbook_plugins.llms.hf_causal import HFCausal
@@ -26,6 +26,7 @@ class HFCaptions:
 
     Args:
         data_root: folder in which a relative ``model`` is looked for, too.
+        device: where the model computes.
         model: a folder, or a name of the hub.
         revision: branch, tag or commit of a name of the hub.
         dtype: number format of weights and computation.
@@ -38,7 +39,7 @@ class HFCaptions:
     """
 
     def __init__(
-        self, data_root: Path | None = None, /, *, model: str, revision: str | None = None,
+        self, data_root: Path | None = None, device: torch.device = CPU, /, *, model: str, revision: str | None = None,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32", prompt: str = _PROMPT, max_new_tokens: int = 48,
         batch_size: int = 16,
     ) -> None:  # fmt: skip
@@ -49,8 +50,7 @@ class HFCaptions:
         self.prompt = prompt
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
-        self._llm = HFCausal(data_root, model=model, revision=revision, dtype=dtype).eval()
-        self._llm.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._llm = HFCausal(data_root, device, model=model, revision=revision, dtype=dtype).eval().to(device)
 
     def caption(self, facts: Sequence[Mapping[str, Any]]) -> list[str]:
         """One text for each window.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook.contracts import Reconstruction
@@ -20,20 +21,21 @@ _LONG = 10.0
 
 
 class SeriesRows(NamedTuple):
-    """Prepared series: values [B, N P, C], 0 behind the end of a row, and how many samples each row has [B]."""
+    """Prepared series: values [B, N P, C], 0 behind the end of a row, and how many samples each row has [B], on the CPU."""
 
     values: Tensor
-    lengths: Tensor
+    lengths: NDArray[np.int64]
 
 
 class EventRows(NamedTuple):
-    """Prepared events, all [B, L] and 0 behind the end of a row: sensors, states, values, times [B, L, 4], which are events."""
+    """Prepared events, all [B, L] and 0 behind the end of a row: sensors, states, values, times [B, L, 4]; which are events, on
+    the CPU."""
 
     sensor: Tensor
     state: Tensor
     value: Tensor
     times: Tensor
-    real: Tensor
+    real: NDArray[np.bool_]
 
 
 class Reconstructor(nn.Module):
@@ -76,17 +78,17 @@ class SeriesTokens(nn.Module):
         rows = [np.asarray(row, dtype=np.float32)[: self.longest] for row in raw]
         if wrong := [row.shape for row in rows if row.ndim != 2 or row.shape[1] != self.channels or not len(row)]:
             raise TrialbookError(f"a series must be [T, {self.channels}] with T above 0, not {list(wrong[0])}")
-        lengths = [len(row) for row in rows]
-        count = -(-max(lengths) // self.patch)
+        lengths = np.array([len(row) for row in rows])
+        count = -(-int(lengths.max()) // self.patch)
         values = np.zeros((len(rows), count * self.patch, self.channels), dtype=np.float32)
         for place, row in enumerate(rows):
             values[place, : len(row)] = row
-        return SeriesRows(torch.from_numpy(values), torch.tensor(lengths))
+        return SeriesRows(torch.from_numpy(values), lengths)
 
     def mask(self, rows: SeriesRows) -> Tensor:
-        """Which patches hold a sample: [B, N]."""
-        starts = self.patch * torch.arange(rows.values.shape[1] // self.patch, device=rows.lengths.device)
-        return starts < rows.lengths[:, None]
+        """Which patches hold a sample: [B, N], on the CPU."""
+        starts = self.patch * np.arange(rows.values.shape[1] // self.patch)
+        return torch.from_numpy(starts < rows.lengths[:, None])
 
     def forward(self, rows: SeriesRows) -> tuple[Tensor, Tensor | None]:
         """Tokens [B, N, D]; nothing is told of hidden patches but their place."""
@@ -103,8 +105,8 @@ class SeriesTokens(nn.Module):
 
     def reconstructions(self, rows: SeriesRows, predicted: Mapping[str, Tensor]) -> dict[str, Reconstruction]:
         """Values of every patch beside those predicted; samples behind the end of a row do not count."""
-        places = torch.arange(rows.values.shape[1], device=rows.lengths.device)
-        real = (places < rows.lengths[:, None])[..., None].expand_as(rows.values)
+        real = torch.from_numpy(np.arange(rows.values.shape[1]) < rows.lengths[:, None])
+        real = real[..., None].expand(rows.values.shape)
         return {"patch": Reconstruction(predicted["patch"], self.patches(rows.values), self.patches(real))}
 
 
@@ -141,12 +143,12 @@ class EventTokens(nn.Module):
             state=_padded([window.state for window in windows]),
             value=_padded([window.value for window in windows]),
             times=_padded([_times(window) for window in windows]),
-            real=_padded([np.ones(len(window.sensor), dtype=bool) for window in windows]),
+            real=_padded([np.ones(len(window.sensor), dtype=bool) for window in windows]).numpy(),
         )
 
     def mask(self, rows: EventRows) -> Tensor:
-        """Which are events: [B, L]."""
-        return rows.real
+        """Which are events: [B, L], on the CPU."""
+        return torch.from_numpy(rows.real)
 
     def forward(self, rows: EventRows) -> tuple[Tensor, Tensor]:
         """What happened [B, L, D], and when: of hidden events only the latter is told."""

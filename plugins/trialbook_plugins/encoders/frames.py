@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from trialbook.contracts import Features, OrderResult, Point, Prepared, Taps
@@ -53,14 +52,14 @@ class Frames(nn.Module):
         return {**wired, "modality": Modality("image", wired["modality"].shape[1:])}
 
     def prepare(self, raw: Raw) -> dict[str, Any]:
-        """Clips uint8 [B, T, 3, H, W] as the inner encoder wants their frames, and how many clips they are."""
+        """Clips uint8 [B, T, 3, H, W] as the inner encoder wants their frames."""
         images = np.stack([np.asarray(clip)[self.chosen] for clip in raw])
-        return {"frames": self.of.prepare(images.reshape(-1, *images.shape[2:])), "clips": torch.tensor(len(images))}
+        return {"frames": self.of.prepare(images.reshape(-1, *images.shape[2:]))}
 
     def forward(self, prepared: Mapping[str, Prepared]) -> Features:
         """Prepared frames to tokens [B, frames N, D] of the layer that the inner encoder gives."""
         tokens, mask = self.of(prepared["frames"])
-        clips = int(prepared["clips"])
+        clips = len(tokens) // self.frames
         whole = None if mask is None else mask.reshape(clips, -1)
         return Features(tokens.reshape(clips, -1, tokens.shape[-1]), whole)
 
@@ -73,9 +72,10 @@ class Frames(nn.Module):
 
     def tap(self, prepared: Mapping[str, Prepared]) -> dict[str, Tensor]:
         """Tokens [B, frames H, W, D] of every point."""
-        clips = int(prepared["clips"])
         found = self.of.tap(prepared["frames"])
-        return {name: tokens.reshape(clips, -1, *tokens.shape[2:]) for name, tokens in found.items()}
+        return {
+            name: tokens.reshape(len(tokens) // self.frames, -1, *tokens.shape[2:]) for name, tokens in found.items()
+        }
 
     def identity(self) -> dict[str, str]:
         """What the inner encoder's tokens depend on, and which frames it sees."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trialbook.contracts import Features
 from trialbook.data import Raw
@@ -82,24 +83,26 @@ class HFText(nn.Module):
         with torch.enable_grad():
             checkpoint.freeze_unused(tower, self(self.prepare(["a"])).tokens)
 
-    def prepare(self, raw: Raw) -> dict[str, Tensor]:
-        """Texts as ``input_ids`` and, if the model wants it, ``attention_mask``, [B, L] with L = ``max_length``."""
+    def prepare(self, raw: Raw) -> dict[str, Any]:
+        """Texts as ``input_ids`` [B, L], L = ``max_length``, and, if the model wants it, ``attention_mask`` [B, L] with its sums
+        ``lengths`` [B], which stay on the CPU."""
         names = [name for name in self.tokenizer.model_input_names if name in ("input_ids", "attention_mask")]
         inputs = self.tokenizer(
             list(raw), padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
         )
-        prepared: dict[str, Tensor] = {name: inputs[name].long() for name in names}
+        prepared: dict[str, Any] = {name: inputs[name].long() for name in names}
         if "attention_mask" in prepared:
             prepared["attention_mask"][:, 0] = 1  # an empty text is one padding token: nothing to look at gives NaN
+            prepared["lengths"] = prepared["attention_mask"].sum(dim=1).numpy()
         return prepared
 
-    def forward(self, prepared: dict[str, Tensor]) -> Features:
+    def forward(self, prepared: Mapping[str, Any]) -> Features:
         """Token numbers [B, L] -> tokens [B, N, D] with a mask; N is the longest text of the batch."""
         mask = prepared.get("attention_mask")
         if mask is None:
             return Features(checkpoint.run_tower(self.tower, prepared, self.layer))
-        longest = int(mask.sum(dim=1).max())
-        inputs = {name: value[:, :longest] for name, value in prepared.items()}
+        longest = int(prepared["lengths"].max())
+        inputs = {name: prepared[name][:, :longest] for name in ("input_ids", "attention_mask")}
         return Features(checkpoint.run_tower(self.tower, inputs, self.layer), inputs["attention_mask"].to(torch.bool))
 
     def identity(self) -> dict[str, str]:

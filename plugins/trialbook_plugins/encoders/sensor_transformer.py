@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts import Features, Reconstruction
+from trialbook.contracts import Features, Reconstruction, to_device
 from trialbook.data import Modality, Raw
 from trialbook.errors import TrialbookError
 from trialbook_plugins.projectors.pooling import Pool, make_pool
@@ -94,8 +94,8 @@ class SensorTransformer(nn.Module):
         self, prepared: SeriesRows | EventRows, hidden: Tensor | None = None, stand_in: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Tokens [B, N, D] with their mask, the class token first; ``stand_in`` [D] is in place of what is ``hidden`` [B, N]."""
-        mask = self.reader.mask(prepared)  # type: ignore[arg-type]  # rows and reader are of one kind
         tokens, told = self.reader(prepared)
+        mask = to_device(self.real_tokens(prepared), tokens.device)
         if hidden is not None:
             tokens = torch.where(hidden[..., None], stand_in, tokens)
         tokens = tokens + _places(tokens.shape[1], self.dim, tokens)
@@ -112,8 +112,8 @@ class SensorTransformer(nn.Module):
         return Reconstructor(self.dim, self.reader.sizes())
 
     def real_tokens(self, prepared: SeriesRows | EventRows) -> Tensor:
-        """Which patches or events are no padding: [B, N]."""
-        return self.reader.mask(prepared)  # type: ignore[arg-type]
+        """Which patches or events are no padding: [B, N], on the CPU."""
+        return self.reader.mask(prepared)  # type: ignore[arg-type]  # rows and reader are of one kind
 
     def reconstruct(
         self, prepared: SeriesRows | EventRows, hidden: Tensor, reconstructor: nn.Module

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Features, Prepared
+from trialbook.contracts import Features, Prepared, device_of, places_of, to_device
 from trialbook.data import Modality, Raw
 from trialbook.errors import TrialbookError
 from trialbook_plugins.encoders.letterbox import Picture, fitted_size, letterbox
@@ -60,7 +60,7 @@ class Tiles(nn.Module):
         self.shape = modality.shape
         self.fixed = len(self.shape) == 3 and all(self.shape)  # all pages have one size
         with torch.no_grad():
-            blank = of(of.prepare(np.zeros((1, 3, size, size), np.uint8)))  # type: ignore[operator]
+            blank = of(to_device(of.prepare(np.zeros((1, 3, size, size), np.uint8)), device_of(of)))  # type: ignore[operator]
         self.block: int = blank.tokens.shape[1]
         most = best_grid(*self.shape[1:], size, tiles) if self.fixed else (1, tiles)
         self.max_length = self.block * tile_count(*most)
@@ -76,26 +76,27 @@ class Tiles(nn.Module):
         return [tile_count(*best_grid(*image.shape[1:], self.size, self.tiles)) for image in raw]
 
     def prepare(self, raw: Raw) -> dict[str, Prepared]:
-        """B pictures: ``tiles`` [B, T, …] as the inner encoder wants them, ``places`` [B, T, 4], which are ``real`` [B, T]."""
+        """B pictures: ``tiles`` [B, T, …] as the inner encoder wants them, ``places`` [B, T, 4]; ``real`` [B, T] (on the CPU)."""
         if self.fixed and (other := [image.shape for image in raw if tuple(image.shape) != tuple(self.shape)]):
             raise TrialbookError(f"the encoder was made for images of shape {list(self.shape)}, not {list(other[0])}")
         cut = [cut_tiles(image, self.size, self.tiles) for image in raw]
-        most = max(len(tiles) for tiles, _ in cut)
-        real = torch.tensor([[number < len(tiles) for number in range(most)] for tiles, _ in cut])
+        counts = np.array([len(tiles) for tiles, _ in cut])
+        real = np.arange(counts.max()) < counts[:, None]
         inner = self.of.prepare(np.stack([tile for tiles, _ in cut for tile in tiles]))  # type: ignore[operator]
         places = torch.from_numpy(np.concatenate([places for _, places in cut]))
         return {"tiles": _each(inner, lambda x: _spread(x, real)), "places": _spread(places, real), "real": real}
 
     def forward(self, prepared: Mapping[str, Prepared]) -> Features:
         """Prepared pages to tokens [B, T N, D], with a mask where pages differ in size."""
-        real: Tensor = prepared["real"]
-        found = [self.of(part) for part in _chunks(_each(prepared["tiles"], lambda x: x[real]), int(real.sum()))]
+        real: NDArray[np.bool_] = prepared["real"]
+        tiles = _each(prepared["tiles"], lambda x: _picked(x, real))
+        found = [self.of(part) for part in _chunks(tiles, int(real.sum()))]
         tokens = torch.cat([one.tokens for one in found])
         if self.places:
-            beside = prepared["places"][real].to(tokens.dtype).unsqueeze(1).expand(-1, tokens.shape[1], -1)
+            beside = _picked(prepared["places"], real).to(tokens.dtype).unsqueeze(1).expand(-1, tokens.shape[1], -1)
             tokens = torch.cat([tokens, beside], dim=-1)
         masks = [one.mask for one in found if one.mask is not None]
-        mask = _spread(torch.cat(masks), real) if masks else real.unsqueeze(-1).expand(-1, -1, tokens.shape[1])
+        mask = _spread(torch.cat(masks), real) if masks else _everywhere(real, tokens)
         all_there = self.fixed and not masks
         return Features(_spread(tokens, real).flatten(1, 2), None if all_there else mask.flatten(1, 2))
 
@@ -142,20 +143,36 @@ def cut_tiles(image: Picture, size: int, tiles: int) -> tuple[list[Picture], NDA
     return cut, np.array(places, dtype=np.float32)
 
 
-def _each(prepared: Prepared, change: Callable[[Tensor], Tensor]) -> Any:
-    """Every tensor of prepared rows changed, however they are nested."""
-    if isinstance(prepared, Tensor):
+def _each(prepared: Prepared, change: Callable[[Any], Any]) -> Any:
+    """Every tensor and array of prepared rows changed, however they are nested."""
+    if isinstance(prepared, Tensor | np.ndarray):
         return change(prepared)
     if isinstance(prepared, Mapping):
         return {key: _each(value, change) for key, value in prepared.items()}
     return type(prepared)(*(_each(value, change) for value in prepared))
 
 
-def _spread(rows: Tensor, real: Tensor) -> Tensor:
+def _spread(rows: Any, real: NDArray[np.bool_]) -> Any:
     """Rows [K, …] to their places [B, T, …], in order; zeros elsewhere."""
-    spread = rows.new_zeros(*real.shape, *rows.shape[1:])
-    spread[real] = rows
-    return spread
+    if isinstance(rows, np.ndarray):
+        spread = np.zeros((*real.shape, *rows.shape[1:]), rows.dtype)
+        spread[real] = rows
+        return spread
+    every = rows.new_zeros(real.size, *rows.shape[1:]).index_copy(0, places_of(real, rows.device), rows)
+    return every.unflatten(0, real.shape)
+
+
+def _picked(spread: Any, real: NDArray[np.bool_]) -> Any:
+    """Rows [K, …] from their places [B, T, …], in order."""
+    if isinstance(spread, np.ndarray):
+        return spread[real]
+    return spread.flatten(0, 1).index_select(0, places_of(real, spread.device))
+
+
+def _everywhere(real: NDArray[np.bool_], tokens: Tensor) -> Tensor:
+    """Mask [B, T, N] of tiles [K, N, D] whose tokens are all real."""
+    there: Tensor = to_device(torch.from_numpy(real), tokens.device)
+    return there.unsqueeze(-1).expand(-1, -1, tokens.shape[1])
 
 
 def _chunks(prepared: Prepared, count: int) -> Sequence[Any]:

@@ -72,7 +72,8 @@ def add_adapters(model: Any, rank: int, alpha: float, dropout: float, targets: S
 
 
 def merged_weights(model: Any, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All weights under the names of the model without adapters, with these added and 4-bit weights as numbers again."""
+    """All weights under the names of the model without adapters, with these added and 4-bit weights as numbers again; on the CPU,
+    as a GPU that holds the model has no room for a second one."""
     layers = dict(model.named_modules())
     merged: dict[str, Tensor] = {}
     for name, tensor in _tensors(model):
@@ -85,7 +86,7 @@ def merged_weights(model: Any, dtype: torch.dtype) -> dict[str, Tensor]:
             if name.endswith(".weight"):
                 value = value.float() + layer.get_delta_weight(_ADAPTER).to(value.device)
             name = name.replace(".base_layer.", ".")
-        merged[name] = value.detach().to(dtype)
+        merged[name] = value.detach().to(dtype).cpu()
     return merged
 
 

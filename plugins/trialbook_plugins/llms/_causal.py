@@ -95,10 +95,10 @@ class CausalLM(nn.Module):
                 f"max_new_tokens ({max_new_tokens}) must be at least 1, temperature ({temperature}) not below 0, "
                 f"and top_p ({top_p}) above 0 and at most 1"
             )
-        lengths = mask.sum(dim=1)
-        if not bool((lengths > 0).all()):
+        lengths: list[int] = mask.sum(dim=1).tolist()
+        if not all(lengths):
             raise TrialbookError("a row to be continued has no tokens")
-        if self.context and (longest := int(lengths.max())) + max_new_tokens > self.context:
+        if self.context and (longest := max(lengths)) + max_new_tokens > self.context:
             raise TrialbookError(
                 f"a prompt of {longest} tokens and max_new_tokens ({max_new_tokens}) are more than the {self.context} "
                 "that the language model can take"

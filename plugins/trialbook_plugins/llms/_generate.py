@@ -1,9 +1,12 @@
-"""Continuing rows of embeddings: transformers' own loop and cache, with the choice of tokens made here."""
+"""Continuing rows of embeddings: transformers' own loop and cache, with the choice of tokens made here.
+
+On a GPU one token is waited for at a time: transformers asks after each whether every row has ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,7 +18,8 @@ from trialbook.hub import import_transformers
 class _Choice:
     """Chooses the next token of every row and notes it with its log-probability; a logits processor of transformers.
 
-    A row is drawn with the same random numbers whatever rows stand beside it, from a generator of its own.
+    A row is drawn with the same random numbers whatever rows stand beside it, from a generator of its own, on the CPU: they are
+    the same on every device.
     """
 
     def __init__(self, temperature: float, top_p: float, seed: int) -> None:
@@ -62,13 +66,14 @@ def continue_rows(
         top_p: share of probability that is drawn from.
         seed: of the drawing.
     """
-    embeds, mask = _left_padded(embeds, mask)
+    embeds, mask, padded = _left_padded(embeds, mask)
     choice = _Choice(temperature, top_p, seed)
     transformers = import_transformers()
     config = transformers.GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, use_cache=True, eos_token_id=list(stops), pad_token_id=stops[0]
     )
-    with _evaluating(model), torch.no_grad():
+    unasked = _masks_unasked() if padded and embeds.device.type != "cpu" else nullcontext()
+    with _evaluating(model), unasked, torch.no_grad():
         model.generate(
             inputs_embeds=embeds, attention_mask=mask.long(), generation_config=config,
             logits_processor=transformers.LogitsProcessorList([choice]),
@@ -79,13 +84,31 @@ def continue_rows(
     return cut, [row[:length] for row, length in zip(logprobs, lengths, strict=True)]
 
 
-def _left_padded(embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The same rows with their real tokens at the end, no longer than the longest."""
-    longest = int(mask.sum(dim=1).max())
+def _left_padded(embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """The same rows with their real tokens at the end, no longer than the longest, and whether any is shorter."""
+    lengths = mask.sum(dim=1).tolist()
+    longest = max(lengths)
     order = mask.long().argsort(dim=1, stable=True)[:, -longest:]
     mask = mask.gather(1, order)
     embeds = embeds.gather(1, order[..., None].expand(-1, -1, embeds.shape[2]))
-    return embeds * mask[..., None], mask
+    return embeds * mask[..., None], mask, min(lengths) < longest
+
+
+@contextmanager
+def _masks_unasked() -> Iterator[None]:
+    """Within, transformers makes masks of padded rows without asking the device, at every token, whether any is padded."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as functions
+
+    asking = functions["sdpa"]
+
+    def unasked(*args: Any, **named: Any) -> Any:
+        return asking(*args, **{**named, "allow_is_causal_skip": False})
+
+    functions["sdpa"] = unasked
+    try:
+        yield
+    finally:
+        functions["sdpa"] = asking
 
 
 @contextmanager

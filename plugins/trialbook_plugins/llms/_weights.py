@@ -36,7 +36,9 @@ def import_extra(name: str) -> Any:
         raise TrialbookError(f"no module '{error.name}': install it with pip install 'trialbook[llm]'") from error
 
 
-def load_weights(folder: Path, dtype: Precision, attention: Attention, quantize: Quantize, unfreeze: int) -> Any:
+def load_weights(
+    folder: Path, dtype: Precision, attention: Attention, quantize: Quantize, unfreeze: int, device: torch.device
+) -> Any:
     """The model of a folder.
 
     Args:
@@ -45,6 +47,7 @@ def load_weights(folder: Path, dtype: Precision, attention: Attention, quantize:
         attention: implementation.
         quantize: of the linear layers of all blocks but the last ``unfreeze``, and not of the output layer.
         unfreeze: see there.
+        device: where quantised weights are made; others are read on the CPU.
     Raises:
         TrialbookError: it is no causal language model, is quantised already, or the checkpoint lacks some of its weights.
     """
@@ -56,7 +59,8 @@ def load_weights(folder: Path, dtype: Precision, attention: Attention, quantize:
     if attention != "auto":
         given["attn_implementation"] = attention
     if quantize == "nf4":
-        given["quantization_config"] = _nf4(transformers, _kept_whole(transformers, config, unfreeze))
+        given["quantization_config"] = _nf4(transformers, _kept_whole(transformers, config, unfreeze), device)
+        given["device_map"] = {"": str(device)}  # else all processes of a machine load on its first GPU
     with quiet():
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             folder, config=config, use_safetensors=True, local_files_only=True, output_loading_info=True, **given
@@ -162,10 +166,10 @@ def _kept_whole(transformers: Any, config: Any, unfreeze: int) -> list[str]:
     return [*kept, *(f"{name}.{place}" for place in range(max(0, len(blocks) - unfreeze), len(blocks)))]
 
 
-def _nf4(transformers: Any, kept: list[str]) -> Any:
+def _nf4(transformers: Any, kept: list[str], device: torch.device) -> Any:
     import_extra("bitsandbytes")
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+        bnb_4bit_compute_dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
         llm_int8_skip_modules=kept,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trialbook.contracts import Reconstruction, Reconstructs
+from trialbook.contracts import Reconstruction, Reconstructs, device_of, places_of, to_device
 
 
 class MaskedModelling(nn.Module):
@@ -18,7 +18,8 @@ class MaskedModelling(nn.Module):
     What is predicted is the encoder's to say (``trialbook.contracts.Reconstructs``): real values count with their mean squared
     error, choices with their cross-entropy, over the hidden tokens of the batch; several are added up. Of every row the given
     share of its tokens is hidden, rounded, but at least one. Which ones is drawn anew in every step of training, from the step's
-    own random numbers, and always the same in evaluation.
+    own random numbers, and always the same in evaluation. It is drawn on the CPU: the same tokens on every device, and no step
+    waits for a GPU to say how many they are.
 
     Args:
         encoders: trained encoders of the task, by modality.
@@ -55,23 +56,29 @@ class MaskedModelling(nn.Module):
         """Encoders by modality, and what they made of the batch's rows -> scalar."""
         encoder: Any = encoders[self.modality]
         rows = prepared[self.modality]
-        hidden = self.hide(encoder.real_tokens(rows))
-        told: Mapping[str, Reconstruction] = encoder.reconstruct(rows, hidden, self.reconstructor)
+        hidden = self.hide(encoder.real_tokens(rows).cpu())
+        there = to_device(hidden, device_of(encoder))
+        told: Mapping[str, Reconstruction] = encoder.reconstruct(rows, there, self.reconstructor)
         return torch.stack([_error(one, hidden) for one in told.values()]).sum()
 
     def hide(self, real: Tensor) -> Tensor:
-        """Which tokens are hidden, of those that are real: bool [B, N]."""
-        generator = None if self.training else torch.Generator(real.device).manual_seed(0)
-        noise = torch.rand(real.shape, generator=generator, device=real.device).masked_fill(~real, 2.0)
+        """Which tokens are hidden, of those that are real: bool [B, N], both on the CPU."""
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        noise = torch.rand(real.shape, generator=generator).masked_fill(~real, 2.0)
         count = (self.share * real.sum(dim=1, keepdim=True)).round().clamp(min=1)
         rank = noise.argsort(dim=1).argsort(dim=1)
         return (rank < count) & real
 
 
 def _error(one: Reconstruction, hidden: Tensor) -> Tensor:
-    """Mean over the hidden tokens, in float32 whatever the precision around it."""
-    predicted, target = one.predicted[hidden].float(), one.target[hidden]
+    """Mean over the tokens that are ``hidden`` (bool [B, N], on the CPU), in float32 whatever the precision around it."""
+    predicted, target = (_chosen(values.flatten(0, 1), hidden) for values in (one.predicted, one.target))
     if not target.is_floating_point():
-        return F.cross_entropy(predicted, target)
-    squares = (predicted - target.float()) ** 2
-    return squares.mean() if one.real is None else squares[one.real[hidden]].mean()
+        return F.cross_entropy(predicted.float(), target)
+    squares = (predicted.float() - target.float()) ** 2
+    return (squares if one.real is None else _chosen(squares.flatten(), one.real.cpu()[hidden])).mean()
+
+
+def _chosen(values: Tensor, which: Tensor) -> Tensor:
+    """Those of ``values`` [R, …] that ``which``, R bools on the CPU, is true for; their device is not waited for."""
+    return values.index_select(0, places_of(which.numpy(), values.device))

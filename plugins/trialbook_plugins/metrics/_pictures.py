@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trialbook_plugins.metrics._precision import full_precision
 from trialbook_plugins.probes.resampling import bootstrap_interval, share_interval
-from trialbook_plugins.probes.rows import Rows, chunks, read_part
+from trialbook_plugins.probes.rows import Rows, as_array, chunks, read_part
 
 _CHUNK = 16  # rows that are read at once
 
@@ -21,7 +23,7 @@ def floats(pictures: Rows, chosen: slice) -> Tensor:
 
 
 def by_row(
-    pictures: Rows, targets: Rows, measure: Callable[[Tensor, Tensor], Tensor | NDArray[Any]]
+    pictures: Rows, targets: Rows, measure: Callable[[Tensor, Tensor], Tensor | NDArray[Any]], device: torch.device
 ) -> NDArray[np.float64]:
     """A figure of every row [n]: the mean over its frames.
 
@@ -29,12 +31,14 @@ def by_row(
         pictures: uint8 [n, T, 3, H, W].
         targets: what they should be.
         measure: pairs of pictures [m, 3, H, W] in 0 to 1 to a figure each.
+        device: where they are measured.
     """
     found = []
-    for part in chunks(len(pictures), _CHUNK):
-        a, b = floats(pictures, part), floats(targets, part)
-        values = np.asarray(measure(a.flatten(0, 1), b.flatten(0, 1)), dtype=np.float64)
-        found.append(values.reshape(len(a), -1).mean(1))
+    with full_precision(device):
+        for part in chunks(len(pictures), _CHUNK):
+            a, b = (floats(one, part).to(device) for one in (pictures, targets))
+            values = as_array(measure(a.flatten(0, 1), b.flatten(0, 1))).astype(np.float64)
+            found.append(values.reshape(len(a), -1).mean(1))
     return np.concatenate(found)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+
+from trialbook.contracts import CPU, device_of
 from trialbook.records import Event
 from trialbook_plugins.metrics._pictures import by_row, with_interval
 from trialbook_plugins.probes.perceptual import lpips, notes_of, perceptual_random
@@ -20,6 +23,7 @@ class LPIPS:
     Args:
         files: ``lpips_backbone`` (torchvision's AlexNet) and, where the package lpips is not installed, ``lpips_heads``, from
             ``[files]`` of ``runner.toml``.
+        device: where pictures are compared.
 
     Raises:
         TrialbookError: a file is missing: without its weights this would not be LPIPS. Use ``perceptual-random``, which says so.
@@ -31,8 +35,8 @@ class LPIPS:
     produces: ClassVar[tuple[str, ...]] = _FIGURES
     lower_is_better: ClassVar[tuple[str, ...]] = _FIGURES
 
-    def __init__(self, files: Mapping[str, Path], /) -> None:
-        self._distance = lpips(files.get("lpips_backbone"), files.get("lpips_heads"))
+    def __init__(self, files: Mapping[str, Path], device: torch.device = CPU, /) -> None:
+        self._distance = lpips(files.get("lpips_backbone"), files.get("lpips_heads")).to(device)
 
     def notes(self) -> Iterator[Event]:
         """That the weights are not the published ones, where they are not."""
@@ -40,13 +44,14 @@ class LPIPS:
 
     def compute(self, *, pictures: Rows, targets: Rows) -> dict[str, float]:
         """Distance of pictures uint8 [n, T, 3, H, W] from what they should be."""
-        return with_interval("distance", by_row(pictures, targets, self._distance))
+        return with_interval("distance", by_row(pictures, targets, self._distance, device_of(self._distance)))
 
 
 class PerceptualRandom:
     """The same distance with random filters and equal heads: it needs no weights, is not LPIPS, and cannot be compared with it.
 
     Args:
+        device: where pictures are compared.
         seed: of the filters; figures of different seeds are no more comparable than those of different networks.
 
     Source: the architecture of Zhang et al. 2018, nothing of it learned.
@@ -56,9 +61,9 @@ class PerceptualRandom:
     produces: ClassVar[tuple[str, ...]] = _FIGURES
     lower_is_better: ClassVar[tuple[str, ...]] = _FIGURES
 
-    def __init__(self, *, seed: int = 0) -> None:
-        self._distance = perceptual_random(seed)
+    def __init__(self, device: torch.device = CPU, /, *, seed: int = 0) -> None:
+        self._distance = perceptual_random(seed).to(device)
 
     def compute(self, *, pictures: Rows, targets: Rows) -> dict[str, float]:
         """Distance of pictures uint8 [n, T, 3, H, W] from what they should be."""
-        return with_interval("distance", by_row(pictures, targets, self._distance))
+        return with_interval("distance", by_row(pictures, targets, self._distance, device_of(self._distance)))

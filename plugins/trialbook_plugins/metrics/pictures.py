@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar, Literal
 
+import torch
+
+from trialbook.contracts import CPU, float64_device
 from trialbook.errors import TrialbookError
 from trialbook_plugins.metrics._pictures import by_row, with_interval
 from trialbook_plugins.probes.pictures import edge_f1, foreground, spatial_iou, ssim
@@ -21,6 +24,7 @@ class Pictures:
     figure is a mean over rows with its 95% interval (``<figure>/low``, ``/high``); clips count frame by frame.
 
     Args:
+        device: where pictures are compared; edges are looked for on the CPU.
         figures: which are taken; ``edge_f1`` needs scikit-image.
         threshold: distance of a channel from the background, in shares of its range, that makes a pixel foreground.
         tolerance: pixels by which an edge may be off.
@@ -36,6 +40,8 @@ class Pictures:
 
     def __init__(
         self,
+        device: torch.device = CPU,
+        /,
         *,
         figures: list[Figure] = ["ssim", "spatial_iou"],  # noqa: B006 - copied
         threshold: float = 0.2,
@@ -50,11 +56,11 @@ class Pictures:
             "edge_f1": partial(edge_f1, tolerance=tolerance),
             "spatial_iou": lambda a, b: spatial_iou(foreground(a, threshold), foreground(b, threshold)),
         }
-        self.figures = list(figures)
+        self.figures, self._device = list(figures), float64_device(device)
 
     def compute(self, *, pictures: Rows, targets: Rows) -> dict[str, float]:
         """Figures of pictures uint8 [n, T, 3, H, W] and what they should be."""
         found: dict[str, float] = {}
         for name in self.figures:
-            found |= with_interval(name, by_row(pictures, targets, self._measures[name]))
+            found |= with_interval(name, by_row(pictures, targets, self._measures[name], self._device))
         return found

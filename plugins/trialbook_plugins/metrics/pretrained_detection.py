@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook.contracts import CPU
 from trialbook.errors import TrialbookError
 from trialbook.hub import find_checkpoint, import_transformers, quiet, reading
+from trialbook_plugins.metrics._precision import full_precision
 from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.rows import Rows, chunks, read_part
 
@@ -27,10 +29,10 @@ class PretrainedDetection:
 
     Args:
         data_root: folder in which a relative ``model`` is looked for, too.
+        device: where the detector looks.
         model: a folder, or a name of the hub, of a model for object detection (YOLOS, RT-DETR …); weights are read from
             safetensors only.
         revision: branch, tag or commit of a name of the hub.
-        device: where it runs; ``auto`` takes a GPU where there is one.
         rows: pictures that it looks at at once.
 
     Raises:
@@ -43,14 +45,12 @@ class PretrainedDetection:
     produces: ClassVar[tuple[str, ...]] = ("map@0.5", "map@0.5/low", "map@0.5/high")
 
     def __init__(
-        self, data_root: Path | None = None, /, *, model: str, revision: str | None = None,
-        device: Literal["auto", "cpu", "cuda"] = "auto", rows: int = 8,
+        self, data_root: Path | None = None, device: torch.device = CPU, /, *, model: str, revision: str | None = None,
+        rows: int = 8,
     ) -> None:  # fmt: skip
         if rows < 1:
             raise TrialbookError(f"rows ({rows}) must be at least 1")
-        self.rows = rows
-        gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-        self._home = torch.device("cuda" if gpu else "cpu")
+        self.rows, self._device = rows, device
         transformers = import_transformers()
         folder = find_checkpoint(model, revision, data_root)
         with reading("detector", model), quiet():
@@ -58,7 +58,7 @@ class PretrainedDetection:
             self._model = transformers.AutoModelForObjectDetection.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True
             )
-        self._model.eval().requires_grad_(False).to(self._home)
+        self._model.eval().requires_grad_(False).to(device)
 
     def compute(self, *, pictures: Rows, labels: Mapping[str, Any]) -> dict[str, float]:
         """Figures of pictures uint8 [n, T, 3, H, W]."""
@@ -69,7 +69,7 @@ class PretrainedDetection:
             for one in self._found(read_part(pictures, part)[:, middle])
         ]
         true = list(labels["boxes"])
-        boxes, scores = ([one[name].double().cpu().numpy() for one in found] for name in ("boxes", "scores"))
+        boxes, scores = ([one[name].cpu().double().numpy() for one in found] for name in ("boxes", "scores"))
         alike = [np.zeros(len(one), np.int64) for one in boxes], [np.zeros(len(one), np.int64) for one in true]
         precision = average_precision(
             boxes, scores, alike[0], true, alike[1], thresholds=(0.5,), replicates=_REPLICATES
@@ -81,9 +81,11 @@ class PretrainedDetection:
     def _found(self, pictures: Tensor) -> list[dict[str, Tensor]]:
         """Boxes in shares of each picture uint8 [b, 3, H, W], and their scores."""
         images = [one.permute(1, 2, 0).cpu().numpy() for one in pictures]
-        prepared = self._processor(images=images, return_tensors="pt").to(self._home)
+        prepared = self._processor(images=images, return_tensors="pt").to(self._device)
         sizes = [(1, 1)] * len(images)
+        with full_precision(self._device):
+            output = self._model(**prepared)
         found: list[dict[str, Tensor]] = self._processor.post_process_object_detection(
-            self._model(**prepared), threshold=0.0, target_sizes=sizes
+            output, threshold=0.0, target_sizes=sizes
         )
         return found

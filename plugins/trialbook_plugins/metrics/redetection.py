@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from trialbook.contracts import CPU
 from trialbook.errors import TrialbookError
+from trialbook_plugins.metrics._precision import full_precision
 from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.boxes import match_boxes
 from trialbook_plugins.probes.references import pixel_features
@@ -25,6 +27,7 @@ class Redetection:
     before the figure. In a clip the frame in the middle counts.
 
     Args:
+        device: where the detector learns and looks.
         objects: boxes that are looked for in each picture (of each class, with ``per_class``).
         cells: rows and columns of the grid.
         per_class: find each class by itself.
@@ -39,17 +42,28 @@ class Redetection:
     needs: ClassVar[tuple[str, ...]] = ("pictures", "labels", "train")
     produces: ClassVar[tuple[str, ...]] = ("map@0.5", "map@0.5/low", "map@0.5/high", "iou", "iou/low", "iou/high")
 
-    def __init__(self, *, objects: int = 1, cells: int = 16, per_class: bool = False, hidden: int = 32) -> None:
+    def __init__(
+        self,
+        device: torch.device = CPU,
+        /,
+        *,
+        objects: int = 1,
+        cells: int = 16,
+        per_class: bool = False,
+        hidden: int = 32,
+    ) -> None:
         if objects < 1 or cells < 2 or hidden < 0:
             raise TrialbookError(
                 f"objects ({objects}) must be at least 1, cells ({cells}) at least 2, hidden ({hidden}) not below 0"
             )
         self.objects, self.cells, self.per_class, self.hidden = objects, cells, per_class, hidden
+        self._device = device
         self._learned: tuple[Any, TokenBoxProbe] | None = None
 
     def compute(self, *, pictures: Rows, labels: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, float]:
         """Figures of pictures uint8 [n, T, 3, H, W]; ``train`` has ``targets`` and ``labels`` of the train split."""
-        found = self._detector(train).predict(self._pixels(pictures))
+        with full_precision(self._device):
+            found = self._detector(train).predict(self._pixels(pictures))
         boxes, classes = list(labels["boxes"]), self._classes(labels)
         kinds = (found.classes, classes) if self.per_class else (None, None)
         scores = match_boxes(found.boxes, boxes, *kinds)
@@ -69,7 +83,8 @@ class Redetection:
         if self._learned is None or self._learned[0] is not train:
             classes = self._classes(train["labels"])
             count = 1 + max(int(kind) for one in classes for kind in one)
-            probe = TokenBoxProbe(count, self.objects, MLPSettings(hidden=self.hidden) if self.hidden else None)
+            mlp = MLPSettings(hidden=self.hidden) if self.hidden else None
+            probe = TokenBoxProbe(count, self.objects, mlp, device=self._device)
             probe.fit(
                 self._pixels(train["targets"]), list(train["labels"]["boxes"]), classes if self.per_class else None
             )

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from trialbook.contracts import Probed
+from trialbook.contracts import CPU, Probed
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.resampling import bootstrap_interval, share_interval
 from trialbook_plugins.probes.ridge import Ridge, one_hot
-from trialbook_plugins.probes.rows import MadeRows, chunks, read_part
+from trialbook_plugins.probes.rows import MadeRows, chunks, read_part, roomy_device
 
 #: Samples that are read at once.
 _CHUNK = 64
@@ -26,6 +26,7 @@ class Attribute:
     The penalty has the smallest exact leave-one-out error. A class is told by the largest of one regression for each class.
 
     Args:
+        device: where the regression is computed, if there is room.
         label: name of the annotation: one class, or one number or several, for each sample.
         pool: ``mean`` of the tokens, or ``flatten`` for all of them side by side.
         kind: ``class`` or ``number``.
@@ -44,22 +45,24 @@ class Attribute:
     spatial: ClassVar[bool] = False
 
     def __init__(
-        self, *, label: str, pool: Literal["mean", "flatten"] = "mean", kind: Literal["class", "number"] = "class",
-        cells: list[int] | None = None,
+        self, device: torch.device = CPU, /, *, label: str, pool: Literal["mean", "flatten"] = "mean",
+        kind: Literal["class", "number"] = "class", cells: list[int] | None = None,
     ) -> None:  # fmt: skip
         if cells is not None and (pool == "mean" or len(cells) != 2 or min(cells) < 1):
             raise TrialbookError(f"cells ({cells}) are the rows and columns of pool = 'flatten'")
         self.labels = (label,)  # type: ignore[misc]  # this one's own
         self.label, self.pool, self.kind, self.cells = label, pool, kind, cells
+        self._device = device
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """``score``: accuracy with the majority's beside it, or R² (variance-weighted), of each of ``others``."""
-        y, names = self._targets(train)
-        ridge = Ridge(self._vectors(train.features), y)
+        (y, names), x = self._targets(train), self._vectors(train.features)
+        home = roomy_device(x.numel(), self._device)
+        ridge = Ridge(x.to(home), y.to(home))
         fitted = ridge.fit(ridge.best(ridge.penalties()))
         found = {}
         for name, one in others.items():
-            told, truth = fitted(self._vectors(one.features)), self._truth(one)
+            told, truth = fitted(self._vectors(one.features)).cpu(), self._truth(one)
             found[name] = self._figures(told, truth, names, y, seed)
         return found
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from trialbook.contracts import CPU, float64_device
 from trialbook.errors import TrialbookError
-from trialbook_plugins.probes.rows import Rows, check_paired, chunks, read_rows, width_of
+from trialbook_plugins.probes.rows import Rows, check_paired, chunks, read_rows, roomy_device, width_of
 
 Pair = tuple[str, str]
 
@@ -20,14 +21,14 @@ class PairSums:
     Args:
         p: width of the first set.
         q: width of the second set.
-        device: where the sums are kept.
+        device: where the sums are kept; the CPU where it has no float64.
 
     Source: Song et al. 2012 (HSIC₁), expanded so that no n × n matrix is needed.
     """
 
-    def __init__(self, p: int, q: int, device: str = "cpu") -> None:
+    def __init__(self, p: int, q: int, device: torch.device = CPU) -> None:
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(*shape, dtype=torch.float64, device=device)
+            return torch.zeros(*shape, dtype=torch.float64, device=float64_device(device))
 
         self.n = 0
         self.cross = zeros(p, q)  # Σ x yᵀ
@@ -81,10 +82,11 @@ class LinearSimilarity:
     Args:
         left: name of each set to its width p.
         right: name of each set to its width q.
-        device: where the sums are kept and computed.
+        device: where the sums are kept and computed, if there is room.
     """
 
-    def __init__(self, left: Mapping[str, int], right: Mapping[str, int], device: str = "cpu") -> None:
+    def __init__(self, left: Mapping[str, int], right: Mapping[str, int], device: torch.device = CPU) -> None:
+        device = roomy_device((sum(left.values()) + sum(right.values())) ** 2, device)
         self.device = device
         self.n = 0
         self._own = [{name: PairSums(d, d, device) for name, d in side.items()} for side in (left, right)]
@@ -138,7 +140,7 @@ class LinearSimilarity:
         return left, right
 
 
-def linear_similarity(x: Rows, y: Rows, *, chunk: int = 1024, device: str = "cpu") -> LinearSimilarity:
+def linear_similarity(x: Rows, y: Rows, *, chunk: int = 1024, device: torch.device = CPU) -> LinearSimilarity:
     """Sums of two sets named ``x`` and ``y``: [n, …] each.
 
     Raises:
@@ -151,7 +153,7 @@ def linear_similarity(x: Rows, y: Rows, *, chunk: int = 1024, device: str = "cpu
     return sums
 
 
-def linear_cka(x: Rows, y: Rows, *, chunk: int = 1024, device: str = "cpu") -> float:
+def linear_cka(x: Rows, y: Rows, *, chunk: int = 1024, device: torch.device = CPU) -> float:
     """Unbiased linear CKA of two sets [n, …]: 0 on average where they are independent, 1 where a rotation maps one on the other.
 
     Source: Kornblith et al. 2019 with the unbiased HSIC of Song et al. 2012, as Nguyen et al. 2021 take it.
@@ -159,7 +161,7 @@ def linear_cka(x: Rows, y: Rows, *, chunk: int = 1024, device: str = "cpu") -> f
     return linear_similarity(x, y, chunk=chunk, device=device).cka()["x", "y"]
 
 
-def biased_linear_cka(x: Rows, y: Rows, *, chunk: int = 1024, device: str = "cpu") -> float:
+def biased_linear_cka(x: Rows, y: Rows, *, chunk: int = 1024, device: torch.device = CPU) -> float:
     """Biased linear CKA of two sets [n, …], ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖): for comparison with published numbers only.
 
     Source: Kornblith et al. 2019, equation 3.
@@ -167,7 +169,7 @@ def biased_linear_cka(x: Rows, y: Rows, *, chunk: int = 1024, device: str = "cpu
     return linear_similarity(x, y, chunk=chunk, device=device).biased_cka()["x", "y"]
 
 
-def minibatch_cka(x: Rows, y: Rows, *, batch: int = 256, device: str = "cpu") -> float:
+def minibatch_cka(x: Rows, y: Rows, *, batch: int = 256, device: torch.device = CPU) -> float:
     """Minibatch CKA of two sets [n, …]: HSIC₁ summed over batches of consecutive samples, O(batch²) memory.
 
     A last batch of fewer than 4 samples is left out.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts import CPU, to_device
 from trialbook_plugins.probes.boxes import BoxLists, as_boxes, assign, generalized_iou, to_centres, to_corners
 from trialbook_plugins.probes.references import check_grid
 from trialbook_plugins.probes.rows import Rows, channel_moments, chunks, read_part
@@ -110,7 +111,7 @@ class DetectionProbe:
 
     def __init__(
         self, class_count: int = 1, *, queries: int = 10, width: int = 64, depth: int = 2, steps: int = 600, batch: int = 16,
-        lr: float = 1e-3, weight_decay: float = 1e-4, seed: int = 0, device: str = "cpu",
+        lr: float = 1e-3, weight_decay: float = 1e-4, seed: int = 0, device: torch.device = CPU,
     ) -> None:  # fmt: skip
         self.class_count, self.seed, self.device = class_count, seed, device
         self.size = {"queries": queries, "width": width, "depth": depth}
@@ -128,7 +129,7 @@ class DetectionProbe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self._head = DetectionHead(width, rows, columns, self.class_count, **self.size).to(self.device)
-        self._moments = channel_moments(features)
+        self._moments = to_device(channel_moments(features), self.device)
         optimiser = torch.optim.AdamW(self._head.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
         generator = torch.Generator().manual_seed(self.seed)
@@ -158,12 +159,12 @@ class DetectionProbe:
             scores, kinds = logits.softmax(-1)[..., :-1].max(-1)
             for one, score, kind in zip(to_corners(boxes), scores, kinds, strict=True):
                 order = score.argsort(descending=True, stable=True)
-                found.boxes.append(one[order].double().cpu())
-                found.scores.append(score[order].double().cpu())
+                found.boxes.append(one[order].cpu().double())
+                found.scores.append(score[order].cpu().double())
                 found.classes.append(kind[order].cpu())
         return found
 
     def _tokens(self, features: Rows, chosen: Any) -> Tensor:
-        mean, scale = self._moments or channel_moments(features)
-        tokens = read_part(features, chosen).float().flatten(1, 2)
-        return ((tokens - mean.to(tokens)) / scale.to(tokens)).to(self.device)
+        mean, scale = self._moments or to_device(channel_moments(features), self.device)
+        tokens: Tensor = to_device(read_part(features, chosen), self.device).float().flatten(1, 2)
+        return (tokens - mean) / scale

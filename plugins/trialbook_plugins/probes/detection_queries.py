@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from trialbook.contracts import PredictedBoxes, Probed
+from trialbook.contracts import CPU, PredictedBoxes, Probed
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures
 from trialbook_plugins.probes.detection import DetectionProbe
@@ -22,6 +22,7 @@ class Detection:
     queries that are sure of an object. It is trained, so that its ceiling (``oracle``) lies below 1 where steps are few.
 
     Args:
+        device: where it is trained.
         queries: most objects that can be found.
         per_class: tell classes too, and let boxes match those of their class alone; else objects are found whatever they are.
         width: inner width.
@@ -43,6 +44,8 @@ class Detection:
 
     def __init__(
         self,
+        device: torch.device = CPU,
+        /,
         *,
         queries: int = 10,
         per_class: bool = True,
@@ -58,7 +61,7 @@ class Detection:
         if not 0 < sure < 1 or lr <= 0:
             raise TrialbookError(f"sure ({sure}) must be between 0 and 1, lr ({lr}) above 0")
         self.options: dict[str, Any] = {"queries": queries, "width": width, "depth": depth, "steps": steps, "lr": lr}
-        self.per_class, self.sure = per_class, sure
+        self.per_class, self.sure, self._device = per_class, sure, device
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """Average precision, and IoU, recall and precision, of each of ``others``."""
@@ -80,7 +83,7 @@ class Detection:
 
     def _found(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, FoundBoxes]:
         count = self._count(train, *others.values())
-        probe = DetectionProbe(count, **self.options, seed=seed)
+        probe = DetectionProbe(count, **self.options, seed=seed, device=self._device)
         with torch.enable_grad():
             probe.fit(train.features, train.labels["boxes"], self._classes(train))
         return {name: probe.predict(one.features) for name, one in others.items()}

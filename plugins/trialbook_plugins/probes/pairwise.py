@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook.contracts import as_float64
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, subsample
 
@@ -14,7 +15,8 @@ _TIE = 1e-12  # share of the largest squared distance within which two are the s
 
 def squared_distances(rows: Tensor) -> Tensor:
     """Squared Euclidean distances [n, n] of rows [n, D], float64, 0 on the diagonal."""
-    rows = rows.double() - rows.double().mean(0)
+    rows = as_float64(rows)
+    rows = rows - rows.mean(0)
     norms = rows.square().sum(1)
     found = (norms[:, None] + norms[None, :] - 2 * rows @ rows.T).clamp(min=0)
     found[found <= _TIE * norms.max()] = 0
@@ -22,14 +24,17 @@ def squared_distances(rows: Tensor) -> Tensor:
 
 
 def pair_ranks(distances: Tensor) -> Tensor:
-    """Ranks of the distances between different samples as a symmetric matrix [n, n], ties at their mean, 0 on the diagonal."""
+    """Ranks of the distances between different samples as a symmetric matrix [n, n], ties at their mean, 0 on the diagonal.
+
+    They are sorted on the CPU, and lie on the device of the distances.
+    """
     from scipy.stats import rankdata
 
     upper = torch.triu_indices(len(distances), len(distances), 1)
-    ranks = torch.from_numpy(rankdata(distances[upper[0], upper[1]].numpy())).double()
+    ranks = torch.from_numpy(rankdata(distances.cpu()[upper[0], upper[1]].numpy())).double()
     found = torch.zeros(len(distances), len(distances), dtype=torch.float64)
     found[upper[0], upper[1]] = ranks
-    return found + found.T
+    return (found + found.T).to(distances.device)
 
 
 def rank_correlation(x_ranks: Tensor, y_ranks: Tensor) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from trialbook.contracts import as_float64, to_device
 from trialbook.errors import TrialbookError
 
 #: Directions of ``directions``, in this order.
@@ -35,9 +36,9 @@ def ssim(a: Tensor, b: Tensor, data_range: float = 1.0) -> Tensor:
     _check_pair(a, b)
     if min(a.shape[2:]) < 2 * _RADIUS + 1:
         raise TrialbookError(f"SSIM needs pictures of at least 11 × 11 pixels, not {tuple(a.shape[2:])}")
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64, device=a.device)
+    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
-    weights = (weights / weights.sum()).to(a.dtype)
+    weights = to_device((weights / weights.sum()).to(a.dtype), a.device)
 
     def blur(values: Tensor) -> Tensor:
         planes = values.flatten(0, 1)[:, None]
@@ -98,7 +99,7 @@ def spatial_iou(found: Tensor, true: Tensor) -> Tensor:
     """
     if found.shape != true.shape:
         raise TrialbookError(f"masks of {tuple(found.shape)} and {tuple(true.shape)} cannot be compared")
-    inner, union = (found & true).flatten(1).sum(1).double(), (found | true).flatten(1).sum(1)
+    inner, union = (as_float64(both.flatten(1).sum(1)) for both in (found & true, found | true))
     return torch.where(union > 0, inner / union.clamp(min=1), 1.0)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from trialbook.contracts import PredictedBoxes, Probed
+import torch
+
+from trialbook.contracts import CPU, PredictedBoxes, Probed
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures
 from trialbook_plugins.probes.references import oracle_features
@@ -20,6 +22,7 @@ class PooledBoxes:
     nothing of where things are.
 
     Args:
+        device: where it is fitted, if there is room.
         objects: most boxes of a picture.
         pool: ``flatten`` or ``mean``.
         hidden: units of a hidden layer; 0 for the linear map.
@@ -33,10 +36,12 @@ class PooledBoxes:
     main: ClassVar[str] = "iou"
     spatial: ClassVar[bool] = True
 
-    def __init__(self, *, objects: int = 1, pool: Pool = "flatten", hidden: int = 0) -> None:
+    def __init__(
+        self, device: torch.device = CPU, /, *, objects: int = 1, pool: Pool = "flatten", hidden: int = 0
+    ) -> None:
         if objects < 1 or hidden < 0:
             raise TrialbookError(f"objects ({objects}) must be at least 1, hidden ({hidden}) not below 0")
-        self.objects, self.pool, self.hidden = objects, pool, hidden
+        self.objects, self.pool, self.hidden, self._device = objects, pool, hidden, device
 
     @property
     def blind(self) -> bool:
@@ -53,7 +58,8 @@ class PooledBoxes:
         return {name: PredictedBoxes(one.boxes, one.scores) for name, one in self._found(train, others).items()}
 
     def _found(self, train: Probed, others: Mapping[str, Probed]) -> dict[str, FoundBoxes]:
-        probe = PooledBoxProbe(self.objects, self.pool, MLPSettings(hidden=self.hidden) if self.hidden else None)
+        mlp = MLPSettings(hidden=self.hidden) if self.hidden else None
+        probe = PooledBoxProbe(self.objects, self.pool, mlp, self._device)
         probe.fit(train.features, train.labels["boxes"])
         return {name: probe.predict(one.features) for name, one in others.items()}
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trialbook.contracts import Probed
+from trialbook.contracts import CPU, Probed, float64_device
 from trialbook.errors import TrialbookError
 from trialbook.records import Event
 from trialbook_plugins.probes.perceptual import lpips, notes_of, perceptual_random
@@ -18,7 +18,7 @@ from trialbook_plugins.probes.pictures import edge_f1, foreground, spatial_iou, 
 from trialbook_plugins.probes.reconstruction import ReconstructionProbe
 from trialbook_plugins.probes.references import pixel_features
 from trialbook_plugins.probes.resampling import bootstrap_interval
-from trialbook_plugins.probes.rows import chunks, read_part
+from trialbook_plugins.probes.rows import as_array, chunks, read_part
 
 _FIGURES = ("ssim", "edge_f1", "spatial_iou")
 #: Pictures that are judged at once.
@@ -34,6 +34,7 @@ class Reconstruction:
 
     Args:
         files: ``lpips_backbone`` and ``lpips_heads`` of ``[files]`` in ``runner.toml``, for ``perceptual = "lpips"``.
+        device: where it is trained, and its pictures are looked at.
         steps: optimiser steps.
         width: channels of the decoder's first stage.
         lr: learning rate of AdamW.
@@ -56,8 +57,9 @@ class Reconstruction:
     spatial: ClassVar[bool] = True
 
     def __init__(
-        self, files: Mapping[str, Path] | None = None, /, *, steps: int = 400, width: int = 64, lr: float = 2e-3,
-        tolerance: int = 2, threshold: float = 0.2, perceptual: Literal["lpips", "perceptual-random"] | None = None,
+        self, files: Mapping[str, Path] | None = None, device: torch.device = CPU, /, *, steps: int = 400, width: int = 64,
+        lr: float = 2e-3, tolerance: int = 2, threshold: float = 0.2,
+        perceptual: Literal["lpips", "perceptual-random"] | None = None,
     ) -> None:  # fmt: skip
         if steps < 1 or width < 1 or lr <= 0 or tolerance < 0 or not 0 < threshold < 1:
             raise TrialbookError(
@@ -65,13 +67,13 @@ class Reconstruction:
                 f"below 0, threshold ({threshold}) between 0 and 1"
             )
         self.steps, self.width, self.lr, self.tolerance, self.threshold = steps, width, lr, tolerance, threshold
-        self._distance = None
+        self._device, self._distance = device, None
         if perceptual is not None:
             known = files or {}
             real = perceptual == "lpips"
             self._distance = (
                 lpips(known.get("lpips_backbone"), known.get("lpips_heads")) if real else perceptual_random()
-            )
+            ).to(float64_device(device))
 
     def notes(self) -> Iterator[Event]:
         """That the weights are not the published ones, where they are not."""
@@ -79,17 +81,18 @@ class Reconstruction:
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """Figures of the pictures that are made of each of ``others``."""
-        probe = ReconstructionProbe(width=self.width, steps=self.steps, lr=self.lr, seed=seed)
+        probe = ReconstructionProbe(width=self.width, steps=self.steps, lr=self.lr, seed=seed, device=self._device)
         with torch.enable_grad():
             probe.fit(train.features, train.images)
         return {name: self._figures(probe.predict(one.features), one, seed) for name, one in others.items()}
 
     def _figures(self, made: Tensor, data: Probed, seed: int) -> dict[str, float]:
         found: dict[str, list[Any]] = {}
+        home = float64_device(self._device)
         for part in chunks(len(made), _CHUNK):
-            true = read_part(data.images, part).float() / 255
-            for name, values in self._compared(made[part], true).items():
-                found.setdefault(name, []).append(np.asarray(values))
+            true = read_part(data.images, part).to(home).float() / 255
+            for name, values in self._compared(made[part].to(home), true).items():
+                found.setdefault(name, []).append(as_array(values))
         figures = {"l1": float(np.concatenate(found.pop("l1")).mean())}
         for name, parts in found.items():
             one = bootstrap_interval(np.concatenate(parts), seed=seed)

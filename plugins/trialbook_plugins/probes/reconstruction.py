@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts import CPU, to_device
 from trialbook_plugins.probes.references import check_grid
 from trialbook_plugins.probes.rows import Rows, channel_moments, chunks, read_part
 
@@ -58,12 +59,13 @@ class ReconstructionProbe:
 
     def __init__(
         self, *, width: int = 64, steps: int = 400, batch: int = 8, lr: float = 2e-3, perceptual: float = 0.0,
-        distance: nn.Module | None = None, seed: int = 0, device: str = "cpu",
+        distance: nn.Module | None = None, seed: int = 0, device: torch.device = CPU,
     ) -> None:  # fmt: skip
         if perceptual and distance is None:
             raise ValueError("perceptual needs a distance")
         self.width, self.steps, self.batch, self.lr = width, steps, batch, lr
-        self.perceptual, self.distance, self.seed, self.device = perceptual, distance, seed, device
+        self.perceptual, self.seed, self.device = perceptual, seed, device
+        self.distance = None if distance is None else distance.to(device)
         self._decoder: ReconstructionDecoder | None = None
         self._moments: tuple[Tensor, Tensor] | None = None
 
@@ -73,13 +75,13 @@ class ReconstructionProbe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             decoder = ReconstructionDecoder(dim, rows, columns, images.shape[2], width=self.width).to(self.device)
-        self._moments = channel_moments(features)
+        self._moments = to_device(channel_moments(features), self.device)
         optimiser = torch.optim.AdamW(decoder.parameters(), lr=self.lr, weight_decay=1e-4)
         rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.steps):
             chosen = torch.randperm(n, generator=generator)[: self.batch].sort().values.numpy()
-            wanted = read_part(images, chosen).to(self.device).float() / 255
+            wanted = to_device(read_part(images, chosen), self.device).float() / 255
             made = decoder(self._tokens(features, chosen))
             loss = (made - wanted).abs().mean()
             if self.perceptual and self.distance is not None:
@@ -100,6 +102,6 @@ class ReconstructionProbe:
         return torch.cat([self._decoder(self._tokens(features, part)).cpu() for part in chunks(n, 32)])
 
     def _tokens(self, features: Rows, chosen: Any) -> Tensor:
-        mean, scale = self._moments or channel_moments(features)
-        tokens = read_part(features, chosen).float()
-        return ((tokens - mean.to(tokens)) / scale.to(tokens)).to(self.device)
+        mean, scale = self._moments or to_device(channel_moments(features), self.device)
+        tokens: Tensor = to_device(read_part(features, chosen), self.device).float()
+        return (tokens - mean) / scale

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook.contracts import CPU
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.resampling import Index, Interval, cluster_members
 from trialbook_plugins.probes.ridge import SHARES, Ridge
-from trialbook_plugins.probes.rows import Rows, check_paired, read_rows
+from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, roomy_device, width_of
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class FoldedR2:
     Args:
         uniform: mean over outputs of their own R²; outputs that do not vary are left out.
         variance_weighted: R² of all outputs together, each counting by its variance.
-        errors: squared errors [n, q].
-        spreads: squared distances from the mean of all samples [n, q].
+        errors: squared errors [n, q], on the CPU.
+        spreads: squared distances from the mean of all samples [n, q], on the CPU.
     """
 
     uniform: float
@@ -55,6 +56,7 @@ def ridge_r2(
     folds: int = 5,
     clusters: Sequence[Any] | None = None,
     seed: int = 0,
+    device: torch.device = CPU,
 ) -> FoldedR2:
     """R² of ridge regressions from x [n, …] to y [n, …], each sample predicted by the folds that it is not in.
 
@@ -66,18 +68,19 @@ def ridge_r2(
         folds: number of folds.
         clusters: cluster of each sample; clusters are not cut by folds.
         seed: of the folds.
+        device: where the regressions are computed, if there is room.
     """
     n = check_paired(x, y)
-    everything = slice(0, n)
-    features, targets = read_rows(x, everything), read_rows(y, everything)
+    everything, home = slice(0, n), roomy_device(n * max(width_of(x), width_of(y)), device)
+    features, targets = read_rows(x, everything, home), read_rows(y, everything, home)
     errors, spreads = torch.empty_like(targets), (targets - targets.mean(0)).square()
-    for held in folds_of(n, folds, clusters, seed):
-        kept = np.setdiff1d(np.arange(n), held)
+    for fold in folds_of(n, folds, clusters, seed):
+        held, kept = (torch.from_numpy(rows).to(home) for rows in (fold, np.setdiff1d(np.arange(n), fold)))
         ridge = Ridge(features[kept], targets[kept])
         fitted = ridge.fit(ridge.best(ridge.penalties(shares)) if alpha is None else alpha)
         errors[held] = (fitted(features[held]) - targets[held]).square()
     uniform, weighted = r2_of(errors.sum(0), spreads.sum(0))
-    return FoldedR2(uniform, weighted, errors, spreads)
+    return FoldedR2(uniform, weighted, errors.cpu(), spreads.cpu())
 
 
 def r2_of(errors: Tensor, spreads: Tensor) -> tuple[float, float]:

@@ -9,7 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from trialbook.contracts import CPU, as_float64
 from trialbook.errors import TrialbookError
+from trialbook_plugins.probes.rows import roomy_device
 
 #: Penalties as shares of the mean eigenvalue of the centred scatter matrix XᵀX, from hardly any to all but constant.
 SHARES = tuple(10.0**power for power in range(-8, 4))
@@ -23,19 +25,19 @@ class LinearMap:
     bias: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., q], in the map's dtype."""
-        return x.to(self.weight.dtype) @ self.weight + self.bias
+        """[..., D] -> [..., q], in the map's dtype and on its device."""
+        return x.to(self.weight.device).to(self.weight.dtype) @ self.weight + self.bias
 
 
 class Ridge:
     """Ridge regressions of y on x for many penalties, with an intercept that is not penalised.
 
     The eigendecomposition is of XᵀX [D, D] or of XXᵀ [n, n], whichever is smaller; after it each penalty costs two matrix
-    products. Computed in float64.
+    products. Computed in float64, on the device of the features where that has such numbers.
 
     Args:
         x: features [n, D].
-        y: targets [n, q].
+        y: targets [n, q], on the same device.
 
     Source: Hoerl and Kennard 1970; leave-one-out errors e_i / (1 - h_i) of Allen 1974.
     """
@@ -45,7 +47,7 @@ class Ridge:
             raise TrialbookError(
                 f"ridge regression needs at least 2 samples of both: {len(x)} features, {len(y)} targets"
             )
-        x, y = x.double(), y.double()
+        x, y = as_float64(x), as_float64(y)
         self.x_mean, self.y_mean = x.mean(0), y.mean(0)
         self._x, self._y = x - self.x_mean, y - self.y_mean
         self._wide = x.shape[1] > len(x)
@@ -103,12 +105,14 @@ class RidgeSums:
     Args:
         width: width D of the features.
         outputs: number of targets q.
-        device: where the sums are kept.
+        device: where the sums are kept, and the map that comes of them, if there is room.
     """
 
-    def __init__(self, width: int, outputs: int, device: str = "cpu") -> None:
+    def __init__(self, width: int, outputs: int, device: torch.device = CPU) -> None:
+        home = roomy_device(width**2, device)
+
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(*shape, dtype=torch.float64, device=device)
+            return torch.zeros(*shape, dtype=torch.float64, device=home)
 
         self.n = 0
         self._scatter, self._cross = zeros(width, width), zeros(width, outputs)

@@ -10,18 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trialbook.contracts import CPU, as_float64, float64_device
 from trialbook.errors import TrialbookError
 
 #: Samples along the first axis: a tensor, an array, a memory-mapped array that is larger than memory, or ``MadeRows``.
 Rows: TypeAlias = "Tensor | NDArray[Any] | MadeRows"
+#: Share of a GPU's memory that one matrix may take.
+_SHARE = 1 / 16
 
 
-def read_rows(
-    rows: Rows, chosen: slice | NDArray[np.int64], dtype: torch.dtype = torch.float64, device: str = "cpu"
-) -> Tensor:
-    """The chosen samples as a matrix [b, D]; all axes behind the first are flattened into D."""
+def read_rows(rows: Rows, chosen: slice | NDArray[np.int64], device: torch.device = CPU) -> Tensor:
+    """The chosen samples as a matrix [b, D] in float64; all axes behind the first are flattened into D."""
     part = read_part(rows, chosen)
-    return part.reshape(len(part), -1).to(device=device, dtype=dtype)
+    return as_float64(part.reshape(len(part), -1).to(float64_device(device)))  # widened there: half as much is copied
 
 
 def read_part(rows: Rows, chosen: slice | NDArray[np.int64]) -> Tensor:
@@ -33,6 +34,11 @@ def read_part(rows: Rows, chosen: slice | NDArray[np.int64]) -> Tensor:
         return taken
     taken = np.ascontiguousarray(taken)
     return torch.from_numpy(taken if taken.flags.writeable else taken.copy())
+
+
+def as_array(values: Tensor | NDArray[Any]) -> NDArray[Any]:
+    """Values as an array of the host, wherever they are."""
+    return np.asarray(values.cpu() if isinstance(values, Tensor) else values)
 
 
 class MadeRows:
@@ -53,6 +59,16 @@ class MadeRows:
     def __getitem__(self, chosen: slice | NDArray[np.int64]) -> Tensor:
         places = range(len(self))[chosen] if isinstance(chosen, slice) else chosen.tolist()
         return torch.stack([self._make(i) for i in places]) if len(places) else torch.empty(0, *self.shape[1:])
+
+
+def roomy_device(numbers: int, device: torch.device) -> torch.device:
+    """Where a float64 matrix of so many numbers is computed with: ``device``, or the CPU where that lacks float64 or room.
+
+    What is made of such a matrix takes a few times as much as itself, so that a GPU is left most of its memory.
+    """
+    if device.type == "cuda" and 8 * numbers > _SHARE * torch.cuda.get_device_properties(device).total_memory:
+        return CPU
+    return float64_device(device)
 
 
 def held(rows: Rows, most: int = 1 << 26) -> Rows:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trialbook.contracts import CPU
 from trialbook_plugins.probes.cka import gram_hsic, hollow_gram
 from trialbook_plugins.probes.pairwise import (
     neighbours,
@@ -30,7 +31,7 @@ from trialbook_plugins.probes.resampling import (
     permutation_null,
     permutations_of,
 )
-from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, subsample
+from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, roomy_device, subsample, width_of
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,18 @@ class PairedSets:
         samples: most samples that are looked at, drawn without replacement.
         clusters: cluster of each of the n samples; those of one cluster share a source and are drawn and permuted together.
         seed: of all draws.
+        device: where it is computed, if there is room.
     """
 
     def __init__(
-        self, x: Rows, y: Rows, *, samples: int = 1000, clusters: Sequence[Any] | None = None, seed: int = 0
-    ) -> None:
+        self, x: Rows, y: Rows, *, samples: int = 1000, clusters: Sequence[Any] | None = None, seed: int = 0,
+        device: torch.device = CPU,
+    ) -> None:  # fmt: skip
         self.chosen = _draw(check_paired(x, y), samples, clusters, seed)
         self.clusters = None if clusters is None else np.asarray(clusters)[self.chosen].tolist()
         self.seed = seed
-        self._x, self._y = read_rows(x, self.chosen), read_rows(y, self.chosen)
+        home = roomy_device(len(self.chosen) * max(width_of(x), width_of(y)), device)
+        self._x, self._y = read_rows(x, self.chosen, home), read_rows(y, self.chosen, home)
 
     @cached_property
     def _distances(self) -> tuple[Tensor, Tensor]:
@@ -118,7 +122,7 @@ class PairedSets:
         """Overlap of the k nearest neighbours with its interval (over samples, their neighbours kept) and its null."""
         x, y = (neighbours(distances, k) for distances in self._distances)
         each = overlaps(x, y)
-        interval = bootstrap_interval(each.numpy(), self.clusters, replicates=replicates, seed=self.seed)
+        interval = bootstrap_interval(each.cpu().numpy(), self.clusters, replicates=replicates, seed=self.seed)
 
         def other(index: NDArray[np.int64]) -> float:
             return float(overlaps(x, _permuted(y, index)).mean())
@@ -148,13 +152,13 @@ def _draw(count: int, samples: int, clusters: Sequence[Any] | None, seed: int) -
 
 
 def _permuted(matrix: Tensor, index: NDArray[np.int64]) -> Tensor:
-    order = torch.from_numpy(index)
+    order = torch.from_numpy(index).to(matrix.device)
     return matrix[order][:, order]
 
 
 def _half_ckas(k: Tensor, l: Tensor, halves: NDArray[np.bool_]) -> NDArray[np.float64]:  # noqa: E741
     """CKA of each half [R] by matrix products with the halves' indicators, without cutting the matrices."""
-    chosen = torch.from_numpy(halves).double().T  # [n, R]
+    chosen = torch.from_numpy(halves).to(k.device).double().T  # [n, R]
     size = chosen.sum(0)
     sums = [chosen * (gram @ chosen) for gram in (k, l)]  # row sums within each half
 
@@ -164,11 +168,11 @@ def _half_ckas(k: Tensor, l: Tensor, halves: NDArray[np.bool_]) -> NDArray[np.fl
         return (trace + totals - 2 * (sums[a] * sums[b]).sum(0) / (size - 2)) / (size * (size - 3))
 
     both, own_k, own_l = hsic(0, 1, k * l), hsic(0, 0, k * k), hsic(1, 1, l * l)
-    return (both / (own_k * own_l).clamp(min=0).sqrt()).numpy()
+    return (both / (own_k * own_l).clamp(min=0).sqrt()).cpu().numpy()
 
 
 def _half_correlations(x: Tensor, y: Tensor, halves: NDArray[np.bool_]) -> NDArray[np.float64]:
-    chosen = torch.from_numpy(halves).double().T
+    chosen = torch.from_numpy(halves).to(x.device).double().T
     pairs = chosen.sum(0) * (chosen.sum(0) - 1)
 
     def mean(matrix: Tensor) -> Tensor:
@@ -176,7 +180,7 @@ def _half_correlations(x: Tensor, y: Tensor, halves: NDArray[np.bool_]) -> NDArr
 
     x_mean, y_mean = mean(x), mean(y)
     spreads = (mean(x * x) - x_mean**2) * (mean(y * y) - y_mean**2)
-    return ((mean(x * y) - x_mean * y_mean) / spreads.clamp(min=0).sqrt()).numpy()
+    return ((mean(x * y) - x_mean * y_mean) / spreads.clamp(min=0).sqrt()).cpu().numpy()
 
 
 def _root(value: float) -> float:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook.contracts import CPU
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.boxes import BoxLists, occupancy, to_corners
 from trialbook_plugins.probes.occupancy import boxes_from_maps, boxes_from_moments
 from trialbook_plugins.probes.recipes import Plan, Setting, grid
 from trialbook_plugins.probes.references import check_grid, sorted_boxes
 from trialbook_plugins.probes.ridge import LinearMap, Ridge, RidgeSums
-from trialbook_plugins.probes.rows import Rows, chunks, read_part
+from trialbook_plugins.probes.rows import Rows, chunks, read_part, roomy_device
 from trialbook_plugins.probes.training import fit_probes
 
 Pool = Literal["mean", "flatten"]
@@ -63,12 +64,15 @@ class TokenBoxProbe:
         count: boxes that are looked for in each map.
         mlp: train an MLP in place of the linear map.
         reading: how boxes come out of maps; ``moments`` takes mean and variance of the whole map, for one object.
+        device: where it learns and reads; features are brought there some pictures at a time.
     """
 
     def __init__(
-        self, class_count: int = 1, count: int = 1, mlp: MLPSettings | None = None, reading: Reading = "rectangle"
-    ) -> None:
+        self, class_count: int = 1, count: int = 1, mlp: MLPSettings | None = None, reading: Reading = "rectangle",
+        device: torch.device = CPU,
+    ) -> None:  # fmt: skip
         self.class_count, self.count, self.mlp, self.reading = class_count, count, mlp, reading
+        self.device = device
         self._map: LinearMap | Any = None
 
     def fit(self, features: Rows, boxes: BoxLists, classes: Sequence[Any] | None = None) -> TokenBoxProbe:
@@ -77,7 +81,7 @@ class TokenBoxProbe:
         if self.mlp is not None:
             self._map = self._fit_mlp(features, boxes, classes, self.mlp)
             return self
-        sums = RidgeSums(width, self.class_count)
+        sums = RidgeSums(width, self.class_count, self.device)
         for part in chunks(n, _CHUNK):
             tokens = read_part(features, part)
             sums.add(tokens.reshape(-1, width), self._targets(boxes, classes, part, rows, columns))
@@ -85,12 +89,12 @@ class TokenBoxProbe:
         return self
 
     def maps(self, features: Rows) -> Tensor:
-        """Occupancy [n, C, H, W], float32."""
+        """Occupancy [n, C, H, W], float32 on the CPU."""
         n, rows, columns, width = check_grid(features)
         found = []
         for part in chunks(n, _CHUNK):
             read = self._map(read_part(features, part).reshape(-1, width))
-            found.append(read.float().reshape(-1, rows, columns, self.class_count).permute(0, 3, 1, 2))
+            found.append(read.float().cpu().reshape(-1, rows, columns, self.class_count).permute(0, 3, 1, 2))
         return torch.cat(found)
 
     def predict(self, features: Rows) -> FoundBoxes:
@@ -128,7 +132,7 @@ class TokenBoxProbe:
             chosen = torch.from_numpy(rng.random((len(some), rows * columns)).argsort(1)[:, :each])
             tokens.append(some.gather(1, chosen[..., None].expand(-1, -1, width)).float())
             targets.append(wanted.gather(1, chosen[..., None].expand(-1, -1, self.class_count)).float())
-        return _best_mlp(torch.cat(tokens), torch.cat(targets), mlp)
+        return _best_mlp(torch.cat(tokens), torch.cat(targets), mlp, self.device)
 
 
 class PooledBoxProbe:
@@ -141,10 +145,13 @@ class PooledBoxProbe:
         slots: most boxes of a picture.
         pool: ``flatten`` or ``mean``.
         mlp: train an MLP in place of the linear map.
+        device: where it learns, if there is room.
     """
 
-    def __init__(self, slots: int = 1, pool: Pool = "flatten", mlp: MLPSettings | None = None) -> None:
-        self.slots, self.pool, self.mlp = slots, pool, mlp
+    def __init__(
+        self, slots: int = 1, pool: Pool = "flatten", mlp: MLPSettings | None = None, device: torch.device = CPU
+    ) -> None:
+        self.slots, self.pool, self.mlp, self.device = slots, pool, mlp, device
         self._map: Any = None
 
     def fit(self, features: Rows, boxes: BoxLists) -> PooledBoxProbe:
@@ -153,15 +160,16 @@ class PooledBoxProbe:
         vectors = self._vectors(features)
         targets = torch.stack([sorted_boxes(one, self.slots).flatten() for one in boxes])
         if self.mlp is not None:
-            self._map = _best_mlp(vectors[:, None], targets.float()[:, None], self.mlp)
+            self._map = _best_mlp(vectors[:, None], targets.float()[:, None], self.mlp, self.device)
         else:
-            ridge = Ridge(vectors, targets)
+            home = roomy_device(vectors.numel(), self.device)
+            ridge = Ridge(vectors.to(home), targets.to(home))
             self._map = ridge.fit(ridge.best(ridge.penalties()))
         return self
 
     def predict(self, features: Rows) -> FoundBoxes:
         """Boxes of each picture whose presence is at least a half, or the likeliest one; scores are presences."""
-        told = self._map(self._vectors(features)).double().reshape(len(features), self.slots, 5)
+        told = self._map(self._vectors(features)).cpu().double().reshape(len(features), self.slots, 5)
         scores, boxes = told[..., 0], to_corners(told[..., 1:])
         kept = (scores >= 0.5) | (scores == scores.amax(1, keepdim=True))
         boxes = [one[keep] for one, keep in zip(boxes, kept, strict=True)]
@@ -177,15 +185,15 @@ class PooledBoxProbe:
         return torch.cat([one.mean((1, 2)) if self.pool == "mean" else one.flatten(1) for one in read])
 
 
-def _best_mlp(features: Tensor, targets: Tensor, mlp: MLPSettings) -> Any:
+def _best_mlp(features: Tensor, targets: Tensor, mlp: MLPSettings, device: torch.device) -> Any:
     """The best of the settings on a fifth of the pictures: features [n, tokens, D], targets [n, tokens, q]."""
-    n, outputs = len(features), targets.shape[-1]
+    n, outputs, home = len(features), targets.shape[-1], roomy_device(features.numel(), device)
     order = torch.from_numpy(np.random.default_rng(1).permutation(n))
     held, kept = order[: max(1, n // 5)], order[max(1, n // 5) :]
-    x, y = features[kept].flatten(0, 1), targets[kept].flatten(0, 1)
+    x, y = (values[kept].flatten(0, 1).to(home) for values in (features, targets))
     plan = Plan(steps=mlp.steps, batch=min(mlp.batch, len(x)), hidden=mlp.hidden, schedule="cosine")
     probes = fit_probes(x, y, mlp.settings, plan)
-    best = probes.best(features[held].flatten(0, 1), targets[held].reshape(-1, outputs))
+    best = probes.best(features[held].flatten(0, 1), targets[held].reshape(-1, outputs).to(home))
     return lambda tokens: probes.predict(tokens, best)
 
 

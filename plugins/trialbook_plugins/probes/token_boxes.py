@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from trialbook.contracts import PredictedBoxes, Probed
+import torch
+
+from trialbook.contracts import CPU, PredictedBoxes, Probed
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures, box_limits
 from trialbook_plugins.probes.references import oracle_features
@@ -19,6 +21,7 @@ class TokenBoxes:
     it finds nothing in them.
 
     Args:
+        device: where it is fitted and read.
         objects: boxes that are looked for in each picture (of each class, with ``per_class``).
         per_class: a map for each class; boxes then match those of their class alone.
         hidden: units of a hidden layer; 0 for the linear map.
@@ -34,10 +37,12 @@ class TokenBoxes:
     main: ClassVar[str] = "iou"
     spatial: ClassVar[bool] = True
 
-    def __init__(self, *, objects: int = 1, per_class: bool = False, hidden: int = 0) -> None:
+    def __init__(
+        self, device: torch.device = CPU, /, *, objects: int = 1, per_class: bool = False, hidden: int = 0
+    ) -> None:
         if objects < 1 or hidden < 0:
             raise TrialbookError(f"objects ({objects}) must be at least 1, hidden ({hidden}) not below 0")
-        self.objects, self.per_class, self.hidden = objects, per_class, hidden
+        self.objects, self.per_class, self.hidden, self._device = objects, per_class, hidden, device
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """IoU, recall and precision of the boxes found in each of ``others``."""
@@ -56,7 +61,8 @@ class TokenBoxes:
 
     def _found(self, train: Probed, others: Mapping[str, Probed]) -> dict[str, FoundBoxes]:
         count = self._count(train, *others.values())
-        probe = TokenBoxProbe(count, self.objects, MLPSettings(hidden=self.hidden) if self.hidden else None)
+        mlp = MLPSettings(hidden=self.hidden) if self.hidden else None
+        probe = TokenBoxProbe(count, self.objects, mlp, device=self._device)
         probe.fit(train.features, train.labels["boxes"], train.labels["classes"] if self.per_class else None)
         return {name: probe.predict(one.features) for name, one in others.items()}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts import as_float64, to_device
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.recipes import Loss, Plan, Setting, first_weights, loss_of, sample_order
 
@@ -61,7 +62,7 @@ def fit_probes(features: Tensor, targets: Tensor, settings: Sequence[Setting], p
     trained on the squared error of all samples, the features are looked at only once: their second moments tell the gradient.
 
     Args:
-        features: [n, D].
+        features: [n, D]; probes are trained on their device.
         targets: as ``plan.loss`` takes them.
         settings: one for each probe.
         plan: what all probes have in common.
@@ -102,7 +103,7 @@ class _Moments:
     def of(cls, x: Tensor, targets: Tensor) -> _Moments:
         """Sums in float64, kept in the precision of ``x``."""
         scale = 2 / targets.numel()
-        wide, y = x.double(), targets.double()
+        wide, y = as_float64(x), as_float64(targets)
         parts = (wide.T @ wide, wide.sum(0), wide.T @ y, y.sum(0))
         return cls(*((part * scale).to(x) for part in parts), len(x) * scale)
 
@@ -140,7 +141,7 @@ class _Block:
                 self._update(moments.gradients(*self.parameters), step)
         elif self.plan.batch:
             for step, rows in enumerate(sample_order(self.seed, len(x), self.plan)):
-                rows = rows.to(x.device)
+                rows = to_device(rows, x.device)
                 self._update(self._gradients(x[rows], targets[rows]), step)
         else:
             for step in range(self.plan.steps):
@@ -183,7 +184,7 @@ def _blocks(settings: Sequence[Setting], size: int, by_seed: bool) -> Iterator[l
 def _moments(features: Tensor, standardize: bool) -> tuple[Tensor, Tensor]:
     if not standardize:
         return torch.zeros_like(features[0]), torch.ones_like(features[0])
-    deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
+    deviation, mean = torch.std_mean(as_float64(features), dim=0, correction=0)
     return mean.to(features), torch.where(deviation > 1e-12, deviation, 1.0).to(features)
 
 

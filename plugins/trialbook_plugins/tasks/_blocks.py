@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Features
-from trialbook.data import Split
+from trialbook.contracts import Features, places_of, to_device
+from trialbook.data import Raw, Split
+
+Blocks: TypeAlias = NDArray[np.bool_]
 
 #: Pictures read at once where only their sizes are wanted.
 _AT_ONCE = 64
 
 
 class Projected(NamedTuple):
-    """Tokens behind a projector [B, T, M, D]; which are no padding, [B, T, M], and which blocks are there, [B, T]; None: all."""
+    """Tokens behind a projector [B, T, M, D]; which are no padding, [B, T, M], and which blocks are there, [B, T]; None: all.
+
+    The latter lies on the CPU: how many there are decides shapes, and a GPU would have to be waited for.
+    """
 
     tokens: Tensor
     mask: Tensor | None
-    there: Tensor | None
+    there: Blocks | None
 
     def rows(self) -> Features:
         """As one row of tokens each: [B, T M, D], mask [B, T M]."""
         mask = self.mask
         if mask is None and self.there is not None:
-            mask = self.there.unsqueeze(-1).expand(self.tokens.shape[:3])
+            mask = to_device(torch.from_numpy(self.there), self.tokens.device)
+            mask = mask.unsqueeze(-1).expand(self.tokens.shape[:3])
         return Features(self.tokens.flatten(1, 2), None if mask is None else mask.flatten(1, 2))
 
     def in_line(self) -> Tensor:
         """The tokens of all blocks that are there, one after the other [K M, D]; what is padding in them is zero."""
         tokens = self.tokens if self.mask is None else self.tokens * self.mask.unsqueeze(-1)
-        return (tokens.flatten(0, 1) if self.there is None else tokens[self.there]).flatten(0, 1)
+        blocks = tokens.flatten(0, 1)
+        if self.there is not None:
+            blocks = blocks.index_select(0, places_of(self.there, blocks.device))
+        return blocks.flatten(0, 1)
 
 
-def project(projector: nn.Module, encoder: nn.Module, features: Features) -> Projected:
-    """Tokens [B, T N, D_in] of an encoder, block by block through a projector; one block where it tells of none."""
+def project(projector: nn.Module, encoder: nn.Module, features: Features, there: Blocks | None) -> Projected:
+    """Tokens [B, T N, D_in] of an encoder, block by block through a projector; one block where it tells of none.
+
+    Args:
+        projector: gets the blocks that are there.
+        encoder: gave the tokens.
+        features: the tokens, with a mask where some rows have fewer blocks.
+        there: which blocks are there [B, T], on the CPU; see ``masked_blocks`` and ``counted_blocks``.
+    """
     tokens, mask = features
     rows, count = tokens.shape[:2]
     block = int(getattr(encoder, "block", count))
-    there = inner = None
-    if mask is not None:
-        inner = mask.unflatten(1, (-1, block))
-        there = None if block == count else inner.any(dim=2)
-    tokens = tokens.unflatten(1, (-1, block))
+    inner = None if mask is None else mask.unflatten(1, (-1, block))
+    there = None if inner is None or block == count else there
+    tokens = tokens.unflatten(1, (-1, block)).flatten(0, 1)
     if there is None:
-        projected = projector(tokens.flatten(0, 1), None if inner is None else inner.flatten(0, 1))
-        projected = projected.unflatten(0, (rows, -1))
+        projected = projector(tokens, None if inner is None else inner.flatten(0, 1))
     else:
         assert inner is not None
-        own = projector(tokens[there], inner[there])
-        projected = own.new_zeros(*there.shape, *own.shape[1:])
-        projected[there] = own
-    return Projected(projected, inner if projector.keeps_tokens else None, there)
+        places = places_of(there, tokens.device)
+        own = projector(tokens.index_select(0, places), inner.flatten(0, 1).index_select(0, places))
+        projected = own.new_zeros(len(tokens), *own.shape[1:]).index_copy(0, places, own)
+    return Projected(projected.unflatten(0, (rows, -1)), inner if projector.keeps_tokens else None, there)
+
+
+def masked_blocks(encoder: nn.Module, mask: NDArray[Any]) -> Blocks | None:
+    """Which blocks are there by the mask of an encoder's tokens [B, T N]: bool [B, T]; None where it tells of none."""
+    block = int(getattr(encoder, "block", 0))
+    return np.asarray(mask).reshape(len(mask), -1, block).any(axis=2) if block else None
+
+
+def counted_blocks(encoder: nn.Module, raw: Raw) -> Blocks | None:
+    """Which blocks are there of pictures [B] that an encoder is about to read: bool [B, T]; None where it tells of none."""
+    if not getattr(encoder, "block", 0):
+        return None
+    counts = blocks_of(encoder, raw)
+    found: Blocks = np.arange(counts.max()) < counts[:, None]
+    return found
 
 
 def count_blocks(
@@ -78,7 +106,7 @@ def count_blocks(
         tokens, mask = stored
         if mask is None:
             return np.full(total, tokens.shape[1] // block, np.int64)
-        return np.asarray(mask).reshape(total, -1, block).any(axis=2).sum(axis=1)
+        return np.asarray(masked_blocks(encoder, mask)).sum(axis=1)
     if all(shape):
         return np.full(total, blocks_of(encoder, split.read(modality, np.zeros(1, np.int64)))[0], np.int64)
     starts = range(0, total, _AT_ONCE)
@@ -86,7 +114,7 @@ def count_blocks(
     return np.concatenate([blocks_of(encoder, split.read(modality, some)) for some in rows])
 
 
-def blocks_of(encoder: nn.Module, raw: Sequence[Any]) -> NDArray[np.int64]:
+def blocks_of(encoder: nn.Module, raw: Raw) -> NDArray[np.int64]:
     """Number of blocks of each picture [B]."""
     if not getattr(encoder, "block", 0):
         return np.ones(len(raw), np.int64)

@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Features
 from trialbook.conversations import Conversation
 from trialbook.data import Split
 from trialbook.errors import TrialbookError
 from trialbook.words import closest
-from trialbook_plugins.tasks._rows import Rows
+from trialbook_plugins.tasks._rows import Rows, prepared_rows, stored_rows
 from trialbook_plugins.tasks._turns import IGNORED, Sequence1D, Sequencer
 
 
@@ -28,6 +27,7 @@ class Batch(NamedTuple):
         labels: [B, L], ``IGNORED`` where nothing is learned.
         wanted: [P]: positions of which some row's next token is learned.
         images: I of them, stored or prepared; None where no sequence shows one.
+        learned: how many tokens are learned.
     """
 
     ids: Tensor
@@ -36,6 +36,7 @@ class Batch(NamedTuple):
     labels: Tensor
     wanted: Tensor
     images: Rows | None
+    learned: int
 
 
 class Dialogues:
@@ -137,9 +138,16 @@ class Dialogues:
         return np.concatenate([np.resize(own[name], round(length * w / total)) for name, w in weights.items()])
 
     def batch(self, rows: Sequence[int]) -> Batch:
-        """Conversations to learn from, none of which is unusable."""
+        """Conversations to learn from, none of which is unusable.
+
+        Raises:
+            TrialbookError: there is no token to learn from.
+        """
         made = [self.sequence(row) for row in rows]
-        return self.gather(rows, [one for one in made if one is not None])
+        batch = self.gather(rows, [one for one in made if one is not None])
+        if not batch.learned:
+            raise TrialbookError("a batch has no token to learn from")
+        return batch
 
     def gather(self, rows: Sequence[int], sequences: Sequence[Sequence1D]) -> Batch:
         """Sequences of the conversations ``rows`` with the images that they show."""
@@ -149,10 +157,8 @@ class Dialogues:
 
     def _read(self, rows: NDArray[np.int64]) -> Rows:
         if self.stored is None:
-            return Rows(None, self.encoder.prepare(self.split.read(self.modality, rows)))  # type: ignore[operator]
-        tokens, mask = self.stored
-        kept = None if mask is None else torch.from_numpy(mask[rows])
-        return Rows(Features(torch.from_numpy(tokens[rows]), kept), None)
+            return prepared_rows(self.encoder, self.split.read(self.modality, rows))
+        return stored_rows(self.encoder, self.stored, rows)
 
 
 def pad(sequences: Sequence[Sequence1D], images: Rows | None) -> Batch:
@@ -166,5 +172,6 @@ def pad(sequences: Sequence[Sequence1D], images: Rows | None) -> Batch:
         ids[row, at], mask[row, at], labels[row, at] = one.ids, True, one.labels
         slots[row, at] = np.where(one.slots >= 0, one.slots + first, -1)
         first += one.image_tokens
-    wanted = np.flatnonzero((labels[:, 1:] != IGNORED).any(axis=0))
-    return Batch(*(torch.from_numpy(array) for array in (ids, mask, slots, labels, wanted)), images)
+    learned = labels[:, 1:] != IGNORED
+    arrays = (ids, mask, slots, labels, np.flatnonzero(learned.any(axis=0)))
+    return Batch(*map(torch.from_numpy, arrays), images, int(learned.sum()))

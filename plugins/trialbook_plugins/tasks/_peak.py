@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work."""
+"""Peak memory of a piece of work, and its end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from torch.profiler import ProfilerActivity, profile
 _EVENT = "[memory]"  # name of an allocation in a trace
 
 
-def peak_growth(work: Callable[[], object], device: torch.device) -> int:
-    """Bytes of tensors that ``work`` holds at most beyond what was there: as a GPU's allocator or the CPU's profiler
-    counts them."""
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given; a CPU has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def peak_growth(work: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes of tensors that ``work`` holds at most beyond what was there: as a CUDA device's allocator or the CPU's profiler
+    counts them; None for devices that count no peak (Apple's MPS)."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -23,6 +29,8 @@ def peak_growth(work: Callable[[], object], device: torch.device) -> int:
         work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    if device.type != "cpu":
+        return None
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         work()
     with tempfile.TemporaryDirectory() as folder:

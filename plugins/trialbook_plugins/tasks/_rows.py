@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook.contracts import Features
-from trialbook.data import Split
+from trialbook.data import Raw, Split
 from trialbook.errors import TrialbookError
+from trialbook_plugins.tasks._blocks import counted_blocks, masked_blocks
 
 
 class Rows(NamedTuple):
@@ -24,11 +25,13 @@ class Rows(NamedTuple):
         stored: features of a frozen encoder.
         prepared: what the encoder's ``prepare`` made.
         tags: what losses ask to know of each row, by name, int64 [B]; see ``trialbook_plugins.tasks._tags``.
+        there: which blocks of tokens each row has, bool [B, T], on the CPU; None where it has all of them.
     """
 
     stored: Features | None
     prepared: Any
     tags: Mapping[str, Tensor] = MappingProxyType({})
+    there: NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -64,17 +67,35 @@ class Source:
         """The rows [B], ready for the forward pass."""
         tags = {name: torch.from_numpy(values[rows]) for name, values in self.tags.items()}
         if self.stored is not None:
-            tokens, mask = self.stored
-            features = Features(torch.from_numpy(tokens[rows]), None if mask is None else torch.from_numpy(mask[rows]))
-            return Rows(features, None, tags)
+            return stored_rows(self.encoder, self.stored, rows, tags)
         if self.prepared is not None:
-            return Rows(None, _index(self.prepared, torch.from_numpy(rows)), tags)
-        return Rows(None, self.encoder.prepare(self.split.read(self.modality, rows)), tags)  # type: ignore[operator]
+            return Rows(None, _index(self.prepared, rows), tags)
+        return prepared_rows(self.encoder, self.split.read(self.modality, rows), tags)
 
 
-def _index(prepared: Any, rows: Tensor) -> Any:
-    """Rows of prepared tensors, however they are nested."""
+def stored_rows(
+    encoder: nn.Module, stored: tuple[NDArray[Any], NDArray[Any] | None], rows: NDArray[np.int64],
+    tags: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Rows:  # fmt: skip
+    """Rows [B] of what a frozen encoder gave."""
+    tokens, mask = stored
+    if mask is None:
+        return Rows(Features(torch.from_numpy(tokens[rows])), None, tags)
+    own = mask[rows]
+    features = Features(torch.from_numpy(tokens[rows]), torch.from_numpy(own))
+    return Rows(features, None, tags, masked_blocks(encoder, own))
+
+
+def prepared_rows(encoder: nn.Module, raw: Raw, tags: Mapping[str, Tensor] = MappingProxyType({})) -> Rows:
+    """Raw rows [B] as an encoder wants them."""
+    return Rows(None, encoder.prepare(raw), tags, counted_blocks(encoder, raw))  # type: ignore[operator]
+
+
+def _index(prepared: Any, rows: NDArray[np.int64]) -> Any:
+    """Rows of prepared tensors and arrays, however they are nested."""
     if isinstance(prepared, Tensor):
+        return prepared[torch.from_numpy(rows)]
+    if isinstance(prepared, np.ndarray):
         return prepared[rows]
     if isinstance(prepared, Mapping):
         return {key: _index(value, rows) for key, value in prepared.items()}

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Builder, Features, Step, device_of, to_device
+from trialbook.contracts import Builder, Features, Step, as_float64, device_of, float64_device, to_device
 from trialbook.engine.distributed import spread
 from trialbook.errors import TrialbookError
 from trialbook.records import Event
@@ -172,11 +172,10 @@ class Align(nn.Module):
 
     def embed(self, name: str, rows: Rows) -> Tensor:
         """Rows of a modality to embeddings [B, dim], not normalised."""
-        features = rows.stored if rows.stored is not None else self.encoders[name](rows.prepared)
-        features = Features(*features)
-        projector = self.projectors[name]
+        encoder, projector = self.encoders[name], self.projectors[name]
+        features = Features(*(rows.stored if rows.stored is not None else encoder(rows.prepared)))
         if projector is not None:
-            features = project(projector, self.encoders[name], to_device(features, device_of(projector))).rows()
+            features = project(projector, encoder, to_device(features, device_of(projector)), rows.there).rows()
         return features.mean()
 
     # --- evaluation ---------------------------------------------------------------------------------------------
@@ -209,32 +208,32 @@ class Align(nn.Module):
         return self._shown[1] if self._shown[0] == split else {}
 
     def _embed_all(self, name: str, source: Source) -> Tensor:
-        """Embeddings [R, dim] of all rows, in float32."""
+        """Embeddings [R, dim] of all rows, in float32, where metrics can go on with them in float64."""
         size, rows = self._builder.eval_batch_size, len(source.groups)
 
         def embed(at: int) -> Tensor:
             return self.embed(name, self._moved(source.read(np.arange(at, min(at + size, rows)))))
 
         found: Tensor = self._moved(torch.cat(spread(embed, range(0, rows, size))).float())
-        return found
+        return found.to(float64_device(found.device))
 
     def _evaluate_losses(self, sources: Mapping[str, Source]) -> dict[str, float]:
         """Mean over whole batches of the training size (a contrastive loss depends on it), first row of each group."""
         groups = len(next(iter(sources.values())).split)
         size = min(self._builder.batch_size, groups)
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
         starts = range(0, groups - size + 1, size)
 
-        def losses(at: int) -> dict[str, float]:
+        def losses(at: int) -> dict[str, Tensor]:
             samples, first = np.arange(at, at + size), np.zeros(groups)
             batch = {name: self._moved(source.read(source.draw(samples, first))) for name, source in sources.items()}
             found = self.losses(batch)
-            return {name: value.item() for name, value in found.items() if name.split("/")[0] == "loss"}
+            return {name: as_float64(value) for name, value in found.items() if name.split("/")[0] == "loss"}
 
         for found in spread(losses, starts):
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + value
-        return {name: value / len(starts) for name, value in sums.items()}
+        return {name: float(value) / len(starts) for name, value in sums.items()}
 
     def _moved(self, rows: Any) -> Any:
         return to_device(rows, device_of(self.parts))

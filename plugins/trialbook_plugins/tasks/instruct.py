@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Builder, Features, Generated, Step, device_of, to_device
+from trialbook.contracts import Builder, Features, Generated, Step, as_float64, device_of, to_device
 from trialbook.conversations import Conversation, Turn
 from trialbook.engine.distributed import spread
 from trialbook.errors import TrialbookError
@@ -23,7 +23,7 @@ from trialbook_plugins.tasks._blocks import Projected, blocks_of, count_blocks, 
 from trialbook_plugins.tasks._dialogues import Batch, Dialogues, pad
 from trialbook_plugins.tasks._export import export
 from trialbook_plugins.tasks._pictures import fitted
-from trialbook_plugins.tasks._rows import Rows
+from trialbook_plugins.tasks._rows import Rows, prepared_rows
 from trialbook_plugins.tasks._turns import IGNORED, Sequencer
 
 
@@ -112,7 +112,7 @@ class Instruct(nn.Module):
         split = next(iter(self.dataset.splits().values()))
         raw = split.read(self.modality, np.zeros(1, np.int64))
         with torch.no_grad():
-            return self._project(Rows(None, self.encoder.prepare(raw))).tokens.shape[2]  # type: ignore[operator]
+            return self._project(prepared_rows(self.encoder, raw)).tokens.shape[2]
 
     def notes(self) -> Iterator[Event | Facts]:
         """How many training samples were shortened or dropped, and how long an image is at most."""
@@ -148,17 +148,13 @@ class Instruct(nn.Module):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Mean cross-entropy over the tokens of the answers."""
-        total, count = self._cross_entropy(batch)
-        if not count:
-            raise TrialbookError("a batch has no token to learn from")
-        return {"loss": total / count}
+        return {"loss": self._cross_entropy(batch) / batch.learned}
 
-    def _cross_entropy(self, batch: Batch) -> tuple[Tensor, int]:
-        """Sum over the tokens that are learned, and their number."""
+    def _cross_entropy(self, batch: Batch) -> Tensor:
+        """Sum over the tokens that are learned."""
         targets = batch.labels[:, batch.wanted + 1]
         logits = self.llm(self._embed(batch), batch.mask, batch.wanted)
-        total = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-        return total, int((targets != IGNORED).sum())
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
     def _embed(self, batch: Batch) -> Tensor:
         """Embeddings of text and images [B, L, D]."""
@@ -172,9 +168,14 @@ class Instruct(nn.Module):
     def _project(self, rows: Rows) -> Projected:
         """Images to tokens of the language model."""
         home = device_of(self.parts)
-        features = rows.stored if rows.stored is not None else self.encoder(to_device(rows.prepared, home))
-        moved: Features = to_device(features, home)
-        return project(self.projector, self.encoder, moved)
+        if rows.stored is not None:
+            features: Features = to_device(rows.stored, home)
+        elif self.frozen:  # as its stored features were made
+            with self._builder.on_device(self.encoder) as device:
+                features = to_device(self.encoder(to_device(rows.prepared, device)), home)
+        else:
+            features = self.encoder(to_device(rows.prepared, home))
+        return project(self.projector, self.encoder, features, rows.there)
 
     def after_step(self) -> None:
         """Nothing is clamped."""
@@ -215,7 +216,7 @@ class Instruct(nn.Module):
             )
         self.parts.eval()
         with torch.no_grad():
-            rows = Rows(None, self.encoder.prepare(raw)) if images else None  # type: ignore[operator]
+            rows = prepared_rows(self.encoder, raw) if images else None
             (found,) = self._generate(pad([prompt], rows), longest, temperature, seed)
         asked = Conversation(
             "asked", tuple(f"image {i}" for i in range(len(images))), (Turn("user", question), Turn("assistant", "-"))
@@ -269,16 +270,16 @@ class Instruct(nn.Module):
     def _loss(self, dialogues: Dialogues, chosen: NDArray[np.int64]) -> dict[str, float]:
         """Mean over all tokens that would be learned in the rows."""
         rows = [row for row in chosen.tolist() if dialogues.sequence(row) is not None]
-        size, total, count = self._builder.eval_batch_size, 0.0, 0
+        size, count = self._builder.eval_batch_size, 0
+        total: float | Tensor = 0.0
 
-        def entropy(at: int) -> tuple[float, int]:
+        def entropy(at: int) -> tuple[Tensor, int]:
             batch: Batch = to_device(dialogues.batch(rows[at : at + size]), device_of(self.parts))
-            own, tokens = self._cross_entropy(batch)
-            return own.item(), tokens
+            return as_float64(self._cross_entropy(batch)), batch.learned
 
         for own, tokens in spread(entropy, range(0, len(rows), size)):
             total, count = total + own, count + tokens
-        return {"loss": total / count} if count else {}
+        return {"loss": float(total) / count} if count else {}
 
     # --- data and export ----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Builder, Decodes, Step, device_of, to_device
+from trialbook.contracts import Builder, Decodes, Step, as_float64, device_of, to_device
 from trialbook.data import find_overlaps
 from trialbook.errors import TrialbookError
 from trialbook.plots import declare_pictures
@@ -138,7 +138,7 @@ class Reconstruct(nn.Module):
             grid_out=self.shape[:3],
         )
         with torch.no_grad():
-            found = adapter(torch.zeros(1, rows * columns, width))
+            found = adapter(torch.zeros(1, rows * columns, width, device=device_of(adapter)))
         wanted = int(np.prod(self.shape[:3]))
         if found.shape[1] != wanted:
             raise TrialbookError(
@@ -219,14 +219,14 @@ class Reconstruct(nn.Module):
     def _made(self, split: str) -> tuple[Tensor, dict[str, float]]:
         """Pictures uint8 [n, T, 3, H, W] of all rows, and the mean losses."""
         n, home = len(self._targets(split)), device_of(self.adapter)
-        made, sums = [], dict[str, float]()
+        made, sums = [], dict[str, Tensor]()
         for part in chunks(n, self._builder.eval_batch_size):
             known = self._known(to_device(self._rows(split, part), home))
             for name, value in self._losses(known).items():
-                sums[name] = sums.get(name, 0.0) + value.item() * len(known["targets"])
+                sums[name] = sums.get(name, 0.0) + as_float64(value) * len(known["targets"])
             if self.metrics:
                 made.append(to_bytes(known["pictures"]).cpu())
-        return torch.cat(made) if made else torch.empty(0), {name: value / n for name, value in sums.items()}
+        return torch.cat(made) if made else torch.empty(0), {name: float(value) / n for name, value in sums.items()}
 
     def _judged(self, split: str, pictures: Rows) -> dict[str, float]:
         """All metrics of pictures uint8 [n, T, 3, H, W] that should be those of the split."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trialbook.contracts import Builder
+from trialbook.contracts import CPU, Builder
 from trialbook.engine.distributed import spread, spread_in_turns
 from trialbook.errors import TrialbookError
 from trialbook.plots import declare_plots
@@ -47,6 +47,7 @@ class Similarity:
     and what needs pairs look at ``samples`` of them.
 
     Args:
+        device: where sets are compared; figures differ between devices by the rounding of float64.
         modality: what both encoders read.
         measures: which figures. ``cka_biased`` is near 1 for independent noise that is wide; no gate may stand on it.
         pool: what a sample is: ``cells`` (a place in an input: both grids are averaged to the coarser one, and places of one
@@ -74,7 +75,7 @@ class Similarity:
     }
 
     def __init__(
-        self, builder: Builder, /, *, modality: str = "image",
+        self, builder: Builder, device: torch.device = CPU, /, *, modality: str = "image",
         measures: list[MeasureName] = ["cka", "rsa", "overlap", "r2"],  # noqa: B006 - copied
         pool: Pool = "cells", neighbours: int = 10, samples: int = 1000, permutations: int = 199, channels: bool = False,
     ) -> None:  # fmt: skip
@@ -87,7 +88,7 @@ class Similarity:
                 raise TrialbookError(f"{name} ({value}) must be at least {least}")
         self._builder, self.modality, self.measures, self.pool = builder, modality, list(measures), pool
         self.neighbours, self.samples, self.permutations, self.channels = neighbours, samples, permutations, channels
-        self._done = 0
+        self.device, self._done = device, 0
 
     def setup(self) -> None:
         """Make data and encoders, and try their order of tokens."""
@@ -164,7 +165,7 @@ class Similarity:
     def _by_channel(self, sets: _Sets) -> NDArray[np.float32]:
         """CKA of the first set with each channel of the second: [C]."""
         width = width_of(sets.y)
-        sums = LinearSimilarity({"x": width_of(sets.x)}, {str(c): 1 for c in range(width)})
+        sums = LinearSimilarity({"x": width_of(sets.x)}, {str(c): 1 for c in range(width)}, self.device)
         for part in chunks(len(sets.x), _CHUNK):
             right = read_part(sets.y, part).reshape(-1, width)
             sums.add({"x": read_part(sets.x, part)}, {str(c): right[:, c : c + 1] for c in range(width)})
@@ -180,7 +181,7 @@ class _Sets:
     @cached_property
     def sums(self) -> LinearSimilarity:
         """One pass over all samples."""
-        sums = LinearSimilarity({"x": width_of(self.x)}, {"y": width_of(self.y)})
+        sums = LinearSimilarity({"x": width_of(self.x)}, {"y": width_of(self.y)}, self._task.device)
         for part in chunks(len(self.x), _CHUNK):
             sums.add({"x": read_part(self.x, part)}, {"y": read_part(self.y, part)})
         return sums
@@ -193,8 +194,9 @@ class _Sets:
     @cached_property
     def _pairs(self) -> PairedSets:
         return PairedSets(
-            self.x, self.y, samples=self._task.samples, clusters=self.clusters, seed=self._task._builder.seed
-        )
+            self.x, self.y, samples=self._task.samples, clusters=self.clusters, seed=self._task._builder.seed,
+            device=self._task.device,
+        )  # fmt: skip
 
     def paired(self, name: str) -> tuple[Interval, Any]:
         """A figure with its interval and its null."""
@@ -211,8 +213,9 @@ class _Sets:
             return {name: self.sums.procrustes()["x", "y"]}
         chosen, clusters = self._pairs.chosen, self._pairs.clusters
         folded = ridge_r2(
-            read_part(self.x, chosen), read_part(self.y, chosen), clusters=clusters, seed=self._task._builder.seed
-        )
+            read_part(self.x, chosen), read_part(self.y, chosen), clusters=clusters, seed=self._task._builder.seed,
+            device=self._task.device,
+        )  # fmt: skip
         one = r2_interval(folded, clusters)["variance_weighted"]
         return {name: one.value, f"{name}/low": one.low, f"{name}/high": one.high, f"{name}/uniform": folded.uniform}
 

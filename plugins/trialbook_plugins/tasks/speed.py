@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from trialbook.contracts import Builder, to_device
+from trialbook.contracts import CPU, Builder, to_device
 from trialbook.errors import TrialbookError
-from trialbook.records import Facts, Record, Timing
+from trialbook.records import Event, Facts, Record, Timing
 
-from ._peak import peak_growth
+from ._peak import peak_growth, wait_for
 
 
 class Speed:
@@ -35,12 +35,12 @@ class Speed:
     interval is rounding.
 
     Args:
+        device: where it is measured: that of the run.
         modality: what the encoders read.
         baseline: name of the encoder that ratios are taken to; the first if left out.
         batch: images of a pass.
         rounds: how often each encoder is timed.
         warm_up: rounds before that are not counted.
-        device: where it is measured; ``auto`` takes a GPU where there is one.
 
     Raises:
         TrialbookError: an option is out of its range, there is no encoder or no such baseline, or too few images.
@@ -57,14 +57,14 @@ class Speed:
     lower_is_better = produces
 
     def __init__(
-        self, builder: Builder, /, *, modality: str = "image", baseline: str | None = None, batch: int = 1, rounds: int = 20,
-        warm_up: int = 2, device: Literal["auto", "cpu", "cuda"] = "auto",
+        self, builder: Builder, device: torch.device = CPU, /, *, modality: str = "image", baseline: str | None = None,
+        batch: int = 1, rounds: int = 20, warm_up: int = 2,
     ) -> None:  # fmt: skip
         for name, value, least in (("batch", batch, 1), ("rounds", rounds, 3), ("warm_up", warm_up, 0)):
             if value < least:
                 raise TrialbookError(f"{name} ({value}) must be at least {least}")
         self._builder, self.modality, self.baseline = builder, modality, baseline
-        self.batch, self.rounds, self.warm_up, self.device = batch, rounds, warm_up, device
+        self.batch, self.rounds, self.warm_up, self._device = batch, rounds, warm_up, device
         self._done = 0
 
     def setup(self) -> None:
@@ -77,12 +77,10 @@ class Speed:
             raise TrialbookError(
                 f"baseline ('{self.baseline}') is no encoder of the file; there are {', '.join(names) or 'none'}"
             )
-        gpu = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
-        self._home = torch.device("cuda" if gpu else "cpu")
         described = self.dataset.describe(self.modality)
         self.encoders: dict[str, Any] = {name: builder.make("encoder", name, modality=described) for name in names}
         for encoder in self.encoders.values():
-            encoder.to(self._home).requires_grad_(False).eval()
+            encoder.to(self._device).requires_grad_(False).eval()
         split = next(iter(self.dataset.splits().values()))
         if len(split.groups(self.modality)) < self.batch:
             raise TrialbookError(
@@ -94,10 +92,10 @@ class Speed:
         """So many records are there already."""
         self._done = done
 
-    def measurements(self) -> Iterator[Record | Timing | Facts]:
+    def measurements(self) -> Iterator[Record | Timing | Facts | Event]:
         """What repeats, a record for each encoder; then what does not."""
         yield Facts(
-            0, {"speed": {"device": _describe(self._home), "batch": self.batch, "threads": torch.get_num_threads()}}
+            0, {"speed": {"device": _describe(self._device), "batch": self.batch, "threads": torch.get_num_threads()}}
         )
         left = list(self.encoders)[self._done :]
         base = self._counted(str(self.baseline))[1] if left else 1
@@ -111,14 +109,11 @@ class Speed:
                 f"{name}/operations/ratio/high": math.nextafter(ratio, math.inf),
             })  # fmt: skip
         yield Timing(0, self._seconds())
-        memory = {name: float(self._memory(encoder)) for name, encoder in self.encoders.items()}
-        least = max(memory[str(self.baseline)], 1.0)
-        yield Timing(0, {f"{name}/memory": value for name, value in memory.items()})
-        yield Timing(0, {f"{name}/memory/ratio": value / least for name, value in memory.items()})
+        yield from self._memories()
 
     def _pass(self, encoder: nn.Module) -> Any:
         with torch.no_grad():
-            return encoder(to_device(encoder.prepare(self._raw), self._home))  # type: ignore[operator]
+            return encoder(to_device(encoder.prepare(self._raw), self._device))  # type: ignore[operator]
 
     def _counted(self, name: str) -> tuple[int, int]:
         """Tokens of an image, and operations of a pass over the batch."""
@@ -149,18 +144,29 @@ class Speed:
         return figures
 
     def _timed(self, encoder: nn.Module) -> float:
-        if self._home.type == "cuda":
-            torch.cuda.synchronize(self._home)
+        wait_for(self._device)
         start = time.perf_counter()
         self._pass(encoder)
-        if self._home.type == "cuda":
-            torch.cuda.synchronize(self._home)
+        wait_for(self._device)
         return time.perf_counter() - start
 
-    def _memory(self, encoder: nn.Module) -> int:
-        """Bytes of its weights, and of the tensors that a pass holds beyond them."""
+    def _memories(self) -> Iterator[Timing | Event]:
+        """Bytes of each encoder, and their ratios to the baseline's, where the device counts them."""
+        memory = {name: self._memory(encoder) for name, encoder in self.encoders.items()}
+        counted = {name: float(value) for name, value in memory.items() if value is not None}
+        if not counted:
+            what = f"a device of type '{self._device.type}' counts no peak of memory: there are no figures of it"
+            yield Event(0, "memory-not-counted", what)
+            return
+        least = max(counted[str(self.baseline)], 1.0)
+        yield Timing(0, {f"{name}/memory": value for name, value in counted.items()})
+        yield Timing(0, {f"{name}/memory/ratio": value / least for name, value in counted.items()})
+
+    def _memory(self, encoder: nn.Module) -> int | None:
+        """Bytes of its weights, and of the tensors that a pass holds beyond them; None where the latter are not counted."""
         held = sum(one.nbytes for one in (*encoder.parameters(), *encoder.buffers()))
-        return held + peak_growth(lambda: self._pass(encoder), self._home)
+        growth = peak_growth(lambda: self._pass(encoder), self._device)
+        return None if growth is None else held + growth
 
 
 def _median_interval(values: NDArray[np.float64], replicates: int = 1000) -> tuple[float, float, float]:
@@ -175,4 +181,4 @@ def _count(encoder: nn.Module) -> int:
 
 
 def _describe(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

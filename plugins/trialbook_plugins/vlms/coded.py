@@ -16,12 +16,13 @@ from torch import Tensor
 
 from trialbook.contracts import OrderResult, to_device
 from trialbook_plugins.vlms.apart import tokens_apart
+from trialbook_plugins.vlms.rounding import rounding
 from trialbook_plugins.vlms.tapped import TappedModel
 from trialbook_plugins.vlms.taps import Tap
 
 _CLEAR = 0.25
 """How near a token must be to one of its two answers, in distances between them. Where nothing is mixed it is there exactly, but
-for the rounding of half precision.
+for the rounding of half precision. Two answers that are no further apart than they are rounded are one.
 """
 
 
@@ -31,7 +32,7 @@ class _Reading(NamedTuple):
     Args:
         bits: of each digit [K, H, W], which answer was nearer; True for bright.
         clear: every answer was one of the two.
-        blind: both answers are the same.
+        blind: both answers are the same, but for rounding.
     """
 
     bits: Tensor
@@ -87,7 +88,7 @@ def _read(
             both = ends[name]
             if len(both) < 2:
                 both.append(answer)
-                gaps[name] = _apart(both[0], both[-1])
+                gaps[name] = _gap(both[0], both[-1])
                 clear[name] = gaps[name].isfinite()
                 continue
             dark, bright = (_apart(answer, end) for end in both)
@@ -124,6 +125,12 @@ def _drawn(codes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _apart(one: Tensor, other: Tensor) -> Tensor:
     return (one.float() - other.float()).norm(dim=-1)
+
+
+def _gap(dark: Tensor, bright: Tensor) -> Tensor:
+    """How far the two answers of each token are apart [H, W]; 0 where it is their rounding."""
+    found = _apart(dark, bright)
+    return found.masked_fill(found <= rounding(dark.dtype) * dark.float().norm(dim=-1), 0.0)
 
 
 def _judged(reading: _Reading, codes: Tensor, order: str) -> OrderResult | None:

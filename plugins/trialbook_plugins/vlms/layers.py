@@ -2,7 +2,8 @@
 
 Hidden states are counted in more ways than one: number k is the output of block k where blocks count from 1, the first one is
 what enters block 1, and the last one is often behind the final norm. So what a tap gives is held against what goes in and
-comes out of each block, in the order in which the model runs them, and against the hidden states that the model returns.
+comes out of each block, in the order in which the model runs them, and against the hidden states that the model returns. In
+half precision blocks may change less than a second computation of the same block is rounded apart: then the nearest counts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from trialbook.contracts import to_device
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.paths import Paths
 from trialbook_plugins.vlms.points import block_lists
+from trialbook_plugins.vlms.rounding import alike, apart
 from trialbook_plugins.vlms.tapped import TappedModel
 from trialbook_plugins.vlms.taps import Tap, tensor_of
 
@@ -69,32 +71,33 @@ def _fault(tap: Tap, given: Tensor, passed: _Passed, paths: Paths) -> str:
     ran = [path for path in passed.outputs if own is None or path in own]
     if tap.block > len(ran):
         return f"'{tap.where}' is said to be block {tap.block}, but only {len(ran)} ran"
-    known = passed.inputs if tap.side == "in" else passed.outputs
-    states = passed.states.get(tap.area.path, ())
-    if _same(given, known[ran[tap.block - 1]]) and own is not None and own[tap.block - 1] == ran[tap.block - 1]:
+    side, passed_there = ("input", passed.inputs) if tap.side == "in" else ("output", passed.outputs)
+    known, states = [passed_there[path] for path in ran], passed.states.get(tap.area.path, ())
+    if _is(given, known, tap.block - 1) and own is not None and own[tap.block - 1] == ran[tap.block - 1]:
         return _not_the_state(tap, given, states, paths)
-    side = "input" if tap.side == "in" else "output"
-    return f"'{tap.where}' is not the {side} of block {tap.block}{_is_it(given, [known[path] for path in ran], states)}"
+    return f"'{tap.where}' is not the {side} of block {tap.block}{_is_it(given, known, states)}"
 
 
 def _is_it(given: Tensor, outputs: Sequence[Tensor], states: Sequence[Tensor | None]) -> str:
     """Which layer it is instead, as far as that shows."""
-    fitting = [number for number, other in enumerate(outputs, 1) if _same(given, other)]
-    fitting += [number for number, other in enumerate(states) if other is not None and _same(given, other)]
+    fitting = [number for number in range(1, len(outputs) + 1) if _is(given, outputs, number - 1)]
+    fitting += [number for number in range(len(states)) if _is(given, states, number)]
     if not fitting:
         return ""
-    behind = len(states) - 1 == fitting[0] and not (outputs and _same(given, outputs[-1]))
+    behind = len(states) - 1 == fitting[0] and not (outputs and _is(given, outputs, len(outputs) - 1))
     return f"; it is hidden state {fitting[0]}" + (", behind the final norm" if behind else "")
 
 
 def _not_the_state(tap: Tap, given: Tensor, states: Sequence[Tensor | None], paths: Paths) -> str:
     """Why it is not the hidden state of its number; nothing is said where the model returns none."""
     number, last = tap.state, len(states) - 1
-    if number > last or (state := states[number]) is None or _same(given, state):
+    if number > last or (state := states[number]) is None or _is(given, states, number):
         return ""
     if number == last:
         path = paths.look_up(f"{tap.area.path}.{tap.area.norm}".strip(".")) if tap.area.norm else None
-        if path is None or _same(tensor_of(paths.modules[path](given), tap.where), state):
+        if path is None or alike(
+            tensor_of(paths.modules[path](given), tap.where), state, times=2
+        ):  # before and behind it
             return ""
     return f"'{tap.where}' is not the hidden state {number} that the model returns{_is_it(given, (), states)}"
 
@@ -155,7 +158,12 @@ def _said(tap: Tap, architecture: Architecture, paths: Paths) -> str:
     return f"{side}:{paths.find(path)}"
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    if one.numel() != other.numel():
+def _is(given: Tensor, candidates: Sequence[Tensor | None], number: int) -> bool:
+    """Whether it is this one of the candidates, but for rounding, and none of the others rather."""
+    wanted = candidates[number]
+    if wanted is None or not alike(given, wanted):
         return False
-    return torch.allclose(one.float().flatten(), other.float().flatten(), rtol=1e-3, atol=1e-5)
+    distance = apart(given, wanted)
+    return not distance or not any(
+        apart(given, other) < distance for other in candidates if other is not None and other.numel() == given.numel()
+    )

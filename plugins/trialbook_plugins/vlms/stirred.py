@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from trialbook.contracts import OrderResult, to_device
 from trialbook_plugins.vlms.architecture import Area
+from trialbook_plugins.vlms.rounding import rounding
 from trialbook_plugins.vlms.tapped import TappedModel
 from trialbook_plugins.vlms.taps import Tap
 
@@ -70,7 +71,7 @@ def _by_bright_cells(
             key = tapped.family.pixels
             inputs[key] = base_inputs[key] + strength * (inputs[key] - base_inputs[key])
             for name, tokens in tapped.tokens(inputs, group).items():
-                energies[name].append((tokens.float() - base[name].float()).square().sum(-1).cpu())
+                energies[name].append(_energy(tokens, base[name]))
         for tap in group:
             results[tap.name] = _judged(torch.cat(energies[tap.name]), cells, tap.area)
     return results
@@ -103,7 +104,7 @@ def _by_moved_tokens(
             return flat.view_as(value)
 
         for name, tokens in tapped.tokens(inputs, taps, (link.path, change)).items():
-            energies[name].append((tokens.float() - base[name].float()).square().sum(-1).cpu()[: len(some)])
+            energies[name].append(_energy(tokens, base[name])[: len(some)])
     for tap in taps:
         if grids[tap.name] == grid:
             results[tap.name] = _judged(torch.cat(energies[tap.name]), cells, tap.area)
@@ -111,6 +112,13 @@ def _by_moved_tokens(
             what = f"its grid {grids[tap.name]} is not the connector's, {grid}"
             results[tap.name] = OrderResult(False, 0.0, len(cells), what)
     return results
+
+
+def _energy(tokens: Tensor, base: Tensor) -> Tensor:
+    """How much tokens [B, H, W, D] differ from those of a black picture [1 or B, H, W, D]: [B, H, W]; 0 where it is rounding."""
+    found = (tokens.float() - base.float()).square().sum(-1)
+    least = (rounding(base.dtype) * base.float().norm(dim=-1)).square()
+    return found.masked_fill(found <= least, 0.0).cpu()
 
 
 def _cells(grid: Sequence[int]) -> list[tuple[int, int]]:

@@ -53,9 +53,20 @@ class TappedModel(nn.Module):
         self._count = self._counted()
 
     def prepare(self, raw: Raw, pictures: Pictures | None = None) -> dict[str, Tensor]:
-        """Images to the model's inputs, rows first; by ``pictures`` if they are given."""
+        """Images to the model's inputs, rows first; by ``pictures`` if they are given.
+
+        Raises:
+            TrialbookError: an input does not say where the image's tokens are: the model would go on with other positions.
+        """
         made = self.family.prepare(raw, self.pictures if pictures is None else pictures)
-        return made if self.connector is None else {**made, **self.family.sequence(self.prompt, self._count, len(raw))}
+        if self.connector is None:
+            return made
+        made |= self.family.sequence(self.prompt, self._count, len(raw))
+        if _POSITIONS in self._wanted and _POSITIONS in made and not _marks_image(made[_POSITIONS], made.get(PLACES)):
+            raise TrialbookError(
+                f"'{_POSITIONS}' does not mark the image's tokens, so their positions would be a line's"
+            )
+        return made
 
     def outputs(
         self,
@@ -90,18 +101,18 @@ class TappedModel(nn.Module):
             TrialbookError: an input is missing without which the model would silently compute something else.
         """
         made = self.family.arguments(prepared)
-        inner = getattr(self.model, "model", self.model)
-        wanted = [*self.family.extra, *([_POSITIONS] if hasattr(inner, "get_rope_index") else [])]
-        for name in wanted if self.connector is not None else ():
+        for name in self._wanted if self.connector is not None else ():
             if name not in made:
                 raise TrialbookError(
                     f"the inputs lack '{name}': {self.architecture.name} would go on with other positions or another mask"
                 )
-        if _POSITIONS in wanted and not _marks_image(made[_POSITIONS], prepared.get(PLACES)):
-            raise TrialbookError(
-                f"'{_POSITIONS}' does not mark the image's tokens, so their positions would be a line's"
-            )
         return _typed(self.model, {**made, **self._places()})
+
+    @property
+    def _wanted(self) -> list[str]:
+        """Inputs without which the model would silently compute something else."""
+        inner = getattr(self.model, "model", self.model)
+        return [*self.family.extra, *([_POSITIONS] if hasattr(inner, "get_rope_index") else [])]
 
     def _places(self) -> dict[str, bool]:
         """What tells a plain encoder that images have another size than its table of positions: it is interpolated."""

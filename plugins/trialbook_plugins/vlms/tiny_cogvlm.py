@@ -26,7 +26,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1) if self.causal else None
+        mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1) if self.causal else None
         y = self.norm1(x)
         x = x + self.attention(y, y, y, attn_mask=mask, need_weights=False)[0]
         return x + self.mlp(self.norm2(x))
@@ -102,7 +102,7 @@ class TinyCogVLM(nn.Module):
         inner = self.model
         x = inner.embed_tokens(input_ids)
         seen = inner.vision(torch.stack([row[0] for row in images]))
-        x = x.index_put([token_type_ids == 1], seen.flatten(0, 1))
+        x = x.masked_scatter((token_type_ids == 1)[..., None], seen)
         states = [x]
         for layer in inner.layers:
             x = layer(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from trialbook.contracts import to_device
 from trialbook.errors import TrialbookError
 from trialbook_plugins.vlms.architecture import Area
 from trialbook_plugins.vlms.family import Layout
@@ -66,8 +67,8 @@ def _of_sequence(tokens: Tensor, layout: Layout, area: Area, where: str) -> Tens
 def _placed(tokens: Tensor, grid: Grid, area: Area) -> Tensor:
     """[B, V, N, D] -> [B, V, H, W, D]: special tokens dropped, the rest in its place."""
     count = grid.height * grid.width
-    index = ORDERS[area.order](grid).to(tokens.device).flatten() + tokens.shape[2] - count
-    return tokens[:, :, index].unflatten(2, (grid.height, grid.width))
+    index = ORDERS[area.order](grid).flatten() + tokens.shape[2] - count
+    return tokens[:, :, to_device(index, tokens.device)].unflatten(2, (grid.height, grid.width))
 
 
 def _grid(count: int, layout: Layout, where: str) -> Grid:

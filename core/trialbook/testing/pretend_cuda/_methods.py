@@ -24,6 +24,7 @@ def replace_methods(stack: ExitStack) -> None:
     replace(stack, Tensor, "cuda", _moved_to_cuda)
     for function in (torch.as_tensor, torch.asarray):
         replace(stack, torch, function.__name__, _with_index(function))
+    replace(stack, torch, "tensor", _of_numbers(torch.tensor))
     replace(stack, Tensor, "data", property(lambda tensor: _data.__get__(tensor), _set_data))
     before = torch.__future__.get_swap_module_params_on_conversion()
     stack.callback(torch.__future__.set_swap_module_params_on_conversion, before)
@@ -47,6 +48,20 @@ def _with_index(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if _names_cuda(kwargs.get("device") or torch.get_default_device()):
             kwargs = {**kwargs, "device": CUDA}
         return function(*args, **kwargs)
+
+    return made
+
+
+def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``torch.tensor``: it reads the tensors of one number that a list holds, which waits for each."""
+
+    def numbers(data: Any) -> Any:
+        if isinstance(data, PretendTensor) and not data.dim():
+            return data.item()
+        return type(data)(map(numbers, data)) if type(data) in (list, tuple) else data
+
+    def made(data: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return function(data if isinstance(data, Tensor) else numbers(data), *args, **kwargs)
 
     return made
 

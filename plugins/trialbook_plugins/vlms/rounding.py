@@ -1,0 +1,38 @@
+"""How far two computations of the same tensor may lie apart, by the number format that their results are rounded to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_LEAST_RELATIVE, _LEAST_ABSOLUTE = 1e-3, 1e-5
+"""What sums in another order may make of float32; formats that round more coarsely are allowed their rounding."""
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """Largest relative error of one rounding: 2⁻⁸ in bfloat16, 2⁻¹¹ in float16, 2⁻²⁴ in float32."""
+    return torch.finfo(dtype).eps / 2
+
+
+def tolerances(of: Tensor, times: int = 1) -> dict[str, float]:
+    """``rtol`` and ``atol`` for ``torch.allclose`` with a tensor that was computed once more, and rounded ``times`` times.
+
+    Two results that were rounded apart are neighbours, which lie up to two roundings of their value from one another. A value
+    that is small because larger ones cancelled in it is as wrong as these are: by a rounding of what is usual in the tensor.
+    """
+    unit = times * rounding(of.dtype)
+    usual = float(of.float().square().mean().sqrt())
+    return {"rtol": max(_LEAST_RELATIVE, 2 * unit), "atol": max(_LEAST_ABSOLUTE, unit * usual)}
+
+
+def alike(one: Tensor, other: Tensor, times: int = 1) -> bool:
+    """Whether two tensors of any shapes hold the same numbers in the same order, but for rounding, ``times`` times."""
+    if one.numel() != other.numel():
+        return False
+    flat = (one.float().flatten(), other.float().flatten())
+    return torch.equal(*flat) or torch.allclose(*flat, **tolerances(other, times))
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """How far two tensors of as many numbers lie apart."""
+    return float((one.float().flatten() - other.float().flatten()).norm())
