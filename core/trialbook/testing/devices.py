@@ -36,7 +36,7 @@ def on_device(subject: Subject) -> Iterator[tuple[Subject, torch.device]]:
         device = (pretended() or stack.enter_context(pretend_cuda())).device
         try:
             memo: dict[int, Any] = {}
-            wired, inputs = (_copied(value, device, memo) for value in (subject.wired, subject.inputs))
+            wired, inputs = (_copied(value, memo, device) for value in (subject.wired, subject.inputs))
             yield replace(subject, wired=wired, inputs=inputs), device
         except AssertionError:
             raise
@@ -69,14 +69,25 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(one)
 
 
-def _copied(value: Any, device: torch.device, memo: dict[int, Any]) -> Any:
-    """The same with copies of the modules in it, on the device."""
+def modules_of(value: Any) -> Iterator[nn.Module]:
+    """Modules in mappings, lists and tuples."""
     if isinstance(value, nn.Module):
-        return copy.deepcopy(value, memo).to(device)
+        yield value
+    elif isinstance(value, Mapping):
+        yield from modules_of(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from modules_of(one)
+
+
+def _copied(value: Any, memo: dict[int, Any], device: torch.device) -> Any:
+    """The same with copies of the modules in it."""
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value, memo)
     if isinstance(value, PartsBuilder):
         return value.copied(device, memo)
     if isinstance(value, Mapping):
-        return {key: _copied(one, device, memo) for key, one in value.items()}
+        return {key: _copied(one, memo, device) for key, one in value.items()}
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(_copied(one, device, memo) for one in value)
+        return type(value)(_copied(one, memo, device) for one in value)
     return value

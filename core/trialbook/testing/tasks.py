@@ -38,12 +38,11 @@ def check_task(subject: Subject) -> None:
     if "builder" in subject.wired:
         if trains:
             _check_training(name, _set_up(subject), _set_up(subject))
+            with on_device(subject) as (there, device):
+                _check_training_on_device(name, _set_up(there), device)
         if measures:
             _check_measuring(name, _set_up(subject), _set_up(subject))
-        with on_device(subject) as (there, device):
-            if trains:
-                _check_training_on_device(name, _set_up(there), device)
-            if measures:
+            with on_device(subject) as (there, _):
                 _check_measuring_on_device(name, _set_up(there))
 
 
