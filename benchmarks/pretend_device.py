@@ -83,13 +83,17 @@ def shorten(file: Path, app: App, steps: int = STEPS) -> list[str]:
     return [*sets, "evaluate.every=0", "evaluate.at_start=false"] if len(sets) > 1 else sets
 
 
-def measure(file: Path, runs: Path, sets: Sequence[str] = ()) -> tuple[Row, PretendDevice]:
+def measure(
+    file: Path, runs: Path, sets: Sequence[str] = (), *, arms: Sequence[str] = (), use: bool = True
+) -> tuple[Row, PretendDevice]:
     """Run an experiment on the pretend device in this process, then use its first trained run.
 
     Args:
         file: the experiment.
         runs: directory of runs; what lies there already is kept.
         sets: more of ``--set``.
+        arms: only these; all if left out.
+        use: evaluate a run, do it again and ask it, too.
     """
     started = time.perf_counter()
     with pretend_cuda() as device:
@@ -97,17 +101,21 @@ def measure(file: Path, runs: Path, sets: Sequence[str] = ()) -> tuple[Row, Pret
         try:
             changes = [*shorten(file, app), *sets]
             plan = plan_files([file], app.book, sets=changes)[0]
+            plan = plan.only(arms) if arms else plan
         except TrialbookError as error:
             return Row(file.stem, result=f"left out: {str(error).splitlines()[0]}"), device
-        failures = _failures(_mlrun("run", str(file), "--no-plots", *_options(changes), runs=runs))
+        options = [*_each("--set", changes), *_each("--arm", arms)]
+        failures = _failures(_mlrun("run", str(file), "--no-plots", *options, runs=runs))
         directories = {spec: RunDirectory(runs / spec.relative_path) for spec in _specs(plan)}
         steps = sum(map(_steps, directories.values()))
         waits = [(one, times) for one, times in device.waits.items() if one.phase == "step"]
         copies = sum(times for one, times in device.copies.items() if one.phase == "step")
         trained = next((spec for spec in plan.runs if _steps(directories[spec])), None)
-        if trained is not None and not failures:
+        if use and trained is not None and not failures:
             failures = list(_use(directories[trained], trained, app))
     done = sum(directory.status() == "finished" for directory in directories.values())
+    if _lacks_data(failures, app):
+        return Row(file.stem, result=f"left out: {failures[0]}"), device
     row = Row(
         file.stem, done, steps, sum(times for one, times in waits if not one.library) / max(1, steps),
         sum(times for one, times in waits if one.library) / max(1, steps), copies / max(1, steps),
@@ -146,9 +154,14 @@ def _failures(result: Result) -> list[str]:
     ]
 
 
-def _options(sets: Sequence[str]) -> Iterator[str]:
-    for one in sets:
-        yield from ("--set", one)
+def _lacks_data(failures: Sequence[str], app: App) -> bool:
+    root = app.settings.data_root
+    return any("cannot be read" in one and (root is None or str(root) in one) for one in failures)
+
+
+def _each(option: str, values: Sequence[str]) -> Iterator[str]:
+    for value in values:
+        yield from (option, value)
 
 
 def _stages(config: Any) -> Iterator[tuple[str, Any]]:

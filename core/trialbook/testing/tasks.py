@@ -42,7 +42,7 @@ def check_task(subject: Subject) -> None:
                 _check_training_on_device(name, _set_up(there), device)
         if measures:
             _check_measuring(name, _set_up(subject), _set_up(subject))
-            with on_device(subject) as (there, _):
+            with on_device(subject, trains=trains) as (there, _):
                 _check_measuring_on_device(name, _set_up(there))
 
 
