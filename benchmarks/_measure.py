@@ -58,10 +58,21 @@ def ratio(taken: Mapping[str, Sequence[float]], a: str, b: str) -> float:
     return statistics.median(x / y for x, y in zip(taken[a], taken[b], strict=True))
 
 
-def save(name: str, title: str, rows: Sequence[Mapping[str, Any]], note: str = "") -> dict[str, Any]:
-    """Write ``results/<name>.json`` and print it: rows of ``what``, ``value``, ``unit``, ``bound`` (text, may be empty)."""
+def save(
+    name: str, title: str, rows: Sequence[Mapping[str, Any]], note: str = "", table: Sequence[Sequence[str]] = ()
+) -> dict[str, Any]:
+    """Write ``results/<name>.json`` and print it.
+
+    Args:
+        name: of the benchmark's module.
+        title: of its part of the page.
+        rows: of ``what``, ``value``, ``unit``, ``bound`` (text, may be empty).
+        note: a sentence below.
+        table: cells of a table below, the heading first.
+    """
     result = {
         "name": name, "title": title, "note": note, "rows": [dict(row) for row in rows],
+        "table": [list(row) for row in table],
         "machine": {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
     }  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
@@ -70,5 +81,7 @@ def save(name: str, title: str, rows: Sequence[Mapping[str, Any]], note: str = "
     for row in rows:
         bound = f"   (bound: {row['bound']})" if row.get("bound") else ""
         print(f"{row['what']:<70} {row['value']:>12.4g} {row['unit']}{bound}")
+    for cells in table:
+        print(" | ".join(cells))
     sys.stdout.flush()
     return result

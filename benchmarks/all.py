@@ -9,7 +9,9 @@ from pathlib import Path
 
 from benchmarks._measure import RESULTS
 
-SUBJECTS = ("startup", "engine_step", "feature_store", "extraction", "recording", "compare_runs", "doctor", "probes")
+SUBJECTS = (
+    "startup", "engine_step", "feature_store", "extraction", "recording", "compare_runs", "doctor", "probes", "pretend_device",
+)  # fmt: skip
 
 
 def write_page() -> Path:
@@ -33,12 +35,19 @@ def write_page() -> Path:
             "|---|---:|---|",
         ]
         lines += [f"| {row['what']} | {row['value']:,.4g} {row['unit']} | {row['bound']} |" for row in result["rows"]]
-        lines += ["", *([result["note"], ""] if result["note"] else [])]
+        lines += ["", *([result["note"], ""] if result["note"] else []), *_table(result.get("table", []))]
         machine = result["machine"]
         lines += [f"{machine['cpus']} cores, {machine['machine']}, Python {machine['python']}.", ""]
     page = RESULTS.parent / "README.md"
     page.write_text("\n".join(lines))
     return page
+
+
+def _table(cells: list[list[str]]) -> list[str]:
+    if not cells:
+        return []
+    heading, *rows = (f"| {' | '.join(row)} |" for row in cells)
+    return [heading, f"|{'---|' * len(cells[0])}", *rows, ""]
 
 
 def main() -> None:

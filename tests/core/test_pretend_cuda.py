@@ -50,6 +50,7 @@ def on(*shape: int) -> Tensor:
         lambda: torch.zeros(2, 3).to(torch.zeros(1, device="cuda")),
         lambda: torch.tensor([[0.0] * 3] * 2, device="cuda"),
         lambda: torch.as_tensor(np.zeros((2, 3), np.float32), device="cuda"),
+        lambda: torch.tensor([[torch.zeros((), device="cuda")] * 3] * 2, device="cuda"),
         lambda: torch.zeros(1, device="cuda").new_zeros(2, 3),
         lambda: torch.zeros(1, device="cuda").new_tensor([[0.0] * 3] * 2),
         lambda: torch.zeros_like(torch.ones(2, 3), device="cuda"),
@@ -92,6 +93,7 @@ def test_moving_to_where_it_is_gives_the_tensor_itself(device: PretendDevice) ->
 def test_a_default_device_and_a_context_make_tensors_there(device: PretendDevice) -> None:
     with torch.device("cuda"):
         assert torch.zeros(2).is_cuda
+        assert torch.as_tensor(np.ones(2)).is_cuda
         assert nn.Linear(2, 3).weight.is_cuda
     assert not torch.zeros(2).is_cuda
     torch.set_default_device("cuda")

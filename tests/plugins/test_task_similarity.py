@@ -49,7 +49,7 @@ def rotated(tokens: torch.Tensor) -> torch.Tensor:
     turn = torch.linalg.qr(
         torch.randn(tokens.shape[-1], tokens.shape[-1], generator=torch.Generator().manual_seed(1))
     ).Q
-    return 3 * tokens @ turn
+    return 3 * tokens @ turn.to(tokens.device)
 
 
 def noise(tokens: torch.Tensor) -> torch.Tensor:

@@ -44,15 +44,16 @@ class PartsBuilder:
         self.seed = seed
         self.batch_size = self.eval_batch_size = batch_size
         self.data_root: Path | None = None
-        self.device = torch.device("cpu")  # of the run: where frozen modules are used
+        self.device = torch.device("cpu")  # of the run
+        self._trains = True
         self.inputs: Mapping[str, Path] = inputs or {}
         self.mixtures: Mapping[str, Mapping[str, float]] = mixtures or {}
         self.final_split = "test"
 
-    def copied(self, device: torch.device, memo: dict[int, Any]) -> PartsBuilder:
-        """Another builder of copies of the parts, data sets excepted, that uses frozen modules on a device."""
+    def copied(self, device: torch.device, memo: dict[int, Any], *, trains: bool = True) -> PartsBuilder:
+        """Another builder, of copies of the parts, data sets excepted, for a run on a device whose task trains or does not."""
         builder = copy.copy(self)
-        builder.device = device
+        builder.device, builder._trains = device, trains
         kept = self._parts.get("dataset")
         builder._parts = copy.deepcopy({kind: one for kind, one in self._parts.items() if kind != "dataset"}, memo)
         if kept is not None:
@@ -65,13 +66,16 @@ class PartsBuilder:
         return tuple(parts) if isinstance(parts, Mapping) else (kind,)
 
     def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
-        """The part, ready-made: ``wired`` is not used."""
-        parts = self._parts.get(kind)
-        if isinstance(parts, Mapping):
-            parts = parts.get(name)
-        if parts is None:
+        """The part, ready-made: ``wired`` is not used. A module is put on the device, but for a frozen encoder."""
+        part = self._parts.get(kind)
+        if isinstance(part, Mapping):
+            part = part.get(name)
+        if part is None:
             raise TrialbookError(f"the experiment has no [{kind}{f'.{name}' if name else ''}]")
-        return parts
+        frozen = self.option(kind, name, "frozen", False) or not getattr(part, "learns", True)
+        if isinstance(part, nn.Module) and (kind != "encoder" or (self._trains and not frozen)):
+            part.to(self.device)
+        return part
 
     def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
         """A reserved key of a table."""
@@ -90,10 +94,10 @@ class PartsBuilder:
 
     def taps(self, name: str, encoder: Any, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
         """Tokens [R, H, W, D] of every point of the encoder for all rows of a split, computed anew."""
-        encoder.verify()
         part = dataset.splits()[split]
         prepared = encoder.prepare(part.read(modality, np.arange(len(part.groups(modality)))))
         with self.on_device(encoder) as device:
+            encoder.verify()
             found = encoder.tap(to_device(prepared, device))
         return {point: tokens.cpu().numpy() for point, tokens in found.items()}
 

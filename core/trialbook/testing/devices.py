@@ -22,12 +22,15 @@ _HINTS: dict[type[DeviceFault], str] = {
 
 
 @contextmanager
-def on_device(subject: Subject) -> Iterator[tuple[Subject, torch.device]]:
+def on_device(subject: Subject, *, trains: bool = True) -> Iterator[tuple[Subject, torch.device]]:
     """A block in which there is a CUDA device, a pretended one if need be.
 
     It gives the subject with copies of the modules that it was given, as these go to the device and do not come back, and
     the device.
 
+    Args:
+        subject: the component under test.
+        trains: whether it is trained, if it is a task: the encoders of others are on the device only while they are used.
     Raises:
         AssertionError: something fails in the block; the message says what, where, and how to mend it.
     """
@@ -36,7 +39,7 @@ def on_device(subject: Subject) -> Iterator[tuple[Subject, torch.device]]:
         device = (pretended() or stack.enter_context(pretend_cuda())).device
         try:
             memo: dict[int, Any] = {}
-            wired, inputs = (_copied(value, device, memo) for value in (subject.wired, subject.inputs))
+            wired, inputs = (_copied(value, memo, device, trains) for value in (subject.wired, subject.inputs))
             yield replace(subject, wired={**wired, "device": device}, inputs=inputs), device
         except AssertionError:
             raise
@@ -69,14 +72,25 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(one)
 
 
-def _copied(value: Any, device: torch.device, memo: dict[int, Any]) -> Any:
-    """The same with copies of the modules in it, on the device."""
+def modules_of(value: Any) -> Iterator[nn.Module]:
+    """Modules in mappings, lists and tuples."""
     if isinstance(value, nn.Module):
-        return copy.deepcopy(value, memo).to(device)
+        yield value
+    elif isinstance(value, Mapping):
+        yield from modules_of(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from modules_of(one)
+
+
+def _copied(value: Any, memo: dict[int, Any], device: torch.device, trains: bool) -> Any:
+    """The same with copies of the modules in it."""
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value, memo)
     if isinstance(value, PartsBuilder):
-        return value.copied(device, memo)
+        return value.copied(device, memo, trains=trains)
     if isinstance(value, Mapping):
-        return {key: _copied(one, device, memo) for key, one in value.items()}
+        return {key: _copied(one, memo, device, trains) for key, one in value.items()}
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(_copied(one, device, memo) for one in value)
+        return type(value)(_copied(one, memo, device, trains) for one in value)
     return value

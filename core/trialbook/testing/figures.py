@@ -15,7 +15,7 @@ from trialbook.contracts import to_device
 from trialbook.produces import expand_produces
 from trialbook.testing.answers import made_up_predictions
 from trialbook.testing.common import Subject, check_gradients, check_names, check_signature, ensure, same
-from trialbook.testing.devices import ensure_on_device, on_device, tensors_of
+from trialbook.testing.devices import ensure_on_device, modules_of, on_device, tensors_of
 
 _ROWS = 6
 
@@ -50,6 +50,8 @@ def _check_loss_on_device(subject: Subject, inputs: Mapping[str, Any], expected:
     name = subject.name
     with on_device(replace(subject, inputs=inputs)) as (there, device):
         loss, moved = there.make().to(device), to_device(there.inputs, device)
+        for module in modules_of(moved):
+            module.to(device)
         value = loss.eval()(**moved)
         ensure_on_device(name, "its value", value, device)
         ensure(math.isclose(value.item(), expected, rel_tol=1e-4, abs_tol=1e-5), f"{name} is another on a CUDA device")

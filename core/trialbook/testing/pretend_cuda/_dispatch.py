@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _aten: Any = torch.ops.aten
 _Weak: Any = reductions.StorageWeakRef  # it has no types
+_PINNING = (_aten.is_pinned.default, _aten._pin_memory.default)
 _CPU = torch.device("cpu")
 _ONE_DEVICE = "Expected all tensors to be on the same device"
 _BOOLEAN = (torch.bool, torch.uint8)
@@ -42,7 +43,9 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute on the device."""
+        """Compute on the device, or at once where nothing but plain tensors of the host is given."""
+        if not types and not kwargs and func not in _PINNING:
+            return func(*args)
         return self._device.compute(func, args, kwargs or {})
 
 

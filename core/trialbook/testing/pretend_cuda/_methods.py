@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, overrides
+from torch.utils._device import DeviceContext
 
 from trialbook.testing.pretend_cuda._attributes import replace
 from trialbook.testing.pretend_cuda._dispatch import is_ours
@@ -15,6 +16,7 @@ from trialbook.testing.pretend_cuda._tensor import CARRIER, CUDA, PretendTensor
 
 _to = Tensor.to
 _swap: Any = torch.utils.swap_tensors  # it has no types
+_function_modes: Any = overrides._get_current_function_mode_stack
 _data: Any = Tensor.data
 
 
@@ -22,9 +24,8 @@ def replace_methods(stack: ExitStack) -> None:
     """Replace them until the stack is closed."""
     replace(stack, Tensor, "to", _moved)
     replace(stack, Tensor, "cuda", _moved_to_cuda)
-    for function in (torch.as_tensor, torch.asarray):
-        replace(stack, torch, function.__name__, _with_index(function))
-    replace(stack, torch, "tensor", _of_numbers(torch.tensor))
+    for function in (torch.tensor, torch.as_tensor, torch.asarray):
+        replace(stack, torch, function.__name__, _maker(function))
     replace(stack, Tensor, "data", property(lambda tensor: _data.__get__(tensor), _set_data))
     before = torch.__future__.get_swap_module_params_on_conversion()
     stack.callback(torch.__future__.set_swap_module_params_on_conversion, before)
@@ -41,29 +42,28 @@ def _moved(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return _to(self, *args, **kwargs)
 
 
-def _with_index(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A function that makes tensors and asks the driver where one has a device without its index."""
-
-    def made(*args: Any, **kwargs: Any) -> Tensor:
-        if _names_cuda(kwargs.get("device") or torch.get_default_device()):
-            kwargs = {**kwargs, "device": CUDA}
-        return function(*args, **kwargs)
-
-    return made
-
-
-def _of_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``torch.tensor``: it reads the tensors of one number that a list holds, which waits for each."""
-
-    def numbers(data: Any) -> Any:
-        if isinstance(data, PretendTensor) and not data.dim():
-            return data.item()
-        return type(data)(map(numbers, data)) if type(data) in (list, tuple) else data
+def _maker(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that makes a tensor of values, some of which may lie on the device: each of these is read, which waits."""
 
     def made(data: Any, *args: Any, **kwargs: Any) -> Tensor:
-        return function(data if isinstance(data, Tensor) else numbers(data), *args, **kwargs)
+        if _names_cuda(kwargs.get("device") or default_device()):
+            kwargs = {**kwargs, "device": CUDA}
+        return function(_read(data), *args, **kwargs)
 
     return made
+
+
+def default_device() -> torch.device | None:
+    """Where tensors are made unless a device is named; None for the CPU. (torch's own function makes one to find out.)"""
+    contexts = [mode for mode in _function_modes() if isinstance(mode, DeviceContext)]
+    return contexts[-1].device if contexts else None
+
+
+def _read(data: Any) -> Any:
+    """Nested lists with numbers in place of tensors of the device."""
+    if not isinstance(data, list | tuple) or not any(isinstance(one, list | tuple | PretendTensor) for one in data):
+        return data
+    return [one.tolist() if isinstance(one, PretendTensor) else _read(one) for one in data]
 
 
 def _moved_to_cuda(self: Tensor, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Tensor:

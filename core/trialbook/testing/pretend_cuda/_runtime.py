@@ -44,7 +44,8 @@ def replace_runtime(stack: ExitStack, device: PretendDevice) -> None:
     stack.callback(torch._C._set_only_lift_cpu_tensors, lifted)
     torch._C._set_only_lift_cpu_tensors(True)
     _follow_threads(stack, device)
-    stack.callback(torch.set_default_device, _default_device())
+    default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    stack.callback(torch.set_default_device, None if default is None else default.device)
 
 
 def _fixed() -> dict[str, Any]:
@@ -246,8 +247,3 @@ def _follow_threads(stack: ExitStack, device: PretendDevice) -> None:
         start(thread)
 
     replace(stack, threading.Thread, "start", started)
-
-
-def _default_device() -> torch.device | None:
-    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
-    return None if context is None else context.device

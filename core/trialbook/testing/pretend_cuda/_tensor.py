@@ -65,7 +65,18 @@ class PretendTensor(Tensor):
         made.host = host
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Indices are looked at before C++ does, which would make them on the wrapper's device; all else is left as it is.
+
+        Methods ``__getitem__`` and ``__setitem__`` would do, but would make a sequence of the tensor in the eyes of C.
+        """
+        if func is Tensor.__getitem__:
+            args = (args[0], _indices(args[1]))
+        elif func is Tensor.__setitem__:
+            args = (args[0], _indices(args[1]), _number_of_host(args[0], args[2]))
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
@@ -143,16 +154,6 @@ class PretendTensor(Tensor):
         """Written as a tensor of the CPU that goes back to the device when it is read."""
         return _restore, (self.detach().cpu(), isinstance(self, nn.Parameter), self.requires_grad)
 
-    def __getitem__(self, index: Any) -> Tensor:
-        """Indices given as lists or arrays become tensors on the CPU first, as in torch."""
-        return Tensor.__getitem__(self, _indices(index))
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        """As in torch, a number is taken from the host."""
-        if isinstance(value, int | float | complex | np.generic):
-            value = torch.tensor(value, dtype=self.dtype, device="cpu")
-        Tensor.__setitem__(self, _indices(index), value)
-
     def new_tensor(self, data: Any, **options: Any) -> Tensor:  # type: ignore[override]
         """A tensor of values of the host, on this device unless another is given."""
         return torch.tensor(data, **{"dtype": self.dtype, "device": CUDA, **options})
@@ -180,12 +181,22 @@ def refresh(wrapper: PretendTensor) -> None:
         torch._C.TensorBase.data.__set__(wrapper, PretendTensor(host))  # type: ignore[attr-defined]
 
 
+def _number_of_host(target: Tensor, value: Any) -> Any:
+    """What is put into a tensor of the device: a number is a tensor of the host, as in torch."""
+    if isinstance(target, PretendTensor) and isinstance(value, int | float | complex | np.generic):
+        return torch.tensor(value, dtype=target.dtype, device="cpu")
+    return value
+
+
 def _indices(index: Any) -> Any:
+    """Indices given as lists or arrays become tensors of the host, as in torch."""
     if isinstance(index, tuple):
         return tuple(map(_indices, index))
     if isinstance(index, np.ndarray):
         return torch.from_numpy(index)
     if isinstance(index, list):
+        if any(one is None or isinstance(one, slice) or one is Ellipsis for one in index):
+            return tuple(map(_indices, index))
         return torch.tensor([one.item() if isinstance(one, Tensor) else one for one in index], device="cpu")
     return index
 
