@@ -29,10 +29,15 @@ from trialbook_plugins.losses.hard_negatives import HardNegatives
 from trialbook_plugins.losses.info_nce import InfoNCE
 from trialbook_plugins.losses.l2 import L2
 from trialbook_plugins.losses.masked_modelling import MaskedModelling
+from trialbook_plugins.losses.matryoshka import Matryoshka
 from trialbook_plugins.losses.perceptual import PerceptualRandom
+from trialbook_plugins.losses.siglip import SigLIP
+from trialbook_plugins.projectors.cross_attention_adapter import CrossAttentionAdapter
 from trialbook_plugins.projectors.linear import Linear
 from trialbook_plugins.projectors.mlp import MLP
 from trialbook_plugins.projectors.mlp_adapter import MLPAdapter
+from trialbook_plugins.projectors.perceiver import Perceiver
+from trialbook_plugins.projectors.pixel_shuffle import PixelShuffle
 from trialbook_plugins.tasks.align import Align
 from trialbook_plugins.tasks.instruct import Instruct
 from trialbook_plugins.tasks.reconstruct import Reconstruct
@@ -248,6 +253,53 @@ def test_a_batch_without_a_token_to_learn_from_is_refused_before_it_reaches_the_
     dialogues.sequence(0).labels[:] = -100
     with pytest.raises(TrialbookError, match="no token to learn from"):
         dialogues.batch([0])
+
+
+PROJECTORS: dict[str, Callable[[], nn.Module]] = {
+    **{f"linear, {pool}": lambda pool=pool: Linear(16, 8, pool=pool, heads=2) for pool in ("none", "mean", "attention", "class")},
+    "mlp": lambda: MLP(16, 8, norm=True, dropout=0.1),
+    "perceiver": lambda: Perceiver(16, 8, latents=3, depth=1, heads=2, head_dim=4, pool="attention"),
+    "pixel-shuffle": lambda: PixelShuffle(16, 8),
+    "mlp-adapter": lambda: MLPAdapter(16, 8, (1, 4, 4), (1, 2, 2), hidden=8),
+    "cross-attention-adapter": lambda: CrossAttentionAdapter(16, 8, (1, 4, 4), (1, 2, 2), depth=1, heads=2, width=12),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROJECTORS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_projector_waits(name: str, masked: bool) -> None:
+    with pretend_cuda() as device:
+        projector = PROJECTORS[name]().to("cuda")
+        tokens = torch.randn(3, 16, 16, device="cuda")
+        mask = (torch.arange(16) < torch.tensor([[16], [5], [1]])).to("cuda") if masked else None
+        with device.phase("step"):
+            projector(tokens, mask).square().sum().backward()
+        assert own_waits(device) == {}
+
+
+SIDES = {name: Modality("vector", (16,)) for name in ("image", "text", "sound")}
+LOSSES: dict[str, Callable[[], Any]] = {
+    **{f"info-nce, {kind}": lambda kind=kind: InfoNCE(duplicates=kind) for kind in ("negatives", "excluded", "shared")},
+    "siglip": SigLIP,
+    "matryoshka": lambda: Matryoshka(16, InfoNCE(), dims=[4, 16]),
+    "hard-negatives": lambda: HardNegatives(SIDES, 16, queue=12, hardest=3, warm_up=False),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_loss_waits(name: str) -> None:
+    with pretend_cuda() as device:
+        loss = LOSSES[name]().to("cuda")
+        offered = {
+            "embeddings": {side: torch.randn(6, 16, device="cuda", requires_grad=True) for side in SIDES},
+            "content": {side: (torch.arange(6) // 2).to("cuda") for side in SIDES},
+        }
+        with device.phase("step"):
+            for _ in range(3):
+                loss(**{need: offered[need] for need in loss.needs}).backward()
+                loss.report()
+                getattr(loss, "after_step", lambda: None)()
+        assert own_waits(device) == {}
 
 
 class Slow(nn.Module):

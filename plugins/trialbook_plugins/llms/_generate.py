@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trialbook.hub import import_transformers
+
+_ONE_AT_A_TIME = Lock()
+"""Held while transformers' table of masks, which all threads share, is another one."""
 
 
 class _Choice:
@@ -99,16 +103,16 @@ def _masks_unasked() -> Iterator[None]:
     """Within, transformers makes masks of padded rows without asking the device, at every token, whether any is padded."""
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as functions
 
-    asking = functions["sdpa"]
-
     def unasked(*args: Any, **named: Any) -> Any:
         return asking(*args, **{**named, "allow_is_causal_skip": False})
 
-    functions["sdpa"] = unasked
-    try:
-        yield
-    finally:
-        functions["sdpa"] = asking
+    with _ONE_AT_A_TIME:
+        asking = functions["sdpa"]
+        functions["sdpa"] = unasked
+        try:
+            yield
+        finally:
+            functions["sdpa"] = asking
 
 
 @contextmanager

@@ -214,8 +214,8 @@ class Align(nn.Module):
         def embed(at: int) -> Tensor:
             return self.embed(name, self._moved(source.read(np.arange(at, min(at + size, rows)))))
 
-        found: Tensor = self._moved(torch.cat(spread(embed, range(0, rows, size))).float())
-        return found.to(float64_device(found.device))
+        embeddings = torch.cat(spread(embed, range(0, rows, size))).float()
+        return embeddings.to(float64_device(device_of(self.parts)))
 
     def _evaluate_losses(self, sources: Mapping[str, Source]) -> dict[str, float]:
         """Mean over whole batches of the training size (a contrastive loss depends on it), first row of each group."""
