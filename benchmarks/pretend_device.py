@@ -36,6 +36,9 @@ ROOT = Path(__file__).parents[1]
 NOTE = "Tensors compute on the CPU and claim to lie on `cuda:0`: devices, waits and copies are CUDA's, speed is not."
 STEPS = 3
 
+#: What is done with a trained run of an experiment.
+USES = ("eval", "reproduce", "answer")
+
 #: Where an experiment's steps are counted in epochs: the share of one that makes a few steps.
 EPOCHS = 0.25
 
@@ -84,7 +87,7 @@ def shorten(file: Path, app: App, steps: int = STEPS) -> list[str]:
 
 
 def measure(
-    file: Path, runs: Path, sets: Sequence[str] = (), *, arms: Sequence[str] = (), use: bool = True
+    file: Path, runs: Path, sets: Sequence[str] = (), *, arms: Sequence[str] = (), uses: Sequence[str] = USES
 ) -> tuple[Row, PretendDevice]:
     """Run an experiment on the pretend device in this process, then use its first trained run.
 
@@ -93,7 +96,7 @@ def measure(
         runs: directory of runs; what lies there already is kept.
         sets: more of ``--set``.
         arms: only these; all if left out.
-        use: evaluate a run, do it again and ask it, too.
+        uses: what is done with the run: ``eval``, ``reproduce``, ``answer``.
     """
     started = time.perf_counter()
     with pretend_cuda() as device:
@@ -111,8 +114,8 @@ def measure(
         waits = [(one, times) for one, times in device.waits.items() if one.phase == "step"]
         copies = sum(times for one, times in device.copies.items() if one.phase == "step")
         trained = next((spec for spec in plan.runs if _steps(directories[spec])), None)
-        if use and trained is not None and not failures:
-            failures = list(_use(directories[trained], trained, app))
+        if trained is not None and not failures:
+            failures = list(_use(directories[trained], trained, app, uses))
     done = sum(directory.status() == "finished" for directory in directories.values())
     if _lacks_data(failures, app):
         return Row(file.stem, result=f"left out: {failures[0]}"), device
@@ -124,13 +127,13 @@ def measure(
     return row, device
 
 
-def _use(run: RunDirectory, spec: RunSpec, app: App) -> Iterator[str]:
+def _use(run: RunDirectory, spec: RunSpec, app: App, uses: Sequence[str]) -> Iterator[str]:
     """What fails when a finished run is evaluated, done again and asked."""
-    for command in ("eval", "reproduce"):
+    for command in (one for one in uses if one != "answer"):
         result = _mlrun(command, str(run.path), runs=app.settings.runs)
         if result.exit_code:
             yield f"{command}: {' '.join(_failures(result))}"
-    if spec.config["task"]["use"] == "instruct":
+    if "answer" in uses and spec.config["task"]["use"] == "instruct":
         try:
             loaded = load_run(str(run.path), app.settings, app.host, app.book)
             (shape,) = {loaded.data.describe(loaded.task.modality).shape}  # type: ignore[attr-defined]

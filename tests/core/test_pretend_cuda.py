@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -622,6 +624,18 @@ def test_nothing_is_left_behind(fails: bool) -> None:
     with pytest.raises((AssertionError, RuntimeError), match="CUDA"):
         torch.zeros(2, device="cuda")
     assert Accelerator().device.type == "cpu"
+
+
+def test_nothing_is_left_behind_in_what_is_imported_meanwhile() -> None:
+    code = (
+        "from trialbook.testing import pretend_cuda\n"
+        "with pretend_cuda():\n"
+        "    from accelerate import Accelerator\n"
+        "    print(Accelerator().device)\n"
+        "print(Accelerator().device)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["cuda", "cpu"]
 
 
 def test_a_tensor_does_not_outlive_its_device() -> None:

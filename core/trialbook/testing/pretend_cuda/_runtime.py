@@ -224,12 +224,23 @@ def _forget_devices(stack: ExitStack) -> None:
 
     forget()
     stack.callback(forget)
-    state = sys.modules.get("accelerate.state")
-    for one in ("PartialState", "AcceleratorState", "GradientState") if state is not None else ():
-        shared = getattr(state, one)._shared_state
-        stack.callback(shared.update, dict(shared))
-        stack.callback(shared.clear)
-        shared.clear()
+    before = {name: dict(state) for name, state in _accelerate_states().items()}
+
+    def restore() -> None:
+        for name, state in _accelerate_states().items():
+            state.clear()
+            state.update(before.get(name, {}))  # accelerate may have been imported since
+
+    stack.callback(restore)
+    for state in _accelerate_states().values():
+        state.clear()
+
+
+def _accelerate_states() -> dict[str, dict[str, Any]]:
+    """What accelerate keeps a process, the device among it; empty where it was never imported."""
+    module = sys.modules.get("accelerate.state")
+    names = ("PartialState", "AcceleratorState", "GradientState") if module is not None else ()
+    return {name: getattr(module, name)._shared_state for name in names}
 
 
 def _follow_threads(stack: ExitStack, device: PretendDevice) -> None:
