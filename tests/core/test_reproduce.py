@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 from interrupts import Interrupts
+from processes import run_processes
+from small_align import align_file
 
 import trialbook_plugins.plugin
 from trialbook import source
@@ -672,6 +674,19 @@ def test_the_command_says_where_repetitions_part_and_what_is_beyond(
     beyond = describe(noisy.again(run, repetitions=2))
     assert "  beyond the noise at step 5 in " in beyond
     assert noisy.again(run, repetitions=2).as_dict()["noise"]["beyond"]["step"] == 5
+
+
+def test_two_processes_repeat_and_measure_together(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(align_file(more="log_every = 1\n", train=128))
+    assert [one.status for one in run_processes(tmp_path, 2, "run", "small.toml", "--no-plots")] == [0, 0]
+    run = RunDirectory(next((tmp_path / "runs" / "small").glob("main-*")))
+    edit(run, "lr", 0.5)
+    first, second = run_processes(tmp_path, 2, "reproduce", run.path.name, "--repetitions", "4")
+    assert (first.status, second.status, second.out) == (1, 0, "")
+    assert "the 2 repetitions are equal bit for bit: what the run differs by is no noise" in first.out
+    assert "beyond the noise at step 1 in lr: " in first.out
+    repeated = sorted(path.parent.name for path in tmp_path.glob("runs/.reproduced/small/*/run.json"))
+    assert repeated == [run.path.name, f"{run.path.name}-2"]
 
 
 # --- records -------------------------------------------------------------------------------------------------------

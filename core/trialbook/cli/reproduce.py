@@ -90,7 +90,11 @@ def describe(found: Reproduction) -> str:
     lines += [f"  {line}" for line in _noise_lines(found.noise)] if found.noise else []
     lines += [f"  {remark}" for remark in found.remarks]
     if found.kept:
-        lines.append(f"  the repetition is kept in {found.kept}")
+        several = found.noise.repetitions if found.noise else 1
+        others = (
+            f" and others beside it, -2 to -{several}" if several > 2 else " and another beside it, -2" * (several > 1)
+        )
+        lines.append(f"  the repetition is kept in {found.kept}{others}")
     return "\n".join(lines)
 
 
