@@ -173,6 +173,12 @@ class RunBuilder:
                 self._origins[text] = find_origin(text, self.workshop.runs, self.inputs, self.seed)
             self.lineage.append(start_part(label, module, self._origins[text], demanded="from" in table))
 
+    def place_all(self) -> None:
+        """Put all parts on the device to be used, those that the task's module does not hold (frozen encoders) as well."""
+        for part in self.parts:
+            if isinstance(part.module, nn.Module):
+                part.module.to(self.workshop.device).eval()
+
     @contextmanager
     def on_device(self, module: nn.Module) -> Iterator[torch.device]:
         """Have a frozen module on the device, without gradients and outside of mixed precision; then put it back."""

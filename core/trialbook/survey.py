@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from trialbook.build import RunBuilder, encode_rows
 from trialbook.contracts import Taps, to_device
 from trialbook.errors import TrialbookError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class SurveyBuilder(RunBuilder):

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from trialbook.build import RunBuilder, Workshop
 from trialbook.data import Modality, Split, content_hash, modalities_of
 from trialbook.errors import Problem, ProblemsError, TrialbookError
 from trialbook.plan import RunSpec
 from trialbook.toml import KeyPath
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Rebuilder(RunBuilder):
@@ -51,12 +52,6 @@ class Rebuilder(RunBuilder):
     def final_split(self) -> str:
         """The split that is evaluated whole."""
         return self.asked or super().final_split
-
-    def place_all(self) -> None:
-        """Put all parts on the device, those that the task's module does not hold (frozen encoders) as well."""
-        for part in self.parts:
-            if isinstance(part.module, nn.Module):
-                part.module.to(self.workshop.device).eval()
 
     def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
         """As ever, but the data to be evaluated in place of the run's own."""
