@@ -349,6 +349,7 @@ def test_modules_keep_their_parameters_when_they_move(device: PretendDevice) -> 
     assert all(buffer.is_cuda for buffer in model.buffers())
     model(on(3, 4)).sum().backward()
     assert all(p.grad is not None and p.grad.is_cuda for p in model.parameters())
+    gradient = model[0].bias.grad.tolist()
     twin = copy.deepcopy(model)
     assert twin[1].weight is twin[0].weight
     assert twin[0].weight.is_cuda
@@ -356,6 +357,7 @@ def test_modules_keep_their_parameters_when_they_move(device: PretendDevice) -> 
     model.cpu()
     assert model[0].weight is before[0]
     assert type(before[0]) is nn.Parameter
+    assert model[0].bias.grad.tolist() == gradient
 
 
 def test_state_goes_through_files(device: PretendDevice, tmp_path: Path) -> None:
@@ -595,7 +597,6 @@ def _state() -> dict[str, Any]:
     return {
         "attributes": [dict(vars(one)) for one in watched],
         "kernels": torch._C._dispatch_dump("aten::linear"),
-        "swap": torch.__future__.get_swap_module_params_on_conversion(),
         "lift": torch._C._only_lift_cpu_tensors(),
         "default": torch.get_default_device(),
         "modes": torch.utils._python_dispatch._get_current_dispatch_mode_stack(),
@@ -631,11 +632,16 @@ def test_nothing_is_left_behind_in_what_is_imported_meanwhile() -> None:
         "from trialbook.testing import pretend_cuda\n"
         "with pretend_cuda():\n"
         "    from accelerate import Accelerator\n"
+        "    import torch\n"
+        "    with torch.device('meta'):\n"
+        "        print(torch.tensor([1.0]).device)\n"
         "    print(Accelerator().device)\n"
         "print(Accelerator().device)\n"
+        "with torch.device('meta'):\n"
+        "    print(torch.tensor([1.0]).device)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["cuda", "cpu"]
+    assert done.stdout.split() == ["meta", "cuda", "cpu", "meta"]
 
 
 def test_a_tensor_does_not_outlive_its_device() -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn, overrides
-from torch.utils._device import DeviceContext
+from torch.utils._device import DeviceContext, _device_constructors
 
 from trialbook.testing.pretend_cuda._attributes import replace
 from trialbook.testing.pretend_cuda._dispatch import is_ours
 from trialbook.testing.pretend_cuda._tensor import CARRIER, CUDA, PretendTensor
 
 _to = Tensor.to
+_apply: Any = nn.Module._apply
 _swap: Any = torch.utils.swap_tensors  # it has no types
 _function_modes: Any = overrides._get_current_function_mode_stack
 _data: Any = Tensor.data
@@ -24,12 +25,11 @@ def replace_methods(stack: ExitStack) -> None:
     """Replace them until the stack is closed."""
     replace(stack, Tensor, "to", _moved)
     replace(stack, Tensor, "cuda", _moved_to_cuda)
+    _device_constructors()  # which remembers these functions when it is first called
     for function in (torch.tensor, torch.as_tensor, torch.asarray):
         replace(stack, torch, function.__name__, _maker(function))
     replace(stack, Tensor, "data", property(lambda tensor: _data.__get__(tensor), _set_data))
-    before = torch.__future__.get_swap_module_params_on_conversion()
-    stack.callback(torch.__future__.set_swap_module_params_on_conversion, before)
-    torch.__future__.set_swap_module_params_on_conversion(True)  # modules keep their parameters when these move
+    replace(stack, nn.Module, "_apply", _applied)
 
 
 def _moved(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -71,15 +71,29 @@ def _moved_to_cuda(self: Tensor, device: Any = None, non_blocking: bool = False,
     return _moved(self, CUDA if device is None else device, non_blocking=non_blocking, **kwargs)
 
 
+def _applied(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """``Module._apply``, behind all methods that move modules: parameters stay the same objects, as on CUDA."""
+    for parameter in self._parameters.values():
+        if parameter is not None:
+            with torch.no_grad():
+                moved = fn(parameter)
+            if isinstance(moved, PretendTensor) != isinstance(parameter, PretendTensor):
+                parameter.data = moved
+    module: nn.Module = _apply(self, fn, recurse)
+    return module
+
+
 def _set_data(self: Tensor, value: Tensor) -> None:
-    """``tensor.data = value``, from one device to the other, too."""
+    """``tensor.data = value``, from one device to the other, too; then the gradient goes with it."""
     if isinstance(self, PretendTensor) == isinstance(value, PretendTensor):
         _data.__set__(self, value)
         if isinstance(self, PretendTensor) and isinstance(value, PretendTensor):
             self.host = value.host
         return
-    new = value.detach()
+    grad, new = self.grad, value.detach()
     _swap(self, nn.Parameter(new, self.requires_grad) if isinstance(self, nn.Parameter) else new)
+    if grad is not None:
+        self.grad = grad.host.clone() if isinstance(grad, PretendTensor) else PretendTensor(grad.clone())
 
 
 def _names_cuda(value: Any) -> bool:

@@ -36,6 +36,7 @@ def replace_runtime(stack: ExitStack, device: PretendDevice) -> None:
         for module in (torch.cuda, torch.cuda.memory, torch.cuda.random):
             if name in vars(module) or module is torch.cuda:
                 replace(stack, module, name, value)
+    replace(stack, torch._C, "_cuda_getCurrentRawStream", _answering(0))  # libraries take it when they are imported
     for name, value in _accelerator().items():
         if hasattr(torch.accelerator, name):
             replace(stack, torch.accelerator, name, value)
