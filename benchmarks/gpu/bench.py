@@ -74,6 +74,8 @@ def pretending(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
+    import bitsandbytes  # noqa: F401  before: it takes functions of CUDA, where there is a device, when it is imported
+
     from trialbook.testing.pretend_cuda import pretend_cuda
 
     with pretend_cuda():

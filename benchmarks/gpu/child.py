@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,16 @@ def measure(part: Part, folder: Path, *, rehearsal: bool) -> Path:
 
 
 def facts(device: str) -> dict[str, Any]:
-    """What is measured with."""
+    """What is measured with: versions, and the device."""
     import torch
 
-    found = {"python": platform.python_version(), "torch": torch.__version__}
+    from trialbook.engine.compute import device_facts
+
+    found: dict[str, Any] = {"python": platform.python_version(), "torch": torch.__version__}
     for name in ("transformers", "peft", "accelerate", "bitsandbytes"):
-        found[name] = importlib.metadata.version(name)
-    if device == "cuda":
-        found |= {"device": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
-    return found
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found | {"device": device_facts(torch.device(device))}
 
 
 def _end_with_parent() -> None:

@@ -14,7 +14,7 @@ from trialbook_plugins.vlms.selfcheck import check_order
 _TINY = ("llava-next", "internvl", "qwen2.5-vl", "cogvlm2")
 _SMALL = tuple(model for model in extraction.TINY if model.architecture.connector)
 _REAL = tuple(model for model in extraction.REAL if model.architecture.connector)
-_IMAGES, _BATCH, _ROUNDS = 64, 16, 3
+_IMAGES, _BATCH, _ROUNDS = 32, 16, 2
 
 
 def measure(bench: Bench) -> None:

@@ -41,8 +41,8 @@ precision = "{precision}"
 [checkpoint]
 every = 1
 """
-_ENORMOUS = 1_000_000
-"""Rows of a batch whose similarities take 4 TB."""
+_ENORMOUS = 500_000
+"""Rows of a batch whose similarities take 1 TB."""
 
 
 def measure(bench: Bench) -> None:

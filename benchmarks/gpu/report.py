@@ -68,7 +68,12 @@ def section(found: Mapping[str, Any] | None) -> list[str]:
         body += [f"### {title}", "", *_table(list(parts)), ""]
     machine = found["machine"]
     versions = ", ".join(f"{key} {machine[key]}" for key in ("torch", "transformers", "peft") if key in machine)
-    told = f"{machine.get('device', 'no GPU')}, {machine['cpus']} cores, Python {machine['python']}, {versions}."
+    device = machine.get("device", {})
+    named = [
+        device.get("name", "no GPU"),
+        *(f"{key} {device[key]}" for key in ("driver", "cuda", "cudnn") if device.get(key)),
+    ]
+    told = f"{', '.join(named)}; {machine['cpus']} cores, Python {machine.get('python', '?')}, {versions}."
     return [*head, *body, told, ""]
 
 

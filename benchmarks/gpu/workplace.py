@@ -87,7 +87,7 @@ class Workplace:
         print(f"$ mlrun {' '.join(map(str, words))}\n{printed.getvalue()}", flush=True)
         return Answer(status, printed.getvalue())
 
-    def must(self, what: str, *words: str | Path) -> None:
+    def must(self, what: str, *words: str | Path) -> Answer:
         """A command that must succeed, with a row that says whether it did.
 
         Raises:
@@ -98,6 +98,7 @@ class Workplace:
         self._rows.check(what, not failed, answer.last if failed else "")
         if failed:
             raise CommandFailed(f"{what}: {answer.last}")
+        return answer
 
     def run(self, what: str, file: Path, *sets: str, more: Sequence[str] = ()) -> list[Path]:
         """``mlrun run``, which must succeed; returns the directories of the experiment's runs.

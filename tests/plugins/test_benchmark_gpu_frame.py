@@ -192,7 +192,13 @@ def test_the_page_shows_what_was_expected_and_what_was_not_done(
     found.add("speed", 0.9, "x", ">= 0.95")
     found.check("it runs", True)
     made = [
-        schedule.Result(PARTS[0], "done", 3.0, rows.read_rows(found.file)[0], {"python": "3.12", "torch": "2.11"}),
+        schedule.Result(
+            PARTS[0],
+            "done",
+            3.0,
+            rows.read_rows(found.file)[0],
+            {"python": "3.12", "torch": "2.11", "device": {"name": "A Card"}},
+        ),
         schedule.Result(PARTS[1], "out of time", 90.0, said="Timeout (0:01:30)!"),
     ]
     result = report.write(made, tmp_path / "results" / "gpu.json", rehearsal=False, seconds=93)
@@ -201,6 +207,7 @@ def test_the_page_shows_what_was_expected_and_what_was_not_done(
     assert "| speed | 0.9 x | >= 0.95 | FAILED |" in page
     assert "| it runs | yes  | yes | passed |" in page
     assert f"{PARTS[1].name}: out of time after 90 s." in page
+    assert "\nA Card; " in page
     assert "Not run" not in page
     as_expected, told = report.summary(result["parts"])
     assert not as_expected
