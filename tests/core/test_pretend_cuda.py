@@ -384,6 +384,43 @@ def test_data_can_be_replaced_from_either_device(device: PretendDevice) -> None:
     assert not parameter.is_cuda
 
 
+class Marked(nn.Parameter):
+    """A parameter of a library's own, which acts when it is moved, as quantised ones do."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        self.data = super().to(*args, **kwargs).detach() * 2
+        return self
+
+
+def test_parameters_of_a_kind_of_their_own_keep_it(device: PretendDevice) -> None:
+    layer = nn.Linear(2, 2, bias=False)
+    layer.weight = Marked(torch.ones(2, 2), requires_grad=False)
+    layer.weight.note = "kept"
+    layer.to("cuda")
+    assert isinstance(layer.weight, Marked)
+    assert isinstance(layer.weight, nn.Parameter)
+    assert layer.weight.is_cuda
+    assert layer.weight.note == "kept"
+    assert layer(on(1, 2)).is_cuda
+    layer.weight.data = torch.ones(2, 2)
+    assert type(layer.weight) is Marked
+    assert layer.weight.note == "kept"
+
+
+def test_four_bits_a_weight_compute_on_the_device(device: PretendDevice) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    torch.manual_seed(0)
+    layer = bitsandbytes.nn.Linear4bit(64, 32, bias=False, quant_type="nf4", compute_dtype=torch.float32)
+    plain = layer.weight.detach().clone()
+    x = torch.randn(4, 64, requires_grad=True)
+    found = layer.to("cuda")(x.cuda())
+    assert found.is_cuda
+    assert layer.weight.dtype == torch.uint8
+    assert (found.cpu() - x @ plain.T).abs().mean() < 0.1 * (x @ plain.T).abs().mean()
+    found.sum().backward()
+    assert x.grad is not None
+
+
 def test_shapes_follow_what_is_changed_in_place(device: PretendDevice) -> None:
     x = on(2, 3)
     assert x.t_().shape == (3, 2)

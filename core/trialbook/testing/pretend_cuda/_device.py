@@ -106,8 +106,8 @@ def pretend_cuda(packages: Sequence[str] = ()) -> Iterator[PretendDevice]:
     with ExitStack() as stack:
         _tensor.set_active(device)
         stack.callback(_tensor.set_active, None)
-        replace_runtime(stack, device)
         replace_methods(stack)
+        replace_runtime(stack, device)
         stack.enter_context(casting())
         stack.enter_context(DispatchMode(device))
         yield device

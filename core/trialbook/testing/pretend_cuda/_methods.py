@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -16,19 +18,22 @@ from trialbook.testing.pretend_cuda._tensor import CARRIER, CUDA, PretendTensor
 
 _to = Tensor.to
 _apply: Any = nn.Module._apply
+_make_subclass: Any = Tensor._make_subclass
 _swap: Any = torch.utils.swap_tensors  # it has no types
 _function_modes: Any = overrides._get_current_function_mode_stack
 _data: Any = Tensor.data
 
 
 def replace_methods(stack: ExitStack) -> None:
-    """Replace them until the stack is closed."""
+    """Replace them until the stack is closed; before, let torch's compiler and contexts remember what they replace."""
+    import_module("torch._dynamo")  # otherwise the first step of an optimiser does it
+    _device_constructors()
     replace(stack, Tensor, "to", _moved)
     replace(stack, Tensor, "cuda", _moved_to_cuda)
-    _device_constructors()  # which remembers these functions when it is first called
     for function in (torch.tensor, torch.as_tensor, torch.asarray):
         replace(stack, torch, function.__name__, _maker(function))
     replace(stack, Tensor, "data", property(lambda tensor: _data.__get__(tensor), _set_data))
+    replace(stack, Tensor, "_make_subclass", staticmethod(_subclass))
     replace(stack, nn.Module, "_apply", _applied)
 
 
@@ -90,10 +95,30 @@ def _set_data(self: Tensor, value: Tensor) -> None:
         if isinstance(self, PretendTensor) and isinstance(value, PretendTensor):
             self.host = value.host
         return
-    grad, new = self.grad, value.detach()
+    kind, held, grad, new = type(self), dict(self.__dict__), self.grad, value.detach()
     _swap(self, nn.Parameter(new, self.requires_grad) if isinstance(self, nn.Parameter) else new)
+    if kind not in (Tensor, nn.Parameter, PretendTensor):  # a parameter of a library's own: quantised ones are such
+        self.__class__ = _there(kind) if isinstance(value, PretendTensor) else kind.plain  # type: ignore[attr-defined]
+        self.__dict__ = {**held, **self.__dict__}
     if grad is not None:
         self.grad = grad.host.clone() if isinstance(grad, PretendTensor) else PretendTensor(grad.clone())
+
+
+def _subclass(cls: type[Tensor], data: Tensor, require_grad: bool = False, **more: Any) -> Tensor:
+    """``Tensor._make_subclass``, by which libraries make parameters of their own kind."""
+    if not isinstance(data, PretendTensor):
+        tensor: Tensor = _make_subclass(cls, data, require_grad, **more)
+        return tensor
+    made: Any = PretendTensor(data.host)
+    made.__class__ = _there(cls)
+    parameter: Tensor = made.requires_grad_(require_grad)
+    return parameter
+
+
+@cache
+def _there(kind: type[Tensor]) -> type[Tensor]:
+    """A class of tensors on the device that are of another kind besides."""
+    return type(f"Pretend{kind.__name__}", (PretendTensor, kind), {"plain": kind})
 
 
 def _names_cuda(value: Any) -> bool:
