@@ -38,7 +38,7 @@ QUICK: dict[str, tuple[list[str], list[str]]] = {
     "sensor_text_mlm": ([
         "step.sample.dataset.residents=1", "step.sample.dataset.days=6", "train.batch_size=64", "metric.4.steps=2",
     ], ["align_mlm"]),
-    "spatial/speed": (["task.rounds=3"], ["internvl2"]),
+    "spatial/speed": (["task.rounds=3"], ["cogvlm2"]),
 }  # fmt: skip
 
 
