@@ -18,13 +18,13 @@ from typing import Any
 from benchmarks.gpu.bench import Bench, pretending
 from benchmarks.gpu.catalogue import Part, choose
 from benchmarks.gpu.rows import Rows
-from benchmarks.gpu.workplace import CommandFailed
+from benchmarks.gpu.workplace import CommandFailed, own_settings
 
 
 def measure(part: Part, folder: Path, *, rehearsal: bool) -> Path:
     """Do a part here; returns the file of its rows."""
     rows = Rows(folder / "rows.jsonl", rehearsal=rehearsal)
-    with pretending(rehearsal and part.pretend):
+    with own_settings(), pretending(rehearsal and part.pretend):
         device = "cuda" if part.pretend or not rehearsal else "cpu"
         module = importlib.import_module(f"benchmarks.gpu.{part.module}")
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,15 @@ class _Stopping(PlainWatcher):
         super().item(spec, item)
         if isinstance(item, Record) and item.step >= self.stop:
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Within, the place's own ``runner.toml`` counts, whatever the variables of the shell say (``TRIALBOOK_DATA``, …)."""
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("TRIALBOOK_")]:
+            del os.environ[name]
+        yield
 
 
 def _stopping(stop: int) -> contextlib.AbstractContextManager[Any]:
