@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test slow lint docs bench clean
+.PHONY: run test slow rehearsal lint docs bench clean
 
 run: $(VENV)/.run
 	$(VENV)/bin/mlrun run experiments/perceiver_vs_mlp.toml
@@ -13,7 +13,11 @@ test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "slow and not rehearsal"
+
+# Before a GPU is used: all experiments and all parts of its benchmark over the pretend device.
+rehearsal: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m rehearsal
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -20,12 +20,12 @@ from benchmarks.gpu import child  # noqa: E402
 from benchmarks.gpu.catalogue import PARTS, Part  # noqa: E402
 from benchmarks.gpu.rows import failures, read_rows  # noqa: E402
 
-#: Parts that take a few seconds; the others are for the slow suite.
+#: Parts that take a few seconds; the others are for ``make rehearsal``.
 QUICK = ("store", "memory", "adapters/lora", "adapters/nf4", "resampler", "products")
 
 
 def parts() -> list[object]:
-    return [pytest.param(p, id=p.name, marks=() if p.name in QUICK else pytest.mark.slow) for p in PARTS]
+    return [pytest.param(p, id=p.name, marks=() if p.name in QUICK else pytest.mark.rehearsal) for p in PARTS]
 
 
 @pytest.mark.parametrize("part", parts())
@@ -36,7 +36,7 @@ def test_the_part_runs_and_finds_all_as_expected(part: Part, tmp_path: Path) -> 
     assert facts["torch"]
 
 
-@pytest.mark.slow
+@pytest.mark.rehearsal
 def test_the_command_rehearses_within_its_budget_and_writes_its_result(tmp_path: Path) -> None:
     paths = {"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("core", "plugins"))}
     out = tmp_path / "gpu.json"

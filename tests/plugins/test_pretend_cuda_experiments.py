@@ -60,7 +60,7 @@ def test_an_experiment_runs_on_the_device(name: str, tmp_path: Path, monkeypatch
     assert bool(row.steps) is (name != "spatial/speed")
 
 
-@pytest.mark.slow
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("file", pretend_device.experiment_files(), ids=lambda file: file.stem)
 def test_every_experiment_runs_on_the_device_bare(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -168,7 +168,7 @@ def test_records_are_those_of_the_cpu(tmp_path: Path) -> None:
         assert (one["step"], one["values"]) == (other["step"], pytest.approx(other["values"], rel=1e-4, abs=1e-5))
 
 
-@pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=pytest.mark.slow), "fp16"])
+@pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=pytest.mark.rehearsal), "fp16"])
 def test_a_run_that_was_interrupted_goes_on_bit_for_bit(precision: str, device: PretendDevice, tmp_path: Path) -> None:
     whole = Bench(tmp_path / "whole", "cuda", dropout=0.3, precision=precision)
     whole.run()
