@@ -580,7 +580,6 @@ def test_a_generator_belongs_to_one_device(device: PretendDevice) -> None:
 
 def test_torch_says_that_there_is_a_device(device: PretendDevice) -> None:
     assert torch.cuda.is_available()
-    assert torch.cuda.is_initialized()
     assert (torch.cuda.device_count(), torch.cuda.current_device()) == (1, 0)
     assert torch.cuda.get_device_name(CUDA) == torch.cuda.get_device_properties(0).name
     assert torch.cuda.memory_allocated() == torch.cuda.max_memory_allocated(CUDA) == 0
@@ -593,6 +592,25 @@ def test_torch_says_that_there_is_a_device(device: PretendDevice) -> None:
     assert begin.elapsed_time(end) >= 0
     assert torch.get_device_module("cuda") is torch.cuda
     assert torch.accelerator.current_accelerator() == torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        torch.cuda.init,
+        lambda: torch.zeros(1, device="cuda"),
+        lambda: torch.zeros(1).cuda(),
+        torch.cuda.current_device,
+        torch.cuda.synchronize,
+    ],
+)
+def test_cuda_is_initialised_when_it_is_first_used(device: PretendDevice, begin: Callable[[], Any]) -> None:
+    torch.manual_seed(0)
+    torch.zeros(1).double()
+    assert torch.cuda.is_available()
+    assert not torch.cuda.is_initialized()
+    getattr(torch.cuda, begin.__name__, begin)()
+    assert torch.cuda.is_initialized()
 
 
 def test_pinned_memory_is_told_from_other(device: PretendDevice) -> None:

@@ -52,6 +52,10 @@ class PretendDevice:
         finally:
             self._phases.pop()
 
+    def initialize(self) -> None:
+        """Note that CUDA has been used: only then it is seeded by some."""
+        torch.cuda._initialized = True
+
     def count_wait(self, kind: str) -> None:
         """Note a wait for the device."""
         self.waits[self.occurrence(kind)] += 1

@@ -84,6 +84,7 @@ class Computer:
         asked = kwargs.get("device")
         if not ours and (asked is None or not is_ours(asked)):
             return self._on_host(func, args, kwargs)
+        self._device.initialize()
         known = describe(func)
         if ours:
             self._check(func, known, args, kwargs, given, ours)
@@ -178,6 +179,8 @@ class Computer:
         if asked is not None and goes_there:
             options["device"] = _CPU
         made = _aten._to_copy.default(unwrap(source), **options)
+        if there or goes_there:
+            self._device.initialize()
         self._count_transfer(there, goes_there if asked is None or asked.type != "meta" else there, kwargs)
         return PretendTensor(made) if goes_there else made
 

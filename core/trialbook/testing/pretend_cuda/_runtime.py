@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from types import SimpleNamespace
@@ -57,23 +57,24 @@ def _fixed() -> dict[str, Any]:
         is_integrated=False, is_multi_gpu_board=False, gcnArchName="", warp_size=32, max_threads_per_multi_processor=2048,
     )  # fmt: skip
     answers = {
-        "is_available": True, "is_initialized": True, "is_bf16_supported": True, "is_tf32_supported": True, "device_count": 1,
-        "current_device": 0, "get_device_name": NAME, "get_device_capability": _CAPABILITY, "get_device_properties": properties,
+        "is_available": True, "is_bf16_supported": True, "is_tf32_supported": True, "device_count": 1,
         "get_arch_list": ["sm_90"], "can_device_access_peer": False, "_is_in_bad_fork": False, "_exchange_device": 0,
-        "_maybe_exchange_device": 0, "is_current_stream_capturing": False, "current_stream": stream, "default_stream": stream,
-        "memory_allocated": 0, "max_memory_allocated": 0, "memory_reserved": 0, "max_memory_reserved": 0,
-        "mem_get_info": (_MEMORY, _MEMORY), "memory_stats": OrderedDict(), "memory_summary": NAME, "utilization": 0,
-        "init": None, "_lazy_init": None, "empty_cache": None, "ipc_collect": None, "reset_peak_memory_stats": None,
+        "_maybe_exchange_device": 0, "is_current_stream_capturing": False, "current_stream": stream,
+        "default_stream": stream, "memory_allocated": 0, "max_memory_allocated": 0, "memory_reserved": 0,
+        "max_memory_reserved": 0, "mem_get_info": (_MEMORY, _MEMORY), "memory_stats": defaultdict(int),
+        "memory_summary": NAME, "utilization": 0, "empty_cache": None, "ipc_collect": None, "reset_peak_memory_stats": None,
         "reset_accumulated_memory_stats": None, "reset_max_memory_allocated": None, "reset_max_memory_cached": None,
         "set_per_process_memory_fraction": None, "set_stream": None,
     }  # fmt: skip
+    beginning = {
+        "current_device": 0, "get_device_name": NAME, "get_device_capability": _CAPABILITY, "init": None, "_lazy_init": None,
+        "get_device_properties": properties,
+    }  # fmt: skip
     found: dict[str, Any] = {name: _answering(value) for name, value in answers.items()}
-    found |= {
-        "set_device": _set_device,
-        "_lazy_call": lambda call, **kwargs: call(),
-        "stream": lambda stream: nullcontext(),
-    }
-    found |= {"_initialized": True, "synchronize": _synchronize, "Stream": _Stream, "Event": _Event}
+    found |= {name: _beginning(value) for name, value in beginning.items()}
+    found |= {"_initialized": False, "is_initialized": lambda: torch.cuda._initialized}
+    found |= {"set_device": _set_device, "_lazy_call": lambda call, **kwargs: call()}
+    found |= {"stream": lambda stream: nullcontext(), "synchronize": _synchronize, "Stream": _Stream, "Event": _Event}
     found |= {"get_sync_debug_mode": lambda: active().sync_debug_mode, "set_sync_debug_mode": _set_sync_debug_mode}
     return found
 
@@ -105,11 +106,23 @@ def _answering(value: Any) -> Callable[..., Any]:
     return lambda *args, **kwargs: value
 
 
+def _beginning(value: Any) -> Callable[..., Any]:
+    """A function that initialises CUDA, as whatever touches the device does."""
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        active().initialize()
+        return value
+
+    return answer
+
+
 def _set_device(device: Any) -> None:
+    active().initialize()
     is_ours(torch.device("cuda", device) if isinstance(device, int) else torch.device(device))
 
 
 def _synchronize(device: Any = None) -> None:
+    active().initialize()
     active().waits[active().occurrence("synchronize")] += 1
 
 
