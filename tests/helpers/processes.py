@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,8 +53,13 @@ def start_processes(
         own = {**around, **place, "MASTER_ADDR": "127.0.0.1"} if count > 1 else around
         command = [sys.executable, "-m", "trialbook", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, cwd=folder, env=own, text=True, **pipes))
+        started.append(subprocess.Popen(command, cwd=folder, env=own, text=True, preexec_fn=_heed_interrupts, **pipes))
     return started
+
+
+def _heed_interrupts() -> None:
+    """Where the tests run in the background, processes would ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(processes: list[subprocess.Popen[str]]) -> list[Ended]:
