@@ -12,8 +12,8 @@ Wired for every component that asks for it by name: ``data_root: Path | None``, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from trialbook.contracts_decoders import Decodes, LatentShape
 from trialbook.contracts_language import Captioner, Generated, LanguageModel, Piece
@@ -192,6 +194,23 @@ def device_of(module: nn.Module) -> torch.device:
     """Device of a module's first parameter or buffer; the CPU where it has none."""
     first = next(chain(module.parameters(), module.buffers()), None)
     return CPU if first is None else first.device
+
+
+@contextmanager
+def counting_operations(device: torch.device) -> Iterator[FlopCounterMode]:
+    """A counter of the operations of matrix products, convolutions and attention (a multiplication and an addition count as two).
+
+    Kernels that it would not see are not taken meanwhile: the fused layer of ``nn.TransformerEncoder`` in inference, and on a
+    CPU fused attention. On CUDA fused attention is counted and stays: plain products would hold several times the memory.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    attention: AbstractContextManager[None] = nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter, attention:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def float64_device(device: torch.device) -> torch.device:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from trialbook.contracts import device_of
+from trialbook.contracts import counting_operations, device_of
 from trialbook.engine import optim
 from trialbook.engine.stages import StagePlan
 
@@ -37,7 +34,7 @@ def count_flops(
     for stage in stages:
         optim.set_trainable(module, stage.trained)
         micro = stage.options.batch_size // stage.options.accumulate
-        with FlopCounterMode(display=False) as counter, _counted_attention(device_of(module)):
+        with counting_operations(device_of(module)) as counter:
             made: Any = losses(stage)["loss"]
             ahead = counter.get_total_flops()
             made.backward()
@@ -52,15 +49,6 @@ def count_flops(
         "forward_per_sample": forward / samples, "forward_backward_per_sample": sum(wholes) / samples,
         "training": sum(wholes), "stages": wholes,
     }  # fmt: skip
-
-
-def _counted_attention(device: torch.device) -> AbstractContextManager[None]:
-    """An attention kernel whose operations are counted.
-
-    On CUDA all are, so the choice is left free: plain matrix products would hold several times the memory of a step.
-    """
-    kernels: AbstractContextManager[None] = nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH)
-    return kernels
 
 
 def flops_of_all(counts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:

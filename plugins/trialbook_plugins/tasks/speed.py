@@ -11,10 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from trialbook.contracts import CPU, Builder, to_device
+from trialbook.contracts import CPU, Builder, counting_operations, to_device
 from trialbook.errors import TrialbookError
 from trialbook.records import Event, Facts, Record, Timing
 
@@ -117,7 +115,7 @@ class Speed:
 
     def _counted(self, name: str) -> tuple[int, int]:
         """Tokens of an image, and operations of a pass over the batch."""
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        with counting_operations(self._device) as counter:
             tokens = self._pass(self.encoders[name]).tokens
         return int(tokens.shape[1]), int(counter.get_total_flops())
 
