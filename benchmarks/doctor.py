@@ -19,17 +19,17 @@ from torch import nn
 
 from benchmarks._measure import in_turn, ratio, save
 from benchmarks.engine_step import Autoencoder
-from trialbook.checkpoint import CheckpointStore
+from trialbook.config.options import CheckpointOptions, DoctorOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step
-from trialbook.doctor.chart import Chart
-from trialbook.doctor.diagnosis import Doctor, load_checks
+from trialbook.contracts.records import Record
+from trialbook.doctor.doctor import Doctor, load_checks
+from trialbook.doctor.evidence import Chart
+from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
-from trialbook.engine.loop import Training
-from trialbook.engine.vitals import Monitor, PartView
-from trialbook.host import PluginHost
-from trialbook.options import CheckpointOptions, DoctorOptions, EvaluateOptions, StageOptions
-from trialbook.recorder import Recorder
-from trialbook.records import Record
+from trialbook.engine.instrumentation import Monitor, PartView
+from trialbook.engine.trainer import Training
+from trialbook.plugins.manager import PluginHost
+from trialbook.registry.recorder import Recorder
 from trialbook_plugins.losses.info_nce import InfoNCE
 from trialbook_plugins.projectors.perceiver import Perceiver
 

@@ -17,15 +17,15 @@ import torch
 from torch import nn
 
 from benchmarks._measure import in_turn, ratio, save
-from trialbook.checkpoint import CheckpointStore
+from trialbook.config.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step
+from trialbook.contracts.records import Record
+from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
-from trialbook.engine.loop import Training
 from trialbook.engine.optim import learning_rate
-from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
-from trialbook.recorder import Recorder
-from trialbook.records import Record
-from trialbook.seeding import epoch_order
+from trialbook.engine.seeding import epoch_order
+from trialbook.engine.trainer import Training
+from trialbook.registry.recorder import Recorder
 
 STEPS, BATCH = 200, 64
 DATA = torch.randn(4096, 256, generator=torch.Generator().manual_seed(0))

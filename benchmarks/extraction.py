@@ -20,14 +20,15 @@ import transformers as hf
 
 from benchmarks._measure import in_turn, ratio, save
 from trialbook.contracts import to_device
-from trialbook.engine.clock import peak_memory
-from trialbook_plugins.vlms import tables, tiny
+from trialbook.engine.timing import peak_memory
+from trialbook_plugins.vlms import architectures as tables
+from trialbook_plugins.vlms import tiny
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.family import image_size
 from trialbook_plugins.vlms.inputs import family
+from trialbook_plugins.vlms.layer_reader import TappedModel
 from trialbook_plugins.vlms.pictures import STATISTICS, Pictures
 from trialbook_plugins.vlms.prompt import plain_prompt
-from trialbook_plugins.vlms.tapped import TappedModel
 
 
 class Model(NamedTuple):

@@ -26,9 +26,9 @@ from benchmarks._measure import save
 from trialbook.cli.app import App, open_app
 from trialbook.cli.main import cli
 from trialbook.errors import TrialbookError
-from trialbook.plan import Plan, RunSpec, plan_files
-from trialbook.reproduction.load import load_run
-from trialbook.rundir import RunDirectory, read_json
+from trialbook.planning.planner import Plan, RunSpec, plan_files
+from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.replay.load import load_run
 from trialbook.testing import pretend_cuda
 from trialbook.testing.pretend_cuda import PretendDevice
 

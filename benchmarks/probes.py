@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks._measure import in_turn, ratio, save
-from trialbook.engine.clock import peak_memory
+from trialbook.engine.timing import peak_memory
 from trialbook_plugins.probes.cka import LinearSimilarity
 from trialbook_plugins.probes.recipes import Loss, Plan, first_weights, grid, sample_order
 from trialbook_plugins.probes.ridge import Ridge

@@ -29,9 +29,9 @@ record_steps(Path(sys.argv[1]), 10**9, lambda step: os.write(1, b"%d\\n" % step)
 
 def record_steps(root: Path, steps: int, added: Callable[[int], Any] | None = None) -> None:
     """A run of so many steps; ``added`` is told of each record once ``add`` has returned."""
-    from trialbook.plan import RunSpec
-    from trialbook.recorder import Recorder
-    from trialbook.records import Record
+    from trialbook.contracts.records import Record
+    from trialbook.planning.planner import RunSpec
+    from trialbook.registry.recorder import Recorder
 
     spec = RunSpec(experiment="b", arm="a", base_arm="a", point={}, seed=0, config={}, sources={}, id="00000000")
     with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
@@ -44,7 +44,7 @@ def record_steps(root: Path, steps: int, added: Callable[[int], Any] | None = No
 
 def ours(folder: Path) -> float:
     """Seconds from the first record until run directory and registry have all of them."""
-    from trialbook.registry.store import open_registry
+    from trialbook.registry.connection import open_registry
 
     root = folder / "ours"
     shutil.rmtree(root, ignore_errors=True)
@@ -97,7 +97,7 @@ def mlflow_seconds(folder: Path) -> float | None:
 
 def lost_to_kill(folder: Path, kills: int = 5) -> int:
     """Records that ``add`` had returned for and that are not in the file after ``kill -9``."""
-    from trialbook.rundir import read_lines
+    from trialbook.registry.run_directory import read_lines
 
     lost = 0
     for index in range(kills):

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import trialbook_plugins.plugin
-from trialbook.checking.tablecheck import describe
-from trialbook.hookspec import KINDS
-from trialbook.host import PluginHost
-from trialbook.numerics import OF_THE_RUN
-from trialbook.options import CORE_TABLES
-from trialbook.schema import ComponentSchema, SchemaBook
-from trialbook.signature import documented
-from trialbook.tables import ARRAYS, NAMED, RESERVED, part_kind
+from trialbook.config.kinds import ARRAYS, NAMED, RESERVED, part_kind
+from trialbook.config.numerics import OF_THE_RUN
+from trialbook.config.options import CORE_TABLES
+from trialbook.plugins.hookspec import KINDS
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import ComponentSchema, SchemaBook
+from trialbook.plugins.signature import documented
+from trialbook.plugins.table_errors import describe
 
 DOCS = Path(__file__).parent
 INTRO = DOCS / "_experiment-file-intro.md"

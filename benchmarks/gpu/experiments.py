@@ -11,7 +11,7 @@ from benchmarks.gpu.bench import Bench, inside
 from benchmarks.gpu.workplace import SHIPPED, Workplace
 from benchmarks.pretend_device import shorten
 from trialbook.cli.app import open_app
-from trialbook.reproduction.load import load_run
+from trialbook.replay.load import load_run
 from trialbook_plugins.demo.answering import Answerer
 
 

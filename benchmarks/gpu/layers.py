@@ -7,9 +7,9 @@ import torch
 from benchmarks import extraction
 from benchmarks.gpu.bench import Bench
 from trialbook_plugins.encoders.hf_vlm import HFVLM
-from trialbook_plugins.vlms import tables
+from trialbook_plugins.vlms import architectures as tables
 from trialbook_plugins.vlms.layers import check_layers
-from trialbook_plugins.vlms.selfcheck import check_order
+from trialbook_plugins.vlms.order_check import check_order
 
 _TINY = ("llava-next", "internvl", "qwen2.5-vl", "cogvlm2")
 _SMALL = tuple(model for model in extraction.TINY if model.architecture.connector)

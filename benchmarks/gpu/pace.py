@@ -10,7 +10,7 @@ from unittest import mock
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.idle import Idle
-from trialbook.engine.loop import Training
+from trialbook.engine.trainer import Training
 
 
 class Pace:

@@ -16,9 +16,9 @@ from benchmarks.gpu import standins
 from benchmarks.gpu.bench import Bench, inside
 from benchmarks.gpu.pace import Pace, steps_of_runs
 from benchmarks.gpu.workplace import SHIPPED, Workplace, final
-from trialbook import contracts
 from trialbook.contracts import Trains
-from trialbook.reproduction.load import LoadedRun, load_run
+from trialbook.contracts import parts as contracts
+from trialbook.replay.load import LoadedRun, load_run
 
 _CLIP = "openai/clip-vit-large-patch14"
 _SMALL = (

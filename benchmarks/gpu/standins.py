@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from trialbook.conversations import Conversation, Turn
+from trialbook.contracts.conversations import Conversation, Turn
 
 _LETTERS = np.array(list(string.ascii_lowercase + " "))
 QUESTION = "What does it say?"

@@ -16,7 +16,7 @@ import torch
 from benchmarks.gpu import standins
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.workplace import ROOT, SHIPPED, CommandFailed, Workplace
-from trialbook.engine.loop import Training
+from trialbook.engine.trainer import Training
 
 _SOURCES = ("core", "plugins")
 _SAID = "called a synchronizing CUDA operation"

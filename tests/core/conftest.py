@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trialbook.doctor.findings import Finding
-from trialbook.experimentfile import load_experiment
-from trialbook.hookspec import KINDS, Component, hookimpl
-from trialbook.host import PluginHost
-from trialbook.plan import Plan, RunSpec, make_plan
-from trialbook.recorder import Recorder
-from trialbook.records import Arrays, Item, Record, Timing, Vitals
-from trialbook.schema import SchemaBook
+from trialbook.config.load import load_experiment
+from trialbook.contracts.findings import Finding
+from trialbook.contracts.records import Arrays, Item, Record, Timing, Vitals
+from trialbook.planning.planner import Plan, RunSpec, make_plan
+from trialbook.plugins.hookspec import KINDS, Component, hookimpl
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.recorder import Recorder
 
 PARTS = '''
 class Join:

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 import trialbook_plugins.plugin
-from trialbook import build
-from trialbook.build import RunBuilder, Workshop
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
 from trialbook.contracts import device_of
-from trialbook.experimentfile import load_experiment
-from trialbook.features import FeatureStore
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.rundir import RunDirectory, read_lines
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.engine import builder as build
+from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.feature_store import FeatureStore
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory, read_lines
 from trialbook.testing import pretend_cuda
 from trialbook_plugins.tasks.align import Align
 
@@ -111,7 +111,7 @@ def test_a_survey_builds_everything_and_stores_no_features(tmp_path: Path) -> No
 
 
 def test_the_rows_of_a_survey_have_the_shape_of_a_split(tmp_path: Path) -> None:
-    from trialbook.survey import SurveyBuilder
+    from trialbook.engine.survey import SurveyBuilder
 
     place = Place(tmp_path)
     builder = SurveyBuilder(place.plan.runs[0], Workshop(place.book, FeatureStore(tmp_path / "features"), None))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from trialbook.config.load import load_experiment
 from trialbook.errors import ProblemsError
-from trialbook.experimentfile import load_experiment
-from trialbook.plan import make_plan
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.schema import SchemaBook
 
 Write = Callable[..., Path]
 

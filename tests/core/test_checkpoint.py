@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trialbook.checkpoint import CheckpointStore
+from trialbook.engine.checkpoint import CheckpointStore
 
 
 def _save(store: CheckpointStore, step: int) -> Path:

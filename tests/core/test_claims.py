@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from trialbook.comparison.claims import ClaimResult, answer_claims, claim_text
-from trialbook.comparison.compare import Comparison, compare
-from trialbook.comparison.effects import Design
-from trialbook.editor import experiment_json_schema
+from trialbook.analysis.compare.claims import ClaimResult, answer_claims, claim_text
+from trialbook.analysis.compare.compare import Comparison, compare
+from trialbook.analysis.compare.effects import Design
+from trialbook.config.load import load_experiment
 from trialbook.errors import ProblemsError
-from trialbook.experimentfile import load_experiment
-from trialbook.plan import Plan, make_plan
+from trialbook.planning.planner import Plan, make_plan
+from trialbook.plugins.json_schema import experiment_json_schema
+from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.query import open_index
-from trialbook.schema import SchemaBook
 
 Write = Callable[..., Path]
 Record = Callable[..., Plan]

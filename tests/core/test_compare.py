@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 
-from trialbook.comparison.compare import Comparison, Row, compare
-from trialbook.comparison.differences import is_named
-from trialbook.comparison.figures import At, higher_is_better
-from trialbook.comparison.report import comparison_text
-from trialbook.comparison.stats import ALPHA
-from trialbook.doctor.findings import Finding
+from trialbook.analysis.compare.compare import Comparison, Row, compare
+from trialbook.analysis.compare.differences import is_named
+from trialbook.analysis.compare.metrics import At, higher_is_better
+from trialbook.analysis.selection import Condition, flatten
+from trialbook.analysis.statistics import ALPHA
+from trialbook.config.experiment import Experiment
+from trialbook.config.toml import Document
+from trialbook.contracts.findings import Finding
+from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
-from trialbook.experiment import Experiment
-from trialbook.plan import Plan, RunSpec
-from trialbook.recorder import Recorder
-from trialbook.records import Record, Timing
+from trialbook.planning.planner import Plan, RunSpec
 from trialbook.registry.query import open_index
-from trialbook.selection import Condition, flatten
-from trialbook.toml import Document
+from trialbook.registry.recorder import Recorder
+from trialbook.reports.terminal import comparison_text
 
 ABOUT: dict[str, Any] = {"question": "Which?", "baseline": "mlp", "arms": ["mlp", "per"], "seeds": [0, 1, 2]}
 ENVIRONMENT = {"hardware": {"cpu": "x"}, "git": {"commit": "a" * 40, "dirty": False}}

@@ -16,18 +16,19 @@ import torch
 from small_align import align_file
 
 import trialbook_plugins.plugin
-from trialbook.engine import compute, loop
+from trialbook.config.load import load_experiment
+from trialbook.config.numerics import CUBLAS_VARIABLE, Numerics
+from trialbook.config.settings import Settings
+from trialbook.engine import compute
+from trialbook.engine import trainer as loop
 from trialbook.engine.compute import compute_facts, computing, device_facts, driver_version
 from trialbook.engine.execute import make_accelerator
 from trialbook.errors import TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.numerics import CUBLAS_VARIABLE, Numerics
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import pretend_cuda
 
 SWITCHES = ("cuda.matmul", "mkldnn.matmul", "cudnn.conv", "cudnn.rnn")

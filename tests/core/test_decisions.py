@@ -11,17 +11,17 @@ import jsonschema
 import pytest
 import yaml
 
+from trialbook.analysis.decide.decide import decide
+from trialbook.analysis.decide.results import Decision
 from trialbook.cli.decide import decide_plan
 from trialbook.cli.main import cli
-from trialbook.decision.decide import decide
-from trialbook.decision.results import Decision
-from trialbook.decision.write import write_decisions
-from trialbook.editor import experiment_json_schema
+from trialbook.config.load import load_experiment
 from trialbook.errors import ProblemsError
-from trialbook.experimentfile import load_experiment
-from trialbook.plan import Plan, RunSpec, make_plan
+from trialbook.planning.planner import Plan, RunSpec, make_plan
+from trialbook.plugins.json_schema import experiment_json_schema
+from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.query import open_index
-from trialbook.schema import SchemaBook
+from trialbook.reports.write_decision import write_decisions
 
 Write = Callable[..., Path]
 RecordPlan = Callable[..., Plan]

@@ -16,11 +16,11 @@ import click
 import pytest
 
 from trialbook.cli.main import cli
+from trialbook.config.load import load_experiment
 from trialbook.errors import ProblemsError
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.plan import make_plan
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -251,7 +251,7 @@ def test_the_plugin_of_the_page_works_when_it_is_followed(tmp_path: Path) -> Non
 
 
 def test_every_hook_is_on_the_page() -> None:
-    from trialbook.hookspec import Hooks
+    from trialbook.plugins.hookspec import Hooks
 
     text = (DOCS / "plugins.md").read_text(encoding="utf-8")
     assert [name for name in vars(Hooks) if name.startswith("mlrun_") and f"`{name}(" not in text] == []

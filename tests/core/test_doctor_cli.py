@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trialbook.cli.main import cli
+from trialbook.contracts.records import Record, Vitals
 from trialbook.errors import TrialbookError
-from trialbook.plan import RunSpec
-from trialbook.recorder import Recorder
-from trialbook.records import Record, Vitals
+from trialbook.planning.planner import RunSpec
+from trialbook.registry.recorder import Recorder
 
 #: A wiring that leaves a projector out of the optimiser: an error that is known at once.
 LEFT_OUT = {

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.checkpoint import CheckpointStore
+from trialbook.config.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step
+from trialbook.contracts.records import Event, Record
+from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
 from trialbook.engine.guard import UpdateGuard, non_finite_names
-from trialbook.engine.loop import Training
+from trialbook.engine.trainer import Training
 from trialbook.errors import TrialbookError
-from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
-from trialbook.records import Event, Record
 
 DATA = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
 TWO_STAGES = [
@@ -213,8 +213,8 @@ def test_one_optimiser_is_alive_in_a_stage(tmp_path: Path) -> None:
 def test_memory_that_runs_out_while_operations_are_counted_ends_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trialbook.engine import loop
-    from trialbook.engine.vitals import Monitor
+    from trialbook.engine import trainer as loop
+    from trialbook.engine.instrumentation import Monitor
 
     def greedy(*arguments: Any) -> Any:
         torch.empty(1 << 60, dtype=torch.uint8)

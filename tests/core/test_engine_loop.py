@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.checkpoint import CheckpointStore
+from trialbook.config.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step
+from trialbook.contracts.records import Event, Record
+from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import execute, make_accelerator
-from trialbook.engine.loop import Training
+from trialbook.engine.trainer import Training
 from trialbook.errors import TrialbookError
-from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
-from trialbook.recorder import Recorder
-from trialbook.records import Event, Record
+from trialbook.registry.recorder import Recorder
 
 DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
 TARGET = DATA @ torch.randn(6, 2, generator=torch.Generator().manual_seed(1))

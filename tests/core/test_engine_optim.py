@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from trialbook.config.options import StageOptions, TrainOptions, stages_of
 from trialbook.engine.optim import learning_rate, make_optimizer, set_trainable, trainable_names
 from trialbook.errors import TrialbookError
-from trialbook.options import StageOptions, TrainOptions, stages_of
 
 
 def _parts() -> nn.ModuleDict:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from trialbook.environment import environment, hardware
-from trialbook.settings import Settings
+from trialbook.config.settings import Settings
+from trialbook.registry.environment import environment, hardware
 
 
 def settings(root: Path, **changes: object) -> Settings:
@@ -89,8 +89,8 @@ def test_threads_are_those_of_the_settings_then_of_the_variable(monkeypatch: pyt
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from trialbook.environment import environment; "
-        "from trialbook.settings import load_settings; environment(load_settings(Path('.'))); "
+        "import sys; from pathlib import Path; from trialbook.registry.environment import environment; "
+        "from trialbook.config.settings import load_settings; environment(load_settings(Path('.'))); "
         "print([m for m in ('torch', 'numpy', 'transformers', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from trialbook.comparison.compare import Comparison, compare
-from trialbook.comparison.stats import ALPHA
-from trialbook.experiment import Experiment
-from trialbook.plan import Plan, RunSpec
-from trialbook.recorder import Recorder
-from trialbook.records import Record
+from trialbook.analysis.compare.compare import Comparison, compare
+from trialbook.analysis.statistics import ALPHA
+from trialbook.config.experiment import Experiment
+from trialbook.config.toml import Document
+from trialbook.contracts.records import Record
+from trialbook.planning.planner import Plan, RunSpec
 from trialbook.registry.query import Registry, open_index
-from trialbook.toml import Document
+from trialbook.registry.recorder import Recorder
 
 #: What is promised.
 MOST_WRONG, LEAST_FOUND = 0.05, 0.80

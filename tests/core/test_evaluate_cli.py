@@ -15,9 +15,9 @@ import pytest
 import torch
 from small_align import align_file
 
-from trialbook import source
 from trialbook.cli import app, main
-from trialbook.rundir import RunDirectory, read_lines
+from trialbook.plugins import provenance as source
+from trialbook.registry.run_directory import RunDirectory, read_lines
 
 STANDIN = Path(__file__).parent / "standin"
 ALIGN = align_file(head="seeds = [0]", dim=16, train=32, steps=1, batch_size=8)

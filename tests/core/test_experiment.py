@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from trialbook.config.experiment import Experiment
+from trialbook.config.load import load_experiment
+from trialbook.config.variants import arm_document
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experiment import Experiment
-from trialbook.experimentfile import load_experiment
-from trialbook.variants import arm_document
 
 BASE = """\
 # Does it work?

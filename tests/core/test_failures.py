@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
+from trialbook.analysis.failures.compare import compare_answers, mcnemar
+from trialbook.analysis.failures.corrections import parse_tags
+from trialbook.analysis.failures.judge import is_right, judge
+from trialbook.analysis.failures.taxonomy import TAGS, number_of, tag_of
+from trialbook.contracts.predictions import Prediction
 from trialbook.errors import TrialbookError
-from trialbook.failures.corrections import parse_tags
-from trialbook.failures.judged import is_right, judge
-from trialbook.failures.near import number_of
-from trialbook.failures.taxonomy import TAGS, tag_of
-from trialbook.failures.versus import compare_answers, mcnemar
-from trialbook.predictions import Prediction
 
 stats = pytest.importorskip("scipy.stats")
 

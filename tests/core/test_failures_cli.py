@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trialbook import source
 from trialbook.cli import app, main
-from trialbook.pages.html import to_html
-from trialbook.pages.markdown import to_markdown
-from trialbook.pages.runpage import run_page
-from trialbook.plan import RunSpec
-from trialbook.predictions import Prediction
-from trialbook.recorder import Recorder
-from trialbook.records import Predictions, Record
-from trialbook.rundir import RunDirectory, read_json
+from trialbook.contracts.predictions import Prediction
+from trialbook.contracts.records import Predictions, Record
+from trialbook.planning.planner import RunSpec
+from trialbook.plugins import provenance as source
+from trialbook.registry.recorder import Recorder
+from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.reports.document.html import to_html
+from trialbook.reports.document.markdown import to_markdown
+from trialbook.reports.pages.run_page import run_page
 
 STANDIN = Path(__file__).parent / "standin"
 Command = Callable[..., tuple[int, str, str]]

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from torch import nn
 
 from trialbook.contracts import Features
+from trialbook.engine.feature_store import FeatureStore, address, weights_hash
 from trialbook.errors import TrialbookError
-from trialbook.features import FeatureStore, address, weights_hash
 
 ROWS = 150
 TRUTH = torch.randn(ROWS, 3, 5, generator=torch.Generator().manual_seed(0))
@@ -214,8 +214,8 @@ _EXTRACT = """
 import os, sys
 from pathlib import Path
 import numpy as np, torch
-from trialbook.engine.clock import peak_memory
-from trialbook.features import FeatureStore
+from trialbook.engine.timing import peak_memory
+from trialbook.engine.feature_store import FeatureStore
 
 torch.set_num_threads(1)
 rows, names = int(sys.argv[2]), [f"layer {i}" for i in range(4)]

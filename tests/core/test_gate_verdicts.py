@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from trialbook.decision.advice import Ballot, advise
-from trialbook.decision.measured import Measured, Value, measure, ratios
-from trialbook.decision.outcomes import Facts, possible_outcomes
-from trialbook.decision.ranking import Criterion, rank
-from trialbook.decision.scale import Scale
-from trialbook.decision.verdicts import GATE_ALPHA, Question, judge
+from trialbook.analysis.decide.outcomes import Facts, possible_outcomes
+from trialbook.analysis.decide.ranking import Criterion, rank
+from trialbook.analysis.decide.recommendation import Ballot, advise
+from trialbook.analysis.estimates import Measured, Value, measure, ratios
+from trialbook.analysis.verdicts import GATE_ALPHA, Question, judge
+from trialbook.config.scale import Scale
 
 HIGHER = Scale.of({"target": 0.65, "acceptable": 0.60, "fail": 0.55}, higher=True)
 LOWER = Scale.of({"target": 0.30, "acceptable": 0.35, "fail": 0.45}, higher=True)  # their order says lower

@@ -12,13 +12,13 @@ from typing import Any
 import click
 import pytest
 
-from trialbook.entrypoints import EntryPoint, find_entry_points, parse_group
 from trialbook.errors import TrialbookError
-from trialbook.hookspec import Component, hookimpl
-from trialbook.host import AmbiguousComponent, PluginHost, UnknownComponent
+from trialbook.plugins.entrypoints import EntryPoint, find_entry_points, parse_group
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.manager import AmbiguousComponent, PluginHost, UnknownComponent
 
 GOOD = """
-from trialbook.hookspec import Component, hookimpl
+from trialbook.plugins.hookspec import Component, hookimpl
 
 @hookimpl
 def mlrun_projectors():

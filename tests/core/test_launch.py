@@ -13,15 +13,15 @@ import pytest
 from small_align import align_file
 
 import trialbook_plugins.plugin
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
 from trialbook.errors import ProblemsError
-from trialbook.experimentfile import load_experiment
-from trialbook.hookspec import Component, hookimpl
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.plan import Plan, make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import Plan, make_plan
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 
 EXPERIMENT = align_file(
     head='# Is the MLP better?\nname = "small"\nseeds = [0, 1]\nbaseline = "linear"',
@@ -182,7 +182,7 @@ BROKEN = """
 import sys
 import numpy as np
 from torch import nn
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 class Exits(nn.Module):
     "Gives up."
     needs = ("embeddings",)

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from trialbook import source
-from trialbook.checkpoint import CheckpointStore, read_checkpoint
+from trialbook.config.numerics import CUBLAS_VARIABLE
+from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.numerics import CUBLAS_VARIABLE
-from trialbook.reproduction.evaluation import evaluate
-from trialbook.reproduction.load import LoadedRun, load_run
-from trialbook.reproduction.recorded import find_run
-from trialbook.rundir import RunDirectory, read_lines
+from trialbook.plugins import provenance as source
+from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.replay.evaluate import evaluate
+from trialbook.replay.load import LoadedRun, load_run
+from trialbook.replay.recorded_run import find_run
 
 STANDIN = Path(__file__).parent / "standin"
 ALIGN = """

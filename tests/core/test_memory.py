@@ -10,15 +10,15 @@ import torch
 from small_align import align_file
 
 import trialbook_plugins.plugin
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher, Outcome
-from trialbook.memory import out_of_memory
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.rundir import RunDirectory
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
+from trialbook.engine.oom import out_of_memory
+from trialbook.execution.launcher import LocalLauncher, Outcome
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
 from trialbook_plugins.tasks.align import Align
 
 EXPERIMENT = align_file(

@@ -9,15 +9,15 @@ from typing import Any
 import jsonschema
 import pytest
 
+from trialbook.config.kinds import part_kind
+from trialbook.config.load import load_experiment
+from trialbook.config.variants import Table
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.hookspec import Component, hookimpl
-from trialbook.host import PluginHost
-from trialbook.plan import Plan, make_plan
-from trialbook.schema import SchemaBook, experiment_json_schema
-from trialbook.tables import part_kind
-from trialbook.variants import Table
-from trialbook.wiring import Wiring
+from trialbook.planning.planner import Plan, make_plan
+from trialbook.plugins.construct import Wiring
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook, experiment_json_schema
 
 PARTS = '''
 class Measure:

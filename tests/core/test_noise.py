@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trialbook.reproduction.noise import FACTOR, Noise, TensorGaps, measure_noise
+from trialbook.replay.noise import FACTOR, Noise, TensorGaps, measure_noise
 
 TOLERANCE = 1e-5
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from trialbook.config.load import load_experiment
+from trialbook.config.numerics import CUBLAS_VARIABLE, Numerics, numerics_of, prepare_cublas
+from trialbook.config.settings import Settings, load_settings
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.numerics import CUBLAS_VARIABLE, Numerics, numerics_of, prepare_cublas
-from trialbook.plan import make_plan
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings, load_settings
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.schema import SchemaBook
 
 
 def workplace(tmp_path: Path, text: str = "") -> Settings:

@@ -12,17 +12,17 @@ from safetensors.torch import load_file
 from small_align import align_file
 from torch import nn
 
-from trialbook.checkpoint import CheckpointStore
-from trialbook.engine.origin import Origin, find_origin, start_part
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
+from trialbook.engine.checkpoint import CheckpointStore
+from trialbook.engine.warm_start import Origin, find_origin, start_part
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.plan import Plan, make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.rundir import RunDirectory
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import Plan, make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
 
 BASE = align_file(head='name = "base"\nseeds = [0]', steps=4)
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from trialbook.analysis.compare.compare import compare_plan
+from trialbook.analysis.compare.effects import Effect
+from trialbook.analysis.statistics import Estimate
 from trialbook.cli.main import cli
-from trialbook.comparison.compare import compare_plan
-from trialbook.comparison.effects import Effect
-from trialbook.comparison.stats import Estimate
-from trialbook.doctor.findings import Finding
-from trialbook.pages.conclusion import write_conclusion
-from trialbook.pages.verdicts import verdict_sentences
-from trialbook.pages.write import Written, write_experiment_pages
-from trialbook.plan import Plan, RunSpec
-from trialbook.records import Item, Record
-from trialbook.rundir import RunDirectory, read_json
-from trialbook.runlock import RunLock
+from trialbook.contracts.findings import Finding
+from trialbook.contracts.records import Item, Record
+from trialbook.planning.planner import Plan, RunSpec
+from trialbook.registry.lock import RunLock
+from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.reports.pages.experiment_results import write_conclusion
+from trialbook.reports.pages.verdicts import verdict_sentences
+from trialbook.reports.pages.write import Written, write_experiment_pages
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]

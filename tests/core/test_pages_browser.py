@@ -11,19 +11,19 @@ import pytest
 from chromium import ABSENT, PROGRAM, Browser
 from PIL import Image
 
-from trialbook.comparison.compare import compare_plan
-from trialbook.doctor.findings import Finding
-from trialbook.failures.judged import judge
-from trialbook.failures.pictures import Photos
-from trialbook.failures.taxonomy import BY_HAND, TAGS
-from trialbook.pages.conclusion import write_conclusion
-from trialbook.pages.failurepage import FailurePage
-from trialbook.pages.html import to_html
-from trialbook.pages.write import write_run_pages
-from trialbook.plan import Plan, RunSpec
-from trialbook.predictions import Prediction
-from trialbook.records import Item
-from trialbook.rundir import RunDirectory
+from trialbook.analysis.compare.compare import compare_plan
+from trialbook.analysis.failures.judge import judge
+from trialbook.analysis.failures.taxonomy import BY_HAND, TAGS
+from trialbook.contracts.findings import Finding
+from trialbook.contracts.predictions import Prediction
+from trialbook.contracts.records import Item
+from trialbook.planning.planner import Plan, RunSpec
+from trialbook.registry.run_directory import RunDirectory
+from trialbook.reports.document.html import to_html
+from trialbook.reports.pages.experiment_results import write_conclusion
+from trialbook.reports.pages.failures_page import FailurePage
+from trialbook.reports.pages.write import write_run_pages
+from trialbook.reports.thumbnails import Photos
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=ABSENT)
 

@@ -16,22 +16,31 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from trialbook.comparison.compare import compare_plan
-from trialbook.pages.arms import Arms
-from trialbook.pages.canvas import WIDTH, standalone
-from trialbook.pages.conclusion import write_conclusion
-from trialbook.pages.declared import arms_declared, run_declared
-from trialbook.pages.heatmaps import Cells, draw_heat_maps
-from trialbook.pages.keptpictures import run_pictures
-from trialbook.pages.places import Ticks, shorten
-from trialbook.pages.profiles import Strip, Track, draw_profiles
-from trialbook.pages.rundata import RunData
-from trialbook.pages.write import write_run_pages
-from trialbook.plan import Plan, RunSpec
-from trialbook.plots import HeatMap, Profile, Shown, declare_pictures, declare_plots, look_up, read_pictures, read_plots
-from trialbook.recorder import Recorder
-from trialbook.records import Arrays, Artifact, Facts, Item, Record
-from trialbook.rundir import RunDirectory, read_lines
+from trialbook.analysis.compare.compare import compare_plan
+from trialbook.contracts.plots import (
+    HeatMap,
+    Profile,
+    Shown,
+    declare_pictures,
+    declare_plots,
+    look_up,
+    read_pictures,
+    read_plots,
+)
+from trialbook.contracts.records import Arrays, Artifact, Facts, Item, Record
+from trialbook.planning.planner import Plan, RunSpec
+from trialbook.registry.recorder import Recorder
+from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.reports.pages.experiment_results import write_conclusion
+from trialbook.reports.pages.run_pictures import run_pictures
+from trialbook.reports.pages.write import write_run_pages
+from trialbook.reports.plots.arms import Arms
+from trialbook.reports.plots.canvas import WIDTH, standalone
+from trialbook.reports.plots.declared import arms_declared, run_declared
+from trialbook.reports.plots.heatmap import Cells, draw_heat_maps
+from trialbook.reports.plots.profiles import Strip, Track, draw_profiles
+from trialbook.reports.plots.run_data import RunData
+from trialbook.reports.plots.tick_labels import Ticks, shorten
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]

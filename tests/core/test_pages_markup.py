@@ -7,8 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from trialbook.formats import Column, Table
-from trialbook.pages.blocks import (
+from trialbook.reports.document.blocks import (
     Block,
     Code,
     Facts,
@@ -25,8 +24,9 @@ from trialbook.pages.blocks import (
     Section,
     Strong,
 )  # fmt: skip
-from trialbook.pages.html import to_html
-from trialbook.pages.markdown import escape, to_markdown
+from trialbook.reports.document.html import to_html
+from trialbook.reports.document.markdown import escape, to_markdown
+from trialbook.reports.tables import Column, Table
 
 EVIL = "<script>alert('x')</script> & \"quoted\" | [a](javascript:b) `c` *d* \x00"
 VOID = {"meta", "br", "img", "link", "input", "hr"}

@@ -16,15 +16,15 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import gaussian_kde, mannwhitneyu
 
-from trialbook.comparison.stats import Estimate
-from trialbook.pages.bars import Series, draw_bars, draw_points
-from trialbook.pages.canvas import INK, PALETTE, standalone, tick_text
-from trialbook.pages.curves import MOST_POINTS, Lines, bundle, draw_curves
-from trialbook.pages.forest import ForestRow, draw_forest
-from trialbook.pages.gallery import Drawn, Undrawable, find_stems, picture
-from trialbook.pages.layout import MOST_LINES, Arm, Layout, make_layout
-from trialbook.pages.sizes import draw_sizes, find_sizes
-from trialbook.pages.space import draw_maps, draw_similarity, make_map, measure_similarity
+from trialbook.analysis.statistics import Estimate
+from trialbook.reports.plots.bars import Series, draw_bars, draw_points
+from trialbook.reports.plots.canvas import INK, PALETTE, standalone, tick_text
+from trialbook.reports.plots.curves import MOST_POINTS, Lines, bundle, draw_curves
+from trialbook.reports.plots.embeddings import draw_maps, draw_similarity, make_map, measure_similarity
+from trialbook.reports.plots.forest import ForestRow, draw_forest
+from trialbook.reports.plots.layout import MOST_LINES, Arm, Layout, make_layout
+from trialbook.reports.plots.matryoshka import draw_sizes, find_sizes
+from trialbook.reports.plots.plot import Drawn, Undrawable, find_stems, picture
 
 RNG = np.random.default_rng(0)
 
@@ -198,7 +198,7 @@ def test_ink_comes_from_the_page_and_no_two_pictures_share_a_name() -> None:
 
 def test_the_same_data_give_the_same_bytes_in_another_process_and_pyplot_is_not_needed() -> None:
     code = (
-        "import sys; from trialbook.pages.curves import *; from trialbook.pages.layout import *\n"
+        "import sys; from trialbook.reports.plots.curves import *; from trialbook.reports.plots.layout import *\n"
         "print(draw_curves(make_layout([Arm('a', 'a', {})]), Lines('loss', {'a': [([0, 1], [1.0, 2.0])]}))[0])\n"
         "assert not {'matplotlib.pyplot', 'torch', 'scipy'} & set(sys.modules)"
     )

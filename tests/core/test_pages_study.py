@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 import torch
 
-from trialbook.comparison.compare import compare_plan
-from trialbook.comparison.stats import t_interval
-from trialbook.engine.cost import seeing_shapes
-from trialbook.failures.judged import judge
-from trialbook.pages.blocks import Diagram, Examples, Grid
-from trialbook.pages.conclusion import write_conclusion
-from trialbook.pages.diagram import Box, draw_layers, layers_text
-from trialbook.pages.failuremodes import failure_blocks
-from trialbook.pages.html import to_fragment
-from trialbook.pages.runpage import run_page
-from trialbook.pages.stagecosts import stage_costs
-from trialbook.plan import Plan, RunSpec
-from trialbook.predictions import Prediction
-from trialbook.records import Facts, Item, Predictions, Timing
-from trialbook.rundir import RunDirectory, read_json
+from trialbook.analysis.compare.compare import compare_plan
+from trialbook.analysis.failures.judge import judge
+from trialbook.analysis.statistics import t_interval
+from trialbook.contracts.predictions import Prediction
+from trialbook.contracts.records import Facts, Item, Predictions, Timing
+from trialbook.engine.flops import seeing_shapes
+from trialbook.planning.planner import Plan, RunSpec
+from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.reports.document.blocks import Diagram, Examples, Grid
+from trialbook.reports.document.diagram import Box, draw_layers, layers_text
+from trialbook.reports.document.html import to_fragment
+from trialbook.reports.pages.experiment_results import write_conclusion
+from trialbook.reports.pages.failure_modes import failure_blocks
+from trialbook.reports.pages.run_page import run_page
+from trialbook.reports.pages.stage_costs import stage_costs
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]
@@ -152,8 +152,8 @@ def test_what_a_user_wrote_is_text_in_the_drawing() -> None:
 
 
 def test_many_parts_of_a_kind_become_one_box(record_course: Course, toy_file: Write, tmp_path: Path) -> None:
-    from trialbook.pages.architecture import architecture
-    from trialbook.pages.rundata import RunData
+    from trialbook.reports.pages.architecture import architecture
+    from trialbook.reports.plots.run_data import RunData
 
     record_course(toy_file())
     run = RunData(next(iter(runs_of(tmp_path).values()))[0])
@@ -205,7 +205,7 @@ CLOCK = """
 import json, sys
 import numpy as np, torch
 from pathlib import Path
-from trialbook.engine.clock import Clock
+from trialbook.engine.timing import Clock
 first = Clock(4, torch.device("cpu"))
 with first.paused():
     large = np.ones(200 << 20, np.uint8)

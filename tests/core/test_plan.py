@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from trialbook.config.load import load_experiment
 from trialbook.errors import TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.plan import Plan, RunSpec, make_plan, read_config
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import Plan, RunSpec, make_plan, read_config
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 from trialbook_plugins import plugin as first_party
 
 Write = Callable[..., Path]

@@ -11,25 +11,25 @@ import pytest
 from interrupts import Interrupts
 from small_align import align_file
 
-from trialbook.checkpoint import Checkpoint
-from trialbook.engine.cost import cost_of_all, flops_of_all
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings, load_settings
+from trialbook.engine.checkpoint import Checkpoint
 from trialbook.engine.execute import make_accelerator
+from trialbook.engine.flops import cost_of_all, flops_of_all
 from trialbook.engine.state import check_agreement, check_processes
 from trialbook.errors import TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.jointwork import lost_process
-from trialbook.launch import LocalLauncher
-from trialbook.pages.facts import environment_facts
-from trialbook.peers import Peers
-from trialbook.plan import Plan, make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.ranks import processes_of
-from trialbook.reproduction.load import load_run
-from trialbook.rundir import RunDirectory
-from trialbook.runlock import RunBusy
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings, load_settings
+from trialbook.execution.joint_work import lost_process
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.peers import Peers
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import Plan, make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.lock import RunBusy
+from trialbook.registry.ranks import processes_of
+from trialbook.registry.run_directory import RunDirectory
+from trialbook.replay.load import load_run
+from trialbook.reports.pages.sections import environment_facts
 
 
 @pytest.mark.parametrize(

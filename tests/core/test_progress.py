@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from trialbook.experiment import Experiment
-from trialbook.plan import Plan, RunSpec
-from trialbook.progress import BarWatcher
-from trialbook.records import Event
-from trialbook.toml import Document
+from trialbook.config.experiment import Experiment
+from trialbook.config.toml import Document
+from trialbook.contracts.records import Event
+from trialbook.execution.progress import BarWatcher
+from trialbook.planning.planner import Plan, RunSpec
 
 
 def test_brackets_in_messages_are_shown_and_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,10 @@ from processes import Ended, install, run_processes
 from safetensors.torch import load_file
 from torch import Tensor
 
-from trialbook.ranks import processes_of
+from trialbook.registry.lock import RunLock
 from trialbook.registry.query import open_index
-from trialbook.rundir import RunDirectory, read_json, read_lines
-from trialbook.runlock import RunLock
+from trialbook.registry.ranks import processes_of
+from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
 
 PLUGIN = '''
 """A projector that trains oddly, and fails where it is told to."""
@@ -24,7 +24,7 @@ import os
 import torch
 from torch import nn
 from trialbook.errors import TrialbookError
-from trialbook.hookspec import Component, hookimpl
+from trialbook.plugins.hookspec import Component, hookimpl
 
 @hookimpl
 def mlrun_projectors():

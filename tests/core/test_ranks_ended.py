@@ -15,7 +15,7 @@ import pytest
 from processes import Ended, start_processes, wait_for
 from small_align import align_file
 
-from trialbook.rundir import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory, read_lines
 
 pytestmark = pytest.mark.slow
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from trialbook.plan import RunSpec
-from trialbook.recorder import Recorder
-from trialbook.records import Event, Record, Timing
+from trialbook.contracts.records import Event, Record, Timing
+from trialbook.planning.planner import RunSpec
 from trialbook.registry.background import BackgroundFollower
+from trialbook.registry.lock import RunBusy
+from trialbook.registry.recorder import Recorder
+from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
 from trialbook.registry.summary import summarise
-from trialbook.rundir import RunDirectory, read_json, read_lines
-from trialbook.runlock import RunBusy
 
 ENVIRONMENT = {
     "hardware": {"cpu": "x"},
@@ -36,9 +36,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from trialbook.plan import RunSpec
-from trialbook.recorder import Recorder
-from trialbook.records import Record
+from trialbook.planning.planner import RunSpec
+from trialbook.registry.recorder import Recorder
+from trialbook.contracts.records import Record
 spec = RunSpec(experiment="e", arm="a", base_arm="a", point={}, seed=0, config={}, sources={}, id="00000000")
 with Recorder(Path(sys.argv[1]), Path(sys.argv[2])) as recorder:
     recorder.start(spec, {}, {})
@@ -49,8 +49,8 @@ with Recorder(Path(sys.argv[1]), Path(sys.argv[2])) as recorder:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from trialbook.recorder import Recorder
-from trialbook.records import Record
+from trialbook.registry.recorder import Recorder
+from trialbook.contracts.records import Record
 with Recorder(Path(sys.argv[1]), None) as recorder:
     recorder.add(Record(0, {"m": 1.0}))
     size = (Path(sys.argv[1]) / "metrics.jsonl").stat().st_size

@@ -13,23 +13,23 @@ from typing import Any
 
 import pytest
 
+from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
-from trialbook.plan import RunSpec
-from trialbook.recorder import Recorder
-from trialbook.records import Record, Timing
+from trialbook.planning.planner import RunSpec
+from trialbook.registry.connection import open_registry, read_registry
+from trialbook.registry.migrations import VERSION, ensure_schema
 from trialbook.registry.query import open_index
-from trialbook.registry.schema import VERSION, ensure_schema
-from trialbook.registry.store import open_registry, read_registry
+from trialbook.registry.recorder import Recorder
+from trialbook.registry.run_directory import RunDirectory, read_lines
 from trialbook.registry.sync import check, sync
-from trialbook.rundir import RunDirectory, read_lines
 
 TABLES = ("run", "metric", "point", "summary", "document")
 NEWCOMER = """
 import sys
 from pathlib import Path
-from trialbook.plan import RunSpec
-from trialbook.recorder import Recorder
-from trialbook.records import Record
+from trialbook.planning.planner import RunSpec
+from trialbook.registry.recorder import Recorder
+from trialbook.contracts.records import Record
 root, seed = Path(sys.argv[1]), int(sys.argv[2])
 spec = RunSpec(experiment="e", arm="a", base_arm="a", point={}, seed=seed, config={}, sources={}, id=f"{seed:08x}")
 sys.stdin.readline()
@@ -42,9 +42,9 @@ with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from trialbook.plan import RunSpec
-from trialbook.recorder import Recorder
-from trialbook.records import Record
+from trialbook.planning.planner import RunSpec
+from trialbook.registry.recorder import Recorder
+from trialbook.contracts.records import Record
 root = Path(sys.argv[1])
 spec = RunSpec(experiment="e", arm="killed", base_arm="killed", point={}, seed=0, config={}, sources={}, id="f" * 8)
 with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
@@ -305,7 +305,7 @@ def test_what_is_no_registry_of_ours_is_refused(tmp_path: Path) -> None:
 def test_the_schema_is_up_to_date_without_loading_its_library(tmp_path: Path) -> None:
     open_registry(tmp_path / "registry.db").close()
     code = (
-        "import sys; from pathlib import Path; from trialbook.registry.store import open_registry; "
+        "import sys; from pathlib import Path; from trialbook.registry.connection import open_registry; "
         f"open_registry(Path({str(tmp_path / 'registry.db')!r})); print('sqlite_utils' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import pytest
 
-from trialbook.comparison.armfindings import ArmFinding
-from trialbook.comparison.claims import ClaimResult
-from trialbook.comparison.compare import Comparison, Row
-from trialbook.comparison.differences import Difference
-from trialbook.comparison.effects import Effect
-from trialbook.comparison.gates import GateResult
-from trialbook.comparison.report import comparison_text
-from trialbook.comparison.stats import Estimate
-from trialbook.comparison.tables import MOST_INTERACTIONS, effect_tables, finding_lines, show_large
-from trialbook.formats import Column, Table, render, show_duration, show_value
+from trialbook.analysis.compare.claims import ClaimResult
+from trialbook.analysis.compare.compare import Comparison, Row
+from trialbook.analysis.compare.differences import Difference
+from trialbook.analysis.compare.effects import Effect
+from trialbook.analysis.compare.findings import ArmFinding
+from trialbook.analysis.compare.gates import GateResult
+from trialbook.analysis.statistics import Estimate
+from trialbook.reports.comparison_tables import MOST_INTERACTIONS, effect_tables, finding_lines, show_large
+from trialbook.reports.tables import Column, Table, render, show_duration, show_value
+from trialbook.reports.terminal import comparison_text
 
 TABLE = Table([Column("name"), Column("value", "wert", right=True)], [["a|b_c", 0.123456], ["–", None], ["x", True]])
 COMPARISON = Comparison(

@@ -19,26 +19,26 @@ from processes import run_processes
 from small_align import align_file
 
 import trialbook_plugins.plugin
-from trialbook import source
 from trialbook.cli import main as command
 from trialbook.cli.reproduce import describe
+from trialbook.config.load import load_experiment
+from trialbook.config.numerics import CUBLAS_VARIABLE
+from trialbook.config.settings import Settings
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.hookspec import Component, hookimpl
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.numerics import CUBLAS_VARIABLE
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins import provenance as source
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.lock import RunLock
 from trialbook.registry.query import open_index
+from trialbook.registry.run_directory import RunDirectory, find_runs, read_lines
 from trialbook.registry.sync import sync
-from trialbook.reproduction import reproduce
-from trialbook.reproduction.recordmatch import Gap, match_records, relative
-from trialbook.reproduction.reproduce import Reproducer, Reproduction
-from trialbook.rundir import RunDirectory, find_runs, read_lines
-from trialbook.runlock import RunLock
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.replay import reproduce
+from trialbook.replay.record_diff import Gap, match_records, relative
+from trialbook.replay.reproduce import Reproducer, Reproduction
 from trialbook.testing import pretend_cuda
 
 ACME = Path(__file__).parents[1] / "thirdparty" / "src"
@@ -80,8 +80,8 @@ import numpy as np
 import torch
 from torch import nn
 from trialbook.contracts import Builder
-from trialbook.data import Modality
-from trialbook.records import Record
+from trialbook.contracts.datasets import Modality
+from trialbook.contracts.records import Record
 class Loss(nn.Module):
     "Distance of the pairs."
     needs = ("embeddings",)

@@ -11,15 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from trialbook import rundir, runlock
 from trialbook.errors import TrialbookError
-from trialbook.rundir import RunDirectory, cut_torn_line, find_runs, read_json, read_lines, to_json, write_whole
-from trialbook.runlock import RunBusy, RunLock, is_locked
+from trialbook.registry import lock as runlock
+from trialbook.registry import run_directory as rundir
+from trialbook.registry.lock import RunBusy, RunLock, is_locked
+from trialbook.registry.run_directory import (
+    RunDirectory,
+    cut_torn_line,
+    find_runs,
+    read_json,
+    read_lines,
+    to_json,
+    write_whole,
+)
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from trialbook.runlock import RunLock
+from trialbook.registry.lock import RunLock
 RunLock(Path(sys.argv[1])).acquire()
 print("held", flush=True)
 time.sleep(60)

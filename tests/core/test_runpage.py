@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from trialbook.doctor.findings import Finding
-from trialbook.pages.html import to_html
-from trialbook.pages.runpage import run_page, run_report
-from trialbook.pages.write import write_run_pages
-from trialbook.plan import Plan, RunSpec
-from trialbook.records import Arrays, Event, Facts, Item, Record, Vitals
-from trialbook.rundir import RunDirectory, read_json
+from trialbook.contracts.findings import Finding
+from trialbook.contracts.records import Arrays, Event, Facts, Item, Record, Vitals
+from trialbook.planning.planner import Plan, RunSpec
+from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.reports.document.html import to_html
+from trialbook.reports.pages.run_page import run_page, run_report
+from trialbook.reports.pages.write import write_run_pages
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]
@@ -183,7 +183,7 @@ def test_a_page_without_any_plot_is_written_where_nothing_can_be_drawn(
 ) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "trialbook.pages.runplots", None)
+    monkeypatch.setitem(sys.modules, "trialbook.reports.plots.run_plots", None)
     written = write_run_pages(one())
     assert [file.name for file in written.files] == ["report.md", "report.html"]
     assert "could not be drawn" in written.problems[0]

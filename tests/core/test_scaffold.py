@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from trialbook.cli.plugins import plugins
-from trialbook.entrypoints import EntryPoint, find_entry_points
 from trialbook.errors import TrialbookError
-from trialbook.hookspec import ENTRY_POINT_GROUP
-from trialbook.scaffold import write_plugin
+from trialbook.plugins.entrypoints import EntryPoint, find_entry_points
+from trialbook.plugins.hookspec import ENTRY_POINT_GROUP
+from trialbook.plugins.scaffold import write_plugin
 
 KINDS = ("projector", "loss", "metric")
 

@@ -15,9 +15,9 @@ import pytest
 from pydantic import Field
 
 from trialbook.errors import TrialbookError
-from trialbook.hookspec import Component, hookimpl
-from trialbook.host import PluginHost, UnknownComponent
-from trialbook.schema import (
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.manager import PluginHost, UnknownComponent
+from trialbook.plugins.schema import (
     RESERVED,
     ComponentSchema,
     SchemaBook,
@@ -26,7 +26,7 @@ from trialbook.schema import (
     experiment_json_schema,
     table_problems,
 )
-from trialbook.signature import describe_class, documented
+from trialbook.plugins.signature import describe_class, documented
 
 
 class Head:
@@ -265,7 +265,7 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SchemaBook:
             yield Component("head", "schemed:Head", "a head")
             yield Component("needy", "needy:Needy", "needs a package")
 
-    from trialbook.source import source_hash
+    from trialbook.plugins.provenance import source_hash
 
     source_hash.cache_clear()
     sys.modules.pop("schemed", None)
@@ -283,7 +283,7 @@ def test_a_schema_that_is_cached_is_read_and_not_made(book: SchemaBook, tmp_path
 
 
 def test_a_changed_source_is_another_schema(book: SchemaBook, tmp_path: Path) -> None:
-    from trialbook.source import source_hash
+    from trialbook.plugins.provenance import source_hash
 
     assert "width" not in book.get("projector", "head").json_schema["properties"]
     (tmp_path / "schemed.py").write_text(
@@ -327,9 +327,9 @@ def test_a_warm_check_imports_neither_torch_nor_pydantic(book: SchemaBook, tmp_p
     script = f"""
 import sys
 from pathlib import Path
-from trialbook.host import PluginHost
-from trialbook.hookspec import Component, hookimpl
-from trialbook.schema import SchemaBook, table_problems
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.schema import SchemaBook, table_problems
 class Plugin:
     @hookimpl
     def mlrun_projectors(self):

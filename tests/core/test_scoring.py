@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from trialbook.contracts.predictions import UNANSWERABLE, Prediction, exact_match, normalize, normalized_match, score
 from trialbook.errors import TrialbookError
-from trialbook.predictions import UNANSWERABLE, Prediction
-from trialbook.scoring import exact_match, normalize, normalized_match, score
 
 
 def asked(text: str, *answers: str, answerable: bool = True, abstained: bool = False) -> Prediction:

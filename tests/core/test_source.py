@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from trialbook.errors import TrialbookError
-from trialbook.host import PluginInfo, Registered
-from trialbook.source import module_file, provenance, source_hash
+from trialbook.plugins.manager import PluginInfo, Registered
+from trialbook.plugins.provenance import module_file, provenance, source_hash
 
 PACKAGE = {
     "pkg/__init__.py": "raise AssertionError('imported')",
@@ -112,7 +112,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def fresh_provenance(distribution: str | None = None) -> dict[str, object]:
-    from trialbook import source
+    from trialbook.plugins import provenance as source
 
     source._git_state.cache_clear()
     source.installed_from.cache_clear()

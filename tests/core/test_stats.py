@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from trialbook.comparison import stats
+from trialbook.analysis import statistics as stats
 
 scipy_stats = pytest.importorskip("scipy.stats", reason="scipy is the oracle")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from trialbook.config.load import load_experiment
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.plan import Plan, make_plan, plan_files
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import Plan, make_plan, plan_files
+from trialbook.plugins.schema import SchemaBook
 
 STEPS = """
 [step.raw.task]

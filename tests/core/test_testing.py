@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts import Features
-from trialbook.data import Modality, content_hash
-from trialbook.records import Record
+from trialbook.contracts.records import Record
 from trialbook.testing import PartsBuilder, check_component
 
 

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ACME = ROOT / "tests/thirdparty"
 GATED = """
-from trialbook.hookspec import Component, hookimpl
+from trialbook.plugins.hookspec import Component, hookimpl
 
 @hookimpl
 def mlrun_projectors():
@@ -26,7 +26,7 @@ BROKEN = {
     "raising": "raise RuntimeError('bad day')",
     "leaving": "import sys\nsys.exit('bye')",
     "misspelt": GATED.replace("mlrun_projectors", "mlrun_projektors"),
-    "thief": "from trialbook.hookspec import hookimpl\nimport click\n\n@hookimpl\ndef mlrun_commands(cli):\n"
+    "thief": "from trialbook.plugins.hookspec import hookimpl\nimport click\n\n@hookimpl\ndef mlrun_commands(cli):\n"
     "    cli.add_command(click.Command('run'))\n",
 }
 

@@ -12,8 +12,8 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trialbook.config.toml import KeyPath, parse_key, parse_toml, parse_value
 from trialbook.errors import ProblemsError
-from trialbook.toml import KeyPath, parse_key, parse_toml, parse_value
 
 if sys.version_info >= (3, 11):
     import tomllib

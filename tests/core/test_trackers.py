@@ -14,13 +14,13 @@ import pytest
 from interrupts import Interrupts
 from labelled_windows import host_of, run_folder, run_windows
 
-from trialbook import trackers
+from trialbook.config.settings import load_settings
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.hookspec import Component, hookimpl
-from trialbook.host import PluginHost
-from trialbook.rundir import read_lines
-from trialbook.schema import SchemaBook
-from trialbook.settings import load_settings
+from trialbook.execution import trackers
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import read_lines
 
 MODULE = """
 import json, sys, time

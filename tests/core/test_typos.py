@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from trialbook.config.load import load_experiment
 from trialbook.errors import ProblemsError
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.plan import make_plan
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 
 FILES = (
     """\

@@ -14,19 +14,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.checkpoint import CheckpointStore
+from trialbook.config.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step
-from trialbook.engine.cost import count_flops
-from trialbook.engine.embeddings import MOST_GROUPS, describe_embeddings, keep_embeddings
+from trialbook.contracts.records import Facts, Item, Record, Vitals
+from trialbook.engine.activation_hooks import Watch
+from trialbook.engine.checkpoint import CheckpointStore
+from trialbook.engine.embedding_stats import MOST_GROUPS, describe_embeddings, keep_embeddings
 from trialbook.engine.execute import make_accelerator
-from trialbook.engine.loop import Training
+from trialbook.engine.flops import count_flops
+from trialbook.engine.instrumentation import Monitor, PartView
 from trialbook.engine.nonfinite import locate
 from trialbook.engine.stages import plan_stages
-from trialbook.engine.vitals import Monitor, PartView
-from trialbook.engine.watch import Watch
+from trialbook.engine.trainer import Training
 from trialbook.errors import TrialbookError
-from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions
-from trialbook.records import Facts, Item, Record, Vitals
 
 DATA = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
 

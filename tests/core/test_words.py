@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from trialbook.words import closest, distance
+from trialbook.errors import closest, distance
 
 NAMES = ["encoder", "projector", "decoder", "dataset", "loss", "metric", "lr", "steps", "batch_size", "info-nce", "k"]
 

@@ -12,7 +12,7 @@ import pytest
 from table import BASE, FAULTS, HEALTHY, Fault, Healthy
 from ward import TABLE, Ended, Ward
 
-from trialbook.doctor.findings import SEVERITIES, Finding
+from trialbook.contracts.findings import SEVERITIES, Finding
 from trialbook.registry.query import open_index
 
 #: Those that every change is tested with; the others with ``-m slow``.

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trialbook_plugins.plugin
-from trialbook.doctor.findings import Finding
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.rundir import RunDirectory
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
+from trialbook.contracts.findings import Finding
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
 
 #: What was found so far, by fault or sound run; printed at the end.
 TABLE: dict[str, str] = {}

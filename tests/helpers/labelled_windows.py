@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
+from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts import Features
-from trialbook.data import Modality, content_hash
-from trialbook.experimentfile import load_experiment
-from trialbook.hookspec import Component, hookimpl
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher, Outcome
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher, Watcher
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.execution.launcher import LocalLauncher, Outcome
+from trialbook.execution.progress import PlainWatcher, Watcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 from trialbook_plugins import plugin
 
 SIZES = {"train": 96, "val": 24, "test": 48}

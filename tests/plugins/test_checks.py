@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 import trialbook_plugins.checks
 import trialbook_plugins.plugin
-from trialbook.doctor.chart import Chart
-from trialbook.doctor.diagnosis import diagnose, load_checks
-from trialbook.doctor.findings import Finding
-from trialbook.host import PluginHost
-from trialbook.records import Event, Record, Vitals
+from trialbook.contracts.findings import Finding
+from trialbook.contracts.records import Event, Record, Vitals
+from trialbook.doctor.doctor import diagnose, load_checks
+from trialbook.doctor.evidence import Chart
+from trialbook.plugins.manager import PluginHost
 from trialbook_plugins.checks._curves import before_end, end_of, lowest_window
 
 HOST = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin})
@@ -38,8 +38,8 @@ PARAMETERS = {
 }  # fmt: skip
 LOADS = """
 import sys, trialbook_plugins.plugin
-from trialbook.doctor.diagnosis import load_checks
-from trialbook.host import PluginHost
+from trialbook.doctor.doctor import load_checks
+from trialbook.plugins.manager import PluginHost
 load_checks(PluginHost.from_modules({"trialbook": trialbook_plugins.plugin}))
 sys.exit("torch" in sys.modules or "numpy" in sys.modules)
 """

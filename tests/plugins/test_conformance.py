@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trialbook.hookspec import KINDS
-from trialbook.host import PluginHost
+from trialbook.plugins.hookspec import KINDS
+from trialbook.plugins.manager import PluginHost
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins import plugin
 from trialbook_plugins.datasets.paired_latents import PairedLatents

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from trialbook.cli.main import cli
-from trialbook.conversations import Conversation, Turn
+from trialbook.contracts.conversations import Conversation, Turn
 from trialbook.curation.build import build_folder
 from trialbook.curation.folder import read_folder
 from trialbook.curation.stats import figures, judge_blind

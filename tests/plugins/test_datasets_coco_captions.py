@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trialbook.data import find_overlaps
+from trialbook.contracts.datasets import find_overlaps
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.datasets.coco_captions import CocoCaptions

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trialbook.conversations import Conversation, Turn
-from trialbook.data import find_overlaps
+from trialbook.contracts.conversations import Conversation, Turn
+from trialbook.contracts.datasets import find_overlaps
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.datasets.caption_conversations import INSTRUCTIONS, CaptionConversations

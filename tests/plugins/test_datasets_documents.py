@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from trialbook.contracts.datasets import find_overlaps
 from trialbook.curation.stats import judge_blind
-from trialbook.data import find_overlaps
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.datasets._documents_words import COLOURS, EASY, REAL

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from trialbook.data import find_overlaps
+from trialbook.contracts.datasets import find_overlaps
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.datasets._scene_shapes import COLOURS

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trialbook.data import find_overlaps
+from trialbook.contracts.datasets import find_overlaps
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.datasets._event_logs import OTHER, STATES, LogEvent, read_log, write_log

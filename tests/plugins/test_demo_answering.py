@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trialbook.contracts.predictions import Prediction, normalized_match
 from trialbook.errors import TrialbookError
-from trialbook.predictions import Prediction
-from trialbook.scoring import normalized_match
 from trialbook_plugins.demo.answering import LONGEST_QUESTION, Answerer, CannotAnswer, Expectation, decide
 from trialbook_plugins.demo.examples import make_examples
 

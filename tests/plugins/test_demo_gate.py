@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from trialbook.rundir import RunDirectory
+from trialbook.registry.run_directory import RunDirectory
 from trialbook_plugins.demo.files import find_file, link
 from trialbook_plugins.demo.gate import UPLOAD, Gate, Rules
 

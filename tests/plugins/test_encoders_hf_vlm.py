@@ -19,20 +19,20 @@ from vision_checkpoints import make_checkpoint  # noqa: E402
 
 from trialbook.contracts import Encoder, Taps  # noqa: E402
 from trialbook.errors import TrialbookError  # noqa: E402
-from trialbook.hookspec import Component, hookimpl  # noqa: E402
-from trialbook.host import PluginHost  # noqa: E402
+from trialbook.plugins.hookspec import Component, hookimpl  # noqa: E402
+from trialbook.plugins.manager import PluginHost  # noqa: E402
 from trialbook.testing import check_component  # noqa: E402
 from trialbook_plugins import plugin  # noqa: E402
 from trialbook_plugins.encoders.hf_vlm import HFVLM  # noqa: E402
-from trialbook_plugins.vlms import tables  # noqa: E402
+from trialbook_plugins.vlms import architectures as tables  # noqa: E402
 from trialbook_plugins.vlms.architecture import Architecture  # noqa: E402
 from trialbook_plugins.vlms.family import PLACES, Prompt  # noqa: E402
 from trialbook_plugins.vlms.inputs import family  # noqa: E402
+from trialbook_plugins.vlms.layer_reader import TappedModel  # noqa: E402
 from trialbook_plugins.vlms.layers import check_layers  # noqa: E402
 from trialbook_plugins.vlms.order import ORDERS, Grid  # noqa: E402
+from trialbook_plugins.vlms.order_check import check_order  # noqa: E402
 from trialbook_plugins.vlms.pictures import STATISTICS, Pictures  # noqa: E402
-from trialbook_plugins.vlms.selfcheck import check_order  # noqa: E402
-from trialbook_plugins.vlms.tapped import TappedModel  # noqa: E402
 from trialbook_plugins.vlms.tiny_cogvlm import TinyCogVLM  # noqa: E402
 
 SHAPES: dict[str, dict[str, tuple[int, int, int]]] = {

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.encoders._tokenizer import PAD, UNKNOWN, TrainedTokenizer

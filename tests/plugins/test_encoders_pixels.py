@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.encoders.identity import Identity

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from trialbook.build import RunBuilder, Workshop
+from trialbook.config.load import load_experiment
+from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Step
-from trialbook.data import Modality
-from trialbook.engine.origin import Origin, start_part
+from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.feature_store import FeatureStore, Stored, take
+from trialbook.engine.warm_start import Origin, start_part
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.features import FeatureStore, Stored, take
-from trialbook.host import PluginHost
-from trialbook.plan import make_plan
-from trialbook.rundir import RunDirectory
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.testing import check_component
 from trialbook_plugins.encoders.letterbox import letterbox
 from trialbook_plugins.encoders.patches import Patches

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trialbook.failures.source import Answers
-from trialbook.failures.surroundings import open_surroundings
-from trialbook.host import PluginHost
-from trialbook.rundir import RunDirectory
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.analysis.failures.load import Answers, open_surroundings
+from trialbook.config.settings import Settings
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
 
 
 def test_texts_and_pictures_of_nested_sources_are_found(tmp_path: Path) -> None:

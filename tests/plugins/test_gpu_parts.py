@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from trialbook.build import RunBuilder, Workshop
+from trialbook.config.load import load_experiment
 from trialbook.contracts import CPU, Probed, as_float64, device_of, float64_device
-from trialbook.experimentfile import load_experiment
-from trialbook.features import FeatureStore
-from trialbook.host import PluginHost
-from trialbook.plan import make_plan
-from trialbook.records import Event, Facts, Record, Timing
-from trialbook.schema import SchemaBook
+from trialbook.contracts.records import Event, Facts, Record, Timing
+from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.feature_store import FeatureStore
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, pretend_cuda
 from trialbook_plugins.datasets.documents import Documents
 from trialbook_plugins.datasets.shapes import Shapes

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from trialbook.contracts.predictions import Prediction
 from trialbook.errors import TrialbookError
-from trialbook.predictions import Prediction
 from trialbook.testing import check_component
 from trialbook_plugins.datasets.grounding import Grounding as GroundingData
 from trialbook_plugins.datasets.shapes import Shapes

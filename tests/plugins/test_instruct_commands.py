@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from trialbook.cli.main import cli
 from trialbook.errors import TrialbookError
-from trialbook.pages.stagecosts import stage_costs
-from trialbook.rundir import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.reports.pages.stage_costs import stage_costs
 from trialbook_plugins.tasks.instruct import Instruct
 
 pytest.importorskip("transformers")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.captioners.sensor_templates import SensorTemplates

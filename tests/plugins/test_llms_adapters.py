@@ -13,17 +13,17 @@ transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 bitsandbytes = pytest.importorskip("bitsandbytes")
 
-from trialbook.build import Part  # noqa: E402
-from trialbook.checkpoint import CheckpointStore  # noqa: E402
+from trialbook.config.options import CheckpointOptions, EvaluateOptions, StageOptions  # noqa: E402
+from trialbook.contracts.records import Record  # noqa: E402
 from trialbook.engine import optim, state  # noqa: E402
+from trialbook.engine.builder import Part  # noqa: E402
+from trialbook.engine.checkpoint import CheckpointStore  # noqa: E402
 from trialbook.engine.execute import make_accelerator  # noqa: E402
-from trialbook.engine.loop import Training  # noqa: E402
-from trialbook.engine.origin import Origin, start_part  # noqa: E402
-from trialbook.engine.vitals import Monitor, PartView  # noqa: E402
+from trialbook.engine.instrumentation import Monitor, PartView  # noqa: E402
+from trialbook.engine.trainer import Training  # noqa: E402
+from trialbook.engine.warm_start import Origin, start_part  # noqa: E402
 from trialbook.errors import TrialbookError  # noqa: E402
-from trialbook.options import CheckpointOptions, EvaluateOptions, StageOptions  # noqa: E402
-from trialbook.records import Record  # noqa: E402
-from trialbook.rundir import RunDirectory  # noqa: E402
+from trialbook.registry.run_directory import RunDirectory  # noqa: E402
 from trialbook_plugins.llms.hf_causal import HFCausal  # noqa: E402
 
 IDS = torch.arange(3, 27).reshape(2, 12)

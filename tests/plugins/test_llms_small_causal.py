@@ -8,7 +8,7 @@ from torch import nn
 
 transformers = pytest.importorskip("transformers")
 
-from trialbook.conversations import Turn  # noqa: E402
+from trialbook.contracts.conversations import Turn  # noqa: E402
 from trialbook.errors import TrialbookError  # noqa: E402
 from trialbook.testing import check_component  # noqa: E402
 from trialbook_plugins.llms.small_causal import SmallCausal  # noqa: E402

@@ -14,8 +14,8 @@ from labelled_windows import run_folder, run_windows
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from trialbook.data import Modality
-from trialbook.rundir import read_lines
+from trialbook.contracts.datasets import Modality
+from trialbook.registry.run_directory import read_lines
 from trialbook_plugins.losses.hard_negatives import HardNegatives
 from trialbook_plugins.losses.info_nce import InfoNCE
 

@@ -6,7 +6,7 @@ import random
 import pytest
 from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_support
 
-from trialbook.predictions import UNANSWERABLE, Prediction
+from trialbook.contracts.predictions import UNANSWERABLE, Prediction
 from trialbook_plugins.metrics.abstention import Abstention
 
 

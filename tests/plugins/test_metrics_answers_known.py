@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from trialbook.contracts.predictions import UNANSWERABLE, Prediction
 from trialbook.errors import TrialbookError
-from trialbook.predictions import UNANSWERABLE, Prediction
-from trialbook.signature import load_target
+from trialbook.plugins.signature import load_target
 from trialbook_plugins.metrics._edits import edit_distance
 from trialbook_plugins.metrics.anls import ANLS, anls_paper, anls_script
 from trialbook_plugins.metrics.exact_match import ExactMatch

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from small_align import align_file
 
+from trialbook.config.load import load_experiment
 from trialbook.errors import ProblemsError
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.plan import Plan, make_plan
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import Plan, make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 
 FILE = align_file(
     head='headline = ["{metric}"]', dim=128, train=32, steps=2, batch_size=8,

@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from trialbook.predictions import Prediction
-from trialbook.scoring import Scorer, normalized_match
+from trialbook.contracts.predictions import Prediction, Scorer, normalized_match
 from trialbook_plugins.metrics.anls import ANLS, anls_paper, anls_script
 from trialbook_plugins.metrics.relaxed_accuracy import RelaxedAccuracy, relaxed_match
 from trialbook_plugins.metrics.token_f1 import TokenF1, token_f1

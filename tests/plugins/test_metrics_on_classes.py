@@ -16,9 +16,9 @@ from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.rundir import read_json
+from trialbook.registry.run_directory import read_json
 from trialbook.testing import check_component
 from trialbook_plugins.metrics._agreement import (
     adjusted_rand_index,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trialbook.contracts.predictions import UNANSWERABLE, Prediction
 from trialbook.errors import TrialbookError
-from trialbook.predictions import UNANSWERABLE, Prediction
 from trialbook_plugins.metrics.risk_coverage import RiskCoverage
 
 

@@ -18,15 +18,16 @@ from vision_checkpoints import make_checkpoint  # noqa: E402
 
 from trialbook.errors import TrialbookError  # noqa: E402
 from trialbook_plugins.encoders.hf_vlm import HFVLM  # noqa: E402
-from trialbook_plugins.vlms import selfcheck, tables  # noqa: E402
-from trialbook_plugins.vlms.apart import tokens_apart  # noqa: E402
+from trialbook_plugins.vlms import architectures as tables  # noqa: E402
+from trialbook_plugins.vlms import order_check as selfcheck  # noqa: E402
 from trialbook_plugins.vlms.architecture import Architecture  # noqa: E402
 from trialbook_plugins.vlms.family import PLACES, Family  # noqa: E402
 from trialbook_plugins.vlms.inputs import LlavaNext, Qwen  # noqa: E402
+from trialbook_plugins.vlms.isolated_tokens import tokens_apart  # noqa: E402
 from trialbook_plugins.vlms.layers import block_lists, check_layers  # noqa: E402
+from trialbook_plugins.vlms.module_paths import Paths  # noqa: E402
 from trialbook_plugins.vlms.order import ORDERS, Grid  # noqa: E402
-from trialbook_plugins.vlms.paths import Paths  # noqa: E402
-from trialbook_plugins.vlms.stirred import stir  # noqa: E402
+from trialbook_plugins.vlms.perturbation_check import stir  # noqa: E402
 
 CPU = torch.device("cpu")
 KNOWN = {one.name: one for one in vars(tables).values() if isinstance(one, Architecture) and one.tiny}
@@ -131,7 +132,7 @@ def test_places_in_the_sequence_that_are_off_by_one_are_refused(
     encoder.tapped.taps = [tap for tap in encoder.tapped.taps if tap.area.rows == "sequence"]
     assert all(result.passed for result in encoder.check_order().values())
     monkeypatch.setattr(kind, "sequence", shifted)
-    monkeypatch.setattr("trialbook_plugins.vlms.tapped._marks_image", lambda *_: True)
+    monkeypatch.setattr("trialbook_plugins.vlms.layer_reader._marks_image", lambda *_: True)
     assert not any(result.passed for result in encoder.check_order().values())
 
 

@@ -12,14 +12,14 @@ import torch
 from interrupts import Interrupts
 from safetensors.torch import load_file
 
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.rundir import RunDirectory
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.testing import pretend_cuda
 from trialbook.testing.pretend_cuda import PretendDevice
 

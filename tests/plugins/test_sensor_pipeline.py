@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher, Outcome
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.rundir import RunDirectory
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
+from trialbook.execution.launcher import LocalLauncher, Outcome
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
 
 PIPELINE = """
 [step.sample.task]

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from processes import run_processes
 
-from trialbook.build import RunBuilder, Workshop
+from trialbook.config.load import load_experiment
 from trialbook.contracts import Measures
-from trialbook.experimentfile import load_experiment
-from trialbook.features import FeatureStore
-from trialbook.host import PluginHost
-from trialbook.plan import make_plan
-from trialbook.records import Arrays, Record
-from trialbook.rundir import RunDirectory, read_lines
-from trialbook.schema import SchemaBook
+from trialbook.contracts.records import Arrays, Record
+from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.feature_store import FeatureStore
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory, read_lines
 from trialbook_plugins.tasks import align, embed, instruct, probe, similarity
 
 INSTRUCT = """

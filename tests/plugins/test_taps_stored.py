@@ -12,14 +12,14 @@ import torch
 
 pytest.importorskip("transformers")
 
-from trialbook.build import RunBuilder, Workshop
+from trialbook.config.load import load_experiment
 from trialbook.contracts import Step
+from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.feature_store import FeatureStore
 from trialbook.errors import TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.features import FeatureStore
-from trialbook.host import PluginHost
-from trialbook.plan import make_plan
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 
 FILE = """
 [task]

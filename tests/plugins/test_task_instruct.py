@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from trialbook.build import RunBuilder, Workshop
-from trialbook.checkpoint import CheckpointStore
+from trialbook.config.load import load_experiment
+from trialbook.config.options import CheckpointOptions, EvaluateOptions, stages_of
+from trialbook.contracts.conversations import IMAGE, Conversation, Turn
 from trialbook.contracts import Answers, Exports, Notes, Piece, Shows, Step, Task, Trains, Weighs
-from trialbook.conversations import IMAGE, Conversation, Turn
+from trialbook.contracts.records import Facts, Record
+from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
-from trialbook.engine.loop import Training
+from trialbook.engine.feature_store import FeatureStore
+from trialbook.engine.trainer import Training
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.features import FeatureStore
-from trialbook.host import PluginHost
-from trialbook.options import CheckpointOptions, EvaluateOptions, stages_of
-from trialbook.plan import make_plan
-from trialbook.records import Facts, Record
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.documents import Documents
 from trialbook_plugins.encoders.patches import Patches

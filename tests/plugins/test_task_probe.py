@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from trialbook.contracts import Features
+from trialbook.contracts.plots import Profile, look_up, read_pictures, read_plots
+from trialbook.contracts.records import Artifact, Event, Facts, Record
 from trialbook.errors import TrialbookError
-from trialbook.plots import Profile, look_up, read_pictures, read_plots
-from trialbook.records import Artifact, Event, Facts, Record
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.shapes import Shapes
 from trialbook_plugins.encoders.patches import Patches

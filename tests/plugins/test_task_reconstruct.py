@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trialbook.build import RunBuilder, Workshop
+from trialbook.config.load import load_experiment
 from trialbook.contracts import LatentShape, Step
+from trialbook.contracts.plots import read_pictures
+from trialbook.contracts.records import Arrays, Artifact, Facts
+from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.feature_store import FeatureStore
 from trialbook.errors import TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.features import FeatureStore
-from trialbook.host import PluginHost
-from trialbook.plan import make_plan
-from trialbook.plots import read_pictures
-from trialbook.records import Arrays, Artifact, Facts
-from trialbook.schema import SchemaBook
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.moving_shapes import MovingShapes
 from trialbook_plugins.datasets.shapes import Shapes

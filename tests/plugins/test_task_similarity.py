@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from trialbook.checking.check import check_experiment
-from trialbook.comparison.figures import higher_is_better
+from trialbook.analysis.compare.metrics import higher_is_better
+from trialbook.config.load import load_experiment
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts import Features, Point
+from trialbook.contracts.plots import HeatMap, Profile, fill, look_up, read_plots
+from trialbook.contracts.records import Arrays, Facts, Record
 from trialbook.errors import TrialbookError
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.plots import HeatMap, Profile, fill, look_up, read_plots
-from trialbook.produces import expand_produces
-from trialbook.records import Arrays, Facts, Record
-from trialbook.schema import SchemaBook
+from trialbook.planning.check import check_experiment
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.shapes import Shapes
 from trialbook_plugins.encoders.patches import Patches

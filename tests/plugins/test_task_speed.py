@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.contracts import Features
+from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
-from trialbook.records import Record, Timing
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.shapes import Shapes
 from trialbook_plugins.tasks._peak import peak_growth

@@ -13,8 +13,8 @@ from torch import nn
 pytest.importorskip("transformers")
 
 from trialbook.errors import TrialbookError
-from trialbook_plugins.vlms import tables
-from trialbook_plugins.vlms.points import connector, resolve
+from trialbook_plugins.vlms import architectures as tables
+from trialbook_plugins.vlms.layer_names import connector, resolve
 
 LLAVA = "model.multi_modal_projector"
 

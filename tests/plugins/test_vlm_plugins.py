@@ -28,7 +28,7 @@ TABLE = """GEMMA_3 = Architecture(
 )
 """
 MODULE = (
-    """from trialbook.hookspec import Component, hookimpl
+    """from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook_plugins.vlms.architecture import Architecture, Area
 
 """

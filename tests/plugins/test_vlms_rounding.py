@@ -14,11 +14,11 @@ pytest.importorskip("transformers")
 from trialbook.errors import TrialbookError
 from trialbook.testing import pretend_cuda
 from trialbook_plugins.encoders.hf_vlm import HFVLM
-from trialbook_plugins.vlms import tables
+from trialbook_plugins.vlms import architectures as tables
 from trialbook_plugins.vlms.architecture import Architecture
-from trialbook_plugins.vlms.coded import read_places
 from trialbook_plugins.vlms.layers import check_layers
 from trialbook_plugins.vlms.order import ORDERS
+from trialbook_plugins.vlms.position_code_check import read_places
 from trialbook_plugins.vlms.rounding import alike, rounding, tolerances
 
 CPU = torch.device("cpu")

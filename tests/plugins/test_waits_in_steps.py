@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from trialbook.experimentfile import load_experiment
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.plan import make_plan
-from trialbook.progress import PlainWatcher
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import pretend_cuda
 from trialbook.testing.pretend_cuda import PretendDevice
 

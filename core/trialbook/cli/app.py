@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trialbook.host import PluginHost
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings, load_settings
+from trialbook.config.settings import Settings, load_settings
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from trialbook.plan import Plan
+    from trialbook.planning.planner import Plan
 
 
 @click.command()
@@ -21,9 +21,9 @@ def check(file: Path, profile: str | None, sets: tuple[str, ...]) -> None:
     Without --profile, every profile of the file is checked too. Models and data are not touched.
     """
     from trialbook.cli.app import open_app
-    from trialbook.experimentfile import load_experiment
-    from trialbook.plan import make_plan
-    from trialbook.trackers import open_tracking
+    from trialbook.config.load import load_experiment
+    from trialbook.execution.trackers import open_tracking
+    from trialbook.planning.planner import make_plan
 
     app = open_app()
     plan = make_plan(load_experiment(file, profile=profile, sets=sets), app.book)
@@ -38,7 +38,7 @@ def schema(output: Path | None) -> None:
     import json
 
     from trialbook.cli.app import open_app
-    from trialbook.schema import experiment_json_schema
+    from trialbook.plugins.schema import experiment_json_schema
 
     text = json.dumps(experiment_json_schema(open_app().book), indent=2) + "\n"
     if output is None:

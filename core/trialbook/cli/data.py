@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from trialbook.experiment import Experiment
+    from trialbook.config.experiment import Experiment
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -80,7 +80,7 @@ def show(
     if html is None:
         click.echo("\n\n".join(as_text(name, line.conversation) for name, line in chosen))
         return
-    from trialbook.pages.html import to_html
+    from trialbook.reports.document.html import to_html
 
     html.write_text(to_html(as_page(read, chosen)), encoding="utf-8")
     click.echo(str(html))
@@ -96,8 +96,8 @@ def stats(folder: Path, as_json: bool) -> None:
     """
     from trialbook.curation.folder import read_folder
     from trialbook.curation.stats import figures, tables
-    from trialbook.formats import render
-    from trialbook.rundir import to_json
+    from trialbook.registry.run_directory import to_json
+    from trialbook.reports.tables import render
 
     found = figures(read_folder(folder))
     if as_json:

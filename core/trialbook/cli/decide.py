@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from trialbook.decision.results import Decision
-    from trialbook.plan import Plan
+    from trialbook.analysis.decide.results import Decision
+    from trialbook.planning.planner import Plan
 
 
 @click.command()
@@ -26,9 +26,9 @@ def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: 
     Nothing is run: what is missing is told of, and gates that need it are undecided.
     """
     from trialbook.cli.app import open_app
+    from trialbook.config.load import load_experiment
     from trialbook.errors import TrialbookError
-    from trialbook.experimentfile import load_experiment
-    from trialbook.plan import make_plan
+    from trialbook.planning.planner import make_plan
 
     app = open_app(runs)
     plan = make_plan(load_experiment(file, profile=profile), app.book)
@@ -39,11 +39,11 @@ def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: 
 
 def decide_plan(plan: Plan, registry: Path, *, as_json: bool = False, png: bool = False, plots: bool = True) -> None:
     """Come to the decisions of a plan, print them and write them down."""
-    from trialbook.decision.decide import decide as decisions_of
-    from trialbook.decision.record import decision_record
-    from trialbook.decision.write import write_decisions
+    from trialbook.analysis.decide.decide import decide as decisions_of
+    from trialbook.analysis.decide.results import decision_record
     from trialbook.registry.query import open_index
-    from trialbook.rundir import to_json
+    from trialbook.registry.run_directory import to_json
+    from trialbook.reports.write_decision import write_decisions
 
     with open_index(registry) as index:
         decisions = decisions_of(plan, index)
@@ -59,8 +59,8 @@ def decide_plan(plan: Plan, registry: Path, *, as_json: bool = False, png: bool 
 
 def _text(decision: Decision, experiment: str) -> str:
     """A decision for a terminal."""
-    from trialbook.decision import tell
-    from trialbook.formats import render
+    from trialbook.reports import decision_text as tell
+    from trialbook.reports.tables import render
 
     terminal = sys.stdout.isatty()
     title = f"{experiment}, {decision.name}" if decision.name else experiment

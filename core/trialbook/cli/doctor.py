@@ -15,8 +15,8 @@ import click
 from trialbook.cli.registry import complete_run, registry_file
 
 if TYPE_CHECKING:
-    from trialbook.doctor.diagnosis import Check
-    from trialbook.doctor.findings import Finding
+    from trialbook.contracts.findings import Finding
+    from trialbook.doctor.doctor import Check
     from trialbook.registry.query import Registry, Run
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -36,9 +36,9 @@ def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: boo
     now; nothing is written.
     """
     from trialbook.cli.plugins import open_host
-    from trialbook.doctor.diagnosis import load_checks
+    from trialbook.doctor.doctor import load_checks
     from trialbook.registry.query import open_index
-    from trialbook.rundir import to_json
+    from trialbook.registry.run_directory import to_json
 
     checks, notes = load_checks(open_host())
     if list_checks:
@@ -76,15 +76,15 @@ class _Look:
 
 def _choose(index: Registry, names: Sequence[str]) -> list[Run]:
     """The runs that ``names`` mean; the newest where there is no name."""
-    from trialbook.selection import Facts, select_runs
+    from trialbook.analysis.selection import Facts, select_runs
 
     return select_runs(index, names, [], Facts(index)) if names else index.runs()[-1:]
 
 
 def _look(run: Run, checks: Sequence[Check], notes: Sequence[Finding]) -> _Look:
-    from trialbook.doctor.chart import read_chart
-    from trialbook.doctor.diagnosis import diagnose
-    from trialbook.rundir import read_json
+    from trialbook.doctor.doctor import diagnose
+    from trialbook.doctor.evidence import read_chart
+    from trialbook.registry.run_directory import read_json
 
     options = (read_json(run.directory.json("run")) or {}).get("doctor") or {}
     ignored = set(options.get("ignore") or ())
@@ -96,7 +96,7 @@ def _look(run: Run, checks: Sequence[Check], notes: Sequence[Finding]) -> _Look:
 
 def _page(look: _Look) -> str:
     """The findings of a run for people, worst first."""
-    from trialbook.doctor.findings import SEVERITIES
+    from trialbook.contracts.findings import SEVERITIES
 
     counts = {name: sum(finding.severity == name for finding in look.findings) for name in SEVERITIES}
     counted = ", ".join(f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items() if n) or "no findings"
@@ -117,7 +117,7 @@ def _paragraph(finding: Finding) -> str:
 
 
 def _numbers(evidence: Mapping[str, Any]) -> str:
-    from trialbook.formats import show_value
+    from trialbook.reports.tables import show_value
 
     return "; ".join(f"{name}: {show_value(value)}" for name, value in evidence.items())
 
@@ -130,7 +130,7 @@ def _wrapped(text: str) -> str:
 
 
 def _print_checks(checks: Sequence[Check], notes: Sequence[Finding], as_json: bool) -> None:
-    from trialbook.formats import Column, Table, render
+    from trialbook.reports.tables import Column, Table, render
 
     columns = [Column("check"), Column("plugin"), Column("summary", "what it looks for")]
     table = Table(columns, [[check.name, check.plugin, check.summary] for check in checks])

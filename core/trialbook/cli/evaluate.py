@@ -12,8 +12,8 @@ from trialbook.cli.registry import complete_run
 from trialbook.errors import TrialbookError
 
 if TYPE_CHECKING:
-    from trialbook.reproduction.evaluation import Evaluation
-    from trialbook.reproduction.load import LoadedRun
+    from trialbook.replay.evaluate import Evaluation
+    from trialbook.replay.load import LoadedRun
 
 
 @click.command("eval")
@@ -48,14 +48,14 @@ def evaluate(
     fingerprint, the checkpoint, versions and commit, are written to RUN/evaluations/, answers beside them; the run's own
     record is not touched. Rows that were trained on are counted and told.
     """
-    from trialbook.reproduction.evaluation import (
+    from trialbook.registry.run_directory import to_json
+    from trialbook.replay.evaluate import (
         choose_splits,
         evaluation_name,
         write_evaluation,
         write_files,
     )
-    from trialbook.reproduction.evaluation import evaluate as evaluate_split
-    from trialbook.rundir import to_json
+    from trialbook.replay.evaluate import evaluate as evaluate_split
 
     loaded, label, settings = _load(run, dataset, sets, metrics, checkpoint, batch_size, runs)
     chosen = choose_splits(loaded, splits)
@@ -93,7 +93,7 @@ def export(run: str, folder: Path, merged: bool, checkpoint: str | None, runs: P
     FOLDER must be empty or not there; it appears when all of it is written. What it was made from is in its
     trialbook.json.
     """
-    from trialbook.reproduction.export import check_folder, export_run
+    from trialbook.replay.export import check_folder, export_run
 
     check_folder(folder)
     loaded, _, settings = _load(run, None, (), (), checkpoint, None, runs)
@@ -109,9 +109,9 @@ def _load(
 ) -> tuple[LoadedRun, str, Any]:  # fmt: skip
     """The run with the tables that the command line asks for, a short name for the data, and the settings."""
     from trialbook.cli.app import open_app
-    from trialbook.reproduction.givens import given_data, given_metrics
-    from trialbook.reproduction.load import load_run, split_checkpoint
-    from trialbook.reproduction.recorded import read_recorded
+    from trialbook.replay.evaluate_options import given_data, given_metrics
+    from trialbook.replay.load import load_run, split_checkpoint
+    from trialbook.replay.recorded_run import read_recorded
 
     app = open_app(runs)
     config = read_recorded(split_checkpoint(run, checkpoint)[0], app.settings).spec.config
@@ -132,7 +132,7 @@ def _load(
 
 def _page(evaluation: Evaluation, file: Path) -> str:
     """An evaluation for people."""
-    from trialbook.formats import Column, Table, render, show_duration
+    from trialbook.reports.tables import Column, Table, render, show_duration
 
     facts, data = evaluation.facts, "its own data" if evaluation.facts["data"]["own"] else "other data"
     step = facts["checkpoint"]["step"]

@@ -11,8 +11,8 @@ import click
 from trialbook.cli.registry import complete_run
 
 if TYPE_CHECKING:
-    from trialbook.failures.gallery import Gallery
-    from trialbook.pages.blocks import Grid
+    from trialbook.reports.document.blocks import Grid
+    from trialbook.reports.gallery_page import Gallery
 
 
 @click.command()
@@ -40,12 +40,12 @@ def failures(
     wrong one gets a tag by rule (reading, counting, distractor, should-have-abstained …); --tag puts another in its place,
     and is kept in RUN/tags.json.
     """
+    from trialbook.analysis.failures.corrections import parse_tags
+    from trialbook.analysis.failures.load import read_answers
     from trialbook.cli.app import open_app
-    from trialbook.failures.corrections import parse_tags
-    from trialbook.failures.gallery import write_gallery
-    from trialbook.failures.source import read_answers
-    from trialbook.reproduction.recorded import find_run
-    from trialbook.rundir import to_json
+    from trialbook.registry.run_directory import to_json
+    from trialbook.replay.recorded_run import find_run
+    from trialbook.reports.gallery_page import write_gallery
 
     app = open_app(runs)
     answers = read_answers(find_run(run, app.settings), evaluation)
@@ -64,8 +64,8 @@ def failures(
 
 def _told(made: Gallery) -> str:
     """What it comes to, for people."""
-    from trialbook.pages.blocks import Strong, pieces
-    from trialbook.pages.failurepage import risk_grid, tag_grid, versus_sentence
+    from trialbook.reports.document.blocks import Strong, pieces
+    from trialbook.reports.pages.failures_page import risk_grid, tag_grid, versus_sentence
 
     judged = made.judged
     wrong, total = len(judged.failures), judged.judged
@@ -82,6 +82,6 @@ def _told(made: Gallery) -> str:
 
 
 def _table(grid: Grid) -> str:
-    from trialbook.formats import Table, render
+    from trialbook.reports.tables import Table, render
 
     return render(Table(grid.columns, grid.rows), "table", terminal=sys.stdout.isatty())

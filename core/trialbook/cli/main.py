@@ -10,10 +10,10 @@ import click
 
 from trialbook import __version__
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.ranks import quiet_torch
+from trialbook.registry.ranks import quiet_torch
 
 if TYPE_CHECKING:
-    from trialbook.host import PluginHost
+    from trialbook.plugins.manager import PluginHost
 
 #: Command -> (where it is defined, its line in the help).
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -76,7 +76,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a suggestion for a misspelt name."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from trialbook.words import closest
+            from trialbook.errors import closest
 
             hint = closest(args[0], self.list_commands(ctx))
             raise click.UsageError(f"no command '{args[0]}'" + (f"; did you mean '{hint}'?" if hint else ""), ctx)
@@ -86,8 +86,8 @@ class Commands(click.Group):
         if self._added:
             return
         self._added = True
-        from trialbook.host import PluginHost
-        from trialbook.settings import load_settings
+        from trialbook.config.settings import load_settings
+        from trialbook.plugins.manager import PluginHost
 
         host = self._host or PluginHost.discover(load_settings().leave_out)
         host.add_commands(self)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from trialbook.entrypoints import EntryPoint
-    from trialbook.host import PluginHost, PluginInfo, Registered
-    from trialbook.schema import ComponentSchema
+    from trialbook.plugins.entrypoints import EntryPoint
+    from trialbook.plugins.manager import PluginHost, PluginInfo, Registered
+    from trialbook.plugins.schema import ComponentSchema
 
 
 def open_host() -> PluginHost:
     """The plugins of this workplace, with those set aside whose commands are at fault."""
     from trialbook.cli.main import Commands
-    from trialbook.host import PluginHost
-    from trialbook.settings import load_settings
+    from trialbook.config.settings import load_settings
+    from trialbook.plugins.manager import PluginHost
 
     host = PluginHost.discover(load_settings().leave_out)
     host.add_commands(Commands(PluginHost.from_modules({})))
@@ -56,9 +56,9 @@ def show(name: str, as_json: bool) -> None:
 
     NAME is a name, kind:name, plugin:name or kind:plugin:name.
     """
-    from trialbook.schema import SchemaBook
-    from trialbook.settings import load_settings
-    from trialbook.source import provenance
+    from trialbook.config.settings import load_settings
+    from trialbook.plugins.provenance import provenance
+    from trialbook.plugins.schema import SchemaBook
 
     host = open_host()
     registered = _find(host, name)
@@ -85,7 +85,7 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--kind", type=click.Choice(["projector", "loss", "metric"]), default="projector", show_default=True)
 def new(directory: Path, name: str | None, kind: str) -> None:
     """Write a small plugin package into DIRECTORY: a component, its test, its entry point."""
-    from trialbook.scaffold import write_plugin
+    from trialbook.plugins.scaffold import write_plugin
 
     files = write_plugin(directory, name or directory.absolute().name, kind)
     for file in files:
@@ -103,8 +103,8 @@ def check(package: str) -> None:
     from tempfile import TemporaryDirectory
 
     from trialbook.cli.main import Commands
-    from trialbook.host import PluginHost
-    from trialbook.schema import SchemaBook
+    from trialbook.plugins.manager import PluginHost
+    from trialbook.plugins.schema import SchemaBook
 
     host = PluginHost()
     for point in _entry_points(package):
@@ -128,7 +128,7 @@ def check(package: str) -> None:
 
 
 def _plugin_row(info: PluginInfo, components: Sequence[Registered]) -> dict[str, Any]:
-    from trialbook.source import installed_from
+    from trialbook.plugins.provenance import installed_from
 
     origin, editable, _ = installed_from(info.distribution)
     offers: dict[str, list[str]] = {}
@@ -149,8 +149,8 @@ def _origin(row: Mapping[str, Any]) -> str:
 def _find(host: PluginHost, name: str) -> Registered:
     """The only component that ``name`` means, of whatever kind."""
     from trialbook.errors import TrialbookError
-    from trialbook.hookspec import KINDS
-    from trialbook.host import UnknownComponent
+    from trialbook.plugins.hookspec import KINDS
+    from trialbook.plugins.manager import UnknownComponent
 
     kind, _, rest = name.partition(":")
     if rest and kind in KINDS:
@@ -168,8 +168,8 @@ def _find(host: PluginHost, name: str) -> Registered:
 
 def _key_rows(schema: ComponentSchema) -> list[tuple[str, str]]:
     """Key, and its type, default and description."""
-    from trialbook.checking.tablecheck import describe, describe_literal
-    from trialbook.tables import part_kind
+    from trialbook.config.kinds import part_kind
+    from trialbook.plugins.table_errors import describe, describe_literal
 
     rows = []
     for key, one in schema.json_schema["properties"].items():
@@ -203,8 +203,8 @@ def _without_args(doc: str) -> str:
 
 
 def _entry_points(package: str) -> list[EntryPoint]:
-    from trialbook.entrypoints import EntryPoint, find_entry_points
-    from trialbook.hookspec import ENTRY_POINT_GROUP
+    from trialbook.plugins.entrypoints import EntryPoint, find_entry_points
+    from trialbook.plugins.hookspec import ENTRY_POINT_GROUP
 
     def names(point: EntryPoint) -> set[str]:
         module = point.value.partition(":")[0]

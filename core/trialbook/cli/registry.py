@@ -14,10 +14,10 @@ from trialbook.errors import TrialbookError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trialbook.formats import Table
-    from trialbook.plan import Plan
+    from trialbook.planning.planner import Plan
+    from trialbook.reports.tables import Table
 
-_FORMATS = ("table", "markdown", "csv", "json", "latex")  # as in trialbook.formats, which is imported late
+_FORMATS = ("table", "markdown", "csv", "json", "latex")  # as in trialbook.reports.tables, which is imported late
 
 
 def _runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def registry_file(runs: Path | None) -> Path:
     """The registry of this workplace, or of another directory of runs."""
-    from trialbook.settings import load_settings
+    from trialbook.config.settings import load_settings
 
     return load_settings().with_runs(runs).registry
 
@@ -60,7 +60,7 @@ def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 def _print(table: Table, style: str) -> None:
-    from trialbook.formats import render
+    from trialbook.reports.tables import render
 
     click.echo(render(table, style, terminal=sys.stdout.isatty()))
 
@@ -75,8 +75,8 @@ def ls(experiment: str | None, status: str | None, style: str, as_json: bool, ru
 
     Whether a run is alive is seen from its lock: one that was killed is listed as killed at once.
     """
-    from trialbook.inspect_runs import list_table
     from trialbook.registry.query import open_index
+    from trialbook.reports.inspect import list_table
 
     with open_index(registry_file(runs)) as index:
         found = [run for run in index.runs(experiment=experiment) if status in (None, run.status)]
@@ -92,9 +92,9 @@ def show(run: str, as_json: bool, runs: Path | None) -> None:
 
     RUN is a name or the beginning of one, an id, or a path.
     """
-    from trialbook.inspect_runs import run_facts_of, show_text
     from trialbook.registry.query import open_index
-    from trialbook.rundir import to_json
+    from trialbook.registry.run_directory import to_json
+    from trialbook.reports.inspect import run_facts_of, show_text
 
     with open_index(registry_file(runs)) as index:
         facts = run_facts_of(index, index.one(run))
@@ -108,8 +108,8 @@ def show(run: str, as_json: bool, runs: Path | None) -> None:
 @_runs_option
 def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) -> None:
     """Show in what runs A and B differ: resolved keys, components, versions, commits, data, figures."""
-    from trialbook.inspect_runs import diff_table
     from trialbook.registry.query import open_index
+    from trialbook.reports.inspect import diff_table
 
     with open_index(registry_file(runs)) as index:
         table = diff_table(index, index.one(first), index.one(second))
@@ -143,9 +143,9 @@ def compare(
     paired difference to the baseline and whether the seeds decide; below it stand answers to claims, effects of a grid, cost,
     gates, findings, missing runs and what else differed.
     """
-    from trialbook.comparison.compare import compare as make_comparison
-    from trialbook.comparison.report import print_report
+    from trialbook.analysis.compare.compare import compare as make_comparison
     from trialbook.registry.query import open_index
+    from trialbook.reports.terminal import print_report
 
     plan = _plan(names[0], profile, sets) if len(names) == 1 and names[0].endswith(".toml") else None
     if plan is None and (profile or sets):
@@ -159,8 +159,8 @@ def compare(
 
 def _plan(file: str, profile: str | None, sets: tuple[str, ...]) -> Plan:
     from trialbook.cli.app import open_app
-    from trialbook.experimentfile import load_experiment
-    from trialbook.plan import make_plan
+    from trialbook.config.load import load_experiment
+    from trialbook.planning.planner import make_plan
 
     if not Path(file).is_file():
         raise TrialbookError(f"there is no file '{file}'")
@@ -178,8 +178,8 @@ def sql(query: str, style: str, as_json: bool, runs: Path | None) -> None:
     """
     import sqlite3
 
-    from trialbook.formats import Column, Table
     from trialbook.registry.query import open_index
+    from trialbook.reports.tables import Column, Table
 
     with open_index(registry_file(runs)) as index:
         try:
@@ -197,8 +197,8 @@ def sql(query: str, style: str, as_json: bool, runs: Path | None) -> None:
 @_runs_option
 def rm(names: tuple[str, ...], yes: bool, runs: Path | None) -> None:
     """Delete runs: their directories, with all that is in them, and their rows."""
-    from trialbook.inspect_runs import remove_runs
     from trialbook.registry.query import open_index
+    from trialbook.reports.inspect import remove_runs
 
     file = registry_file(runs)
     with open_index(file) as index:
@@ -225,8 +225,8 @@ def registry() -> None:
 @_runs_option
 def registry_sync(anew: bool, as_json: bool, runs: Path | None) -> None:
     """Bring the registry in line with the run directories, those copied from elsewhere included."""
+    from trialbook.registry.run_directory import to_json
     from trialbook.registry.sync import sync
-    from trialbook.rundir import to_json
 
     file = registry_file(runs)
     with _writing(file):
@@ -248,8 +248,8 @@ def registry_sync(anew: bool, as_json: bool, runs: Path | None) -> None:
 @_runs_option
 def registry_check(as_json: bool, runs: Path | None) -> None:
     """Compare every run directory with the registry; the status is 1 where they say different things."""
+    from trialbook.registry.run_directory import to_json
     from trialbook.registry.sync import check
-    from trialbook.rundir import to_json
 
     found = check(registry_file(runs))
     if as_json:

@@ -11,9 +11,9 @@ import click
 from trialbook.cli.registry import complete_run, registry_file
 
 if TYPE_CHECKING:
-    from trialbook.pages.write import Written
     from trialbook.registry.query import Registry
-    from trialbook.rundir import RunDirectory
+    from trialbook.registry.run_directory import RunDirectory
+    from trialbook.reports.pages.write import Written
 
 
 @click.command()
@@ -48,10 +48,10 @@ def report(name: str | None, png: bool, no_plots: bool, open_it: bool, profile: 
 
 
 def _of_run(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
-    from trialbook.pages.write import write_run_pages
-    from trialbook.rundir import RunDirectory
-    from trialbook.runlock import RunLock
-    from trialbook.selection import Facts, select_runs
+    from trialbook.analysis.selection import Facts, select_runs
+    from trialbook.registry.lock import RunLock
+    from trialbook.registry.run_directory import RunDirectory
+    from trialbook.reports.pages.write import write_run_pages
 
     here = RunDirectory(Path(name).absolute())
     if not here.is_run():
@@ -67,10 +67,10 @@ def _of_run(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
 
 
 def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
-    from trialbook.comparison.compare import compare
-    from trialbook.comparison.groups import make_groups
-    from trialbook.pages.write import write_experiment_pages
-    from trialbook.selection import Facts
+    from trialbook.analysis.compare.compare import compare
+    from trialbook.analysis.compare.groups import make_groups
+    from trialbook.analysis.selection import Facts
+    from trialbook.reports.pages.write import write_experiment_pages
 
     comparison = compare(index, [name])
     found = index.runs(experiment=name)
@@ -82,12 +82,12 @@ def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Wri
 
 
 def _of_file(file: Path, profile: str | None, registry: Path, *, plots: bool, png: bool) -> Written:
+    from trialbook.analysis.compare.compare import compare_plan
     from trialbook.cli.app import open_app
-    from trialbook.comparison.compare import compare_plan
-    from trialbook.experimentfile import load_experiment
-    from trialbook.pages.conclusion import write_conclusion
-    from trialbook.plan import make_plan
-    from trialbook.rundir import RunDirectory
+    from trialbook.config.load import load_experiment
+    from trialbook.planning.planner import make_plan
+    from trialbook.registry.run_directory import RunDirectory
+    from trialbook.reports.pages.experiment_results import write_conclusion
 
     plan = make_plan(load_experiment(file, profile=profile), open_app().book)
     comparison = compare_plan(plan, registry)
@@ -97,8 +97,8 @@ def _of_file(file: Path, profile: str | None, registry: Path, *, plots: bool, pn
 
 def _complete(runs: list[RunDirectory], *, plots: bool) -> None:
     """Write the pages of those runs that have none and are not at work."""
-    from trialbook.pages.write import write_run_pages
-    from trialbook.runlock import RunBusy, RunLock
+    from trialbook.registry.lock import RunBusy, RunLock
+    from trialbook.reports.pages.write import write_run_pages
 
     for run in runs:
         if not run.is_run() or (run.path / "report.html").is_file():

@@ -12,10 +12,10 @@ import click
 from trialbook.cli.registry import complete_run
 
 if TYPE_CHECKING:
-    from trialbook.progress import Watcher
-    from trialbook.reproduction.noise import Noise
-    from trialbook.reproduction.recordmatch import Gap
-    from trialbook.reproduction.reproduce import Reproduction
+    from trialbook.execution.progress import Watcher
+    from trialbook.replay.noise import Noise
+    from trialbook.replay.record_diff import Gap
+    from trialbook.replay.reproduce import Reproduction
 
 
 @click.command()
@@ -44,9 +44,9 @@ def reproduce(
     Exit status: 0 equal or within tolerance, 1 not equal, 2 the run cannot be repeated.
     """
     from trialbook.cli.app import open_app
-    from trialbook.ranks import is_first_process
-    from trialbook.reproduction.reproduce import Reproducer
-    from trialbook.rundir import to_json
+    from trialbook.registry.ranks import is_first_process
+    from trialbook.registry.run_directory import to_json
+    from trialbook.replay.reproduce import Reproducer
 
     app = open_app(runs)
 
@@ -100,7 +100,7 @@ def describe(found: Reproduction) -> str:
 
 def _noise_lines(noise: Noise) -> Iterator[str]:
     """What the repetitions say of each other, and of the run."""
-    from trialbook.reproduction.noise import FACTOR
+    from trialbook.replay.noise import FACTOR
 
     if noise.parted is None:
         yield f"the {noise.repetitions} repetitions are equal bit for bit: what the run differs by is no noise"

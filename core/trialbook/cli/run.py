@@ -12,9 +12,9 @@ import click
 
 if TYPE_CHECKING:
     from trialbook.cli.app import App
-    from trialbook.launch import LocalLauncher, Outcome
-    from trialbook.plan import Plan, RunSpec
-    from trialbook.progress import Watcher
+    from trialbook.execution.launcher import LocalLauncher, Outcome
+    from trialbook.execution.progress import Watcher
+    from trialbook.planning.planner import Plan, RunSpec
 
 #: Ends of a run that keep what needs it from being run.
 _FAILED = ("failed", "busy")
@@ -40,9 +40,9 @@ def run(
     they stopped, the rest starts. Then the arms are compared. Of a folder, all files are run, each behind those that it needs.
     """
     from trialbook.cli.app import open_app
-    from trialbook.launch import LocalLauncher
-    from trialbook.numerics import prepare_cublas
-    from trialbook.plan import plan_files
+    from trialbook.config.numerics import prepare_cublas
+    from trialbook.execution.launcher import LocalLauncher
+    from trialbook.planning.planner import plan_files
 
     app = open_app(runs)
     files = experiment_files(file)
@@ -65,7 +65,7 @@ def run(
 
 def _run_all(plans: Sequence[Plan], launcher: LocalLauncher, app: App, *, whole: bool) -> set[Plan]:
     """Run plans one after the other and say what came of each; those that failed, or need one that did."""
-    from trialbook.ranks import is_first_process
+    from trialbook.registry.ranks import is_first_process
 
     failed: set[Plan] = set()
     for plan in plans:
@@ -103,9 +103,8 @@ def experiment_files(place: Path) -> list[Path]:
 
 def _until(plans: list[Plan], step: str) -> list[Plan]:
     """The plan of a step behind those that it needs."""
-    from trialbook.errors import TrialbookError
-    from trialbook.experiment import STEP
-    from trialbook.words import closest
+    from trialbook.config.experiment import STEP
+    from trialbook.errors import TrialbookError, closest
 
     steps = {plan.experiment.name.removeprefix(STEP): plan for plan in plans if plan.experiment.is_step}
     if step not in steps:
@@ -116,8 +115,8 @@ def _until(plans: list[Plan], step: str) -> list[Plan]:
 
 
 def watcher() -> Watcher:
-    from trialbook.progress import BarWatcher, PlainWatcher
-    from trialbook.ranks import SilentWatcher, is_first_process
+    from trialbook.execution.progress import BarWatcher, PlainWatcher
+    from trialbook.registry.ranks import SilentWatcher, is_first_process
 
     if not is_first_process():
         return SilentWatcher()
@@ -146,7 +145,7 @@ def _plan_text(plan: Plan, launcher: LocalLauncher) -> str:
 
 def _length(spec: RunSpec) -> str:
     """How long a run is, as its file says it: ``100 steps + 2 epochs``."""
-    from trialbook.options import stages_of
+    from trialbook.config.options import stages_of
 
     if not spec.config.get("train") and not spec.config.get("stage"):
         return "no training"
@@ -156,9 +155,9 @@ def _length(spec: RunSpec) -> str:
 
 def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> None:
     """Say what failed, and what came of the rest."""
-    from trialbook.comparison.compare import compare_plan
-    from trialbook.comparison.report import print_report
-    from trialbook.pages.conclusion import write_conclusion
+    from trialbook.analysis.compare.compare import compare_plan
+    from trialbook.reports.pages.experiment_results import write_conclusion
+    from trialbook.reports.terminal import print_report
 
     failed = [outcome for outcome in outcomes if outcome.state in _FAILED]
     for outcome in failed:

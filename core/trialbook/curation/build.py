@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from trialbook.conversations import Conversation, conversation_hash
+from trialbook.contracts.conversations import Conversation, conversation_hash
+from trialbook.contracts.datasets import Dataset, Split, content_hash
 from trialbook.curation.folder import MANIFEST, SPLITS, LeftOut
 from trialbook.curation.store import PictureStore
-from trialbook.data import Dataset, Split, content_hash
 from trialbook.errors import TrialbookError
 
 _SHOWN = 5  # examples in a message

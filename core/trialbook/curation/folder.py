@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trialbook.conversations import Conversation
+from trialbook.contracts.conversations import Conversation
 from trialbook.errors import TrialbookError
 
 SPLITS = ("train", "val", "test")

@@ -6,10 +6,10 @@ import base64
 import random
 from collections.abc import Sequence
 
-from trialbook.conversations import Conversation
+from trialbook.contracts.conversations import Conversation
 from trialbook.curation.folder import ConversationFolder, Line
 from trialbook.errors import TrialbookError
-from trialbook.pages.blocks import Block, Example, Examples, Facts, Page, Paragraph, Photo, Section
+from trialbook.reports.document.blocks import Block, Example, Examples, Facts, Page, Paragraph, Photo, Section
 
 
 def choose(
@@ -72,7 +72,7 @@ def as_page(folder: ConversationFolder, chosen: Sequence[tuple[str, Line]]) -> P
 def _photo(folder: ConversationFolder, name: str, number: int) -> Photo:
     from PIL import Image
 
-    from trialbook.failures.pictures import shrink
+    from trialbook.reports.thumbnails import shrink
 
     with Image.open(folder.image(name)) as opened:
         kind, data, size = shrink(opened)

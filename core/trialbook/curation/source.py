@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trialbook.checking.components import ComponentCheck, Judge
-from trialbook.checking.tablereport import TableReport
-from trialbook.data import Dataset
-from trialbook.errors import Position, ProblemsError, TrialbookError
-from trialbook.experiment import Experiment
-from trialbook.experimentfile import load_experiment
-from trialbook.merge import assign
-from trialbook.problems import Problems
-from trialbook.schema import SchemaBook
-from trialbook.toml import Document, parse_key, parse_value
-from trialbook.variants import Table
-from trialbook.wiring import Wiring
+from trialbook.config.experiment import Experiment
+from trialbook.config.load import load_experiment
+from trialbook.config.merge import assign
+from trialbook.config.toml import Document, parse_key, parse_value
+from trialbook.config.variants import Table
+from trialbook.contracts.datasets import Dataset
+from trialbook.errors import Position, Problems, ProblemsError, TrialbookError
+from trialbook.planning.components import ComponentCheck, Judge, TableReport
+from trialbook.plugins.construct import Wiring
+from trialbook.plugins.schema import SchemaBook
 
 _MODALITIES = ("image", "conversation")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from trialbook.conversations import Conversation
+from trialbook.contracts.conversations import Conversation
+from trialbook.contracts.predictions import UNANSWERABLE
 from trialbook.curation.folder import ConversationFolder
-from trialbook.formats import NOTHING, Column, Table
-from trialbook.predictions import UNANSWERABLE
+from trialbook.reports.tables import NOTHING, Column, Table
 
 _FREQUENT = 10  # answers that are listed
 

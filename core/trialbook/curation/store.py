@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook.contracts.datasets import Split, content_hash
 from trialbook.curation.folder import IMAGES
-from trialbook.data import Split, content_hash
 
 
 class PictureStore:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trialbook.config.numerics import CUBLAS_REPEATS, CUBLAS_VARIABLE, Numerics
 from trialbook.engine.execute import available_device
 from trialbook.errors import TrialbookError
-from trialbook.numerics import CUBLAS_REPEATS, CUBLAS_VARIABLE, Numerics
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -12,18 +12,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
-from trialbook.checkpoint import CheckpointStore
+from trialbook.config.options import CheckpointOptions, DoctorOptions, EvaluateOptions, stages_of
 from trialbook.contracts import Measures, Notes, Task, Trains
+from trialbook.contracts.records import Event, Facts, Item, Measured, Record
+from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.distributed import gathering
 from trialbook.engine.group import PLAIN, join_group, refuse_what_is_not_built
-from trialbook.engine.loop import Training
-from trialbook.engine.origin import Lineage
-from trialbook.engine.seed import seed_step
-from trialbook.engine.vitals import Monitor, PartView
+from trialbook.engine.instrumentation import Monitor, PartView
+from trialbook.engine.seeding import seed_step
+from trialbook.engine.trainer import Training
+from trialbook.engine.warm_start import Lineage
 from trialbook.errors import TrialbookError
-from trialbook.options import CheckpointOptions, DoctorOptions, EvaluateOptions, stages_of
-from trialbook.ranks import world_size
-from trialbook.records import Event, Facts, Item, Measured, Record
+from trialbook.registry.ranks import world_size
 
 #: How gradients of several processes are averaged. Parameters without a gradient are looked for in every step: a batch may leave
 #: parts out (conversations without images), which would leave the others waiting; and without it torch lays its buckets out anew

@@ -19,7 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from trialbook.errors import TrialbookError
-from trialbook.ranks import rank, world_size
+from trialbook.registry.ranks import rank, world_size
 
 Value = TypeVar("Value")
 

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from trialbook.config.options import TrainOptions
 from trialbook.errors import TrialbookError
-from trialbook.options import TrainOptions
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from trialbook.config.options import StageOptions
 from trialbook.contracts import Trains
 from trialbook.engine import optim
+from trialbook.engine.seeding import derive_seed, epoch_order
 from trialbook.errors import TrialbookError
-from trialbook.options import StageOptions
-from trialbook.seeding import derive_seed, epoch_order
 
 
 @dataclass(frozen=True)

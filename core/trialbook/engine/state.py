@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from trialbook.checkpoint import Checkpoint
+from trialbook.contracts.records import Event
+from trialbook.engine.checkpoint import Checkpoint
 from trialbook.errors import TrialbookError
-from trialbook.ranks import refusal
-from trialbook.records import Event
+from trialbook.registry.ranks import refusal
 
 
 def model_tensors(module: nn.Module, trained: Sequence[str]) -> dict[str, Tensor]:

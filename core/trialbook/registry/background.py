@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trialbook.registry.follow import RunFollower
-from trialbook.registry.store import open_registry
-from trialbook.rundir import RunDirectory
+from trialbook.registry.connection import open_registry
+from trialbook.registry.indexer import RunFollower
+from trialbook.registry.run_directory import RunDirectory
 
 #: Seconds between looks at the files, and between attempts while the registry fails.
 PERIOD, RETRY = 0.2, 3.0

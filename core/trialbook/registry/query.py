@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trialbook.doctor.findings import Finding
+from trialbook.contracts.findings import Finding
 from trialbook.errors import TrialbookError
-from trialbook.registry.facts import is_unchanged, run_key
-from trialbook.registry.store import is_current, read_registry
-from trialbook.rundir import RunDirectory, find_runs, list_folders
+from trialbook.registry.connection import is_current, read_registry
+from trialbook.registry.run_directory import RunDirectory, find_runs, list_folders
+from trialbook.registry.run_row import is_unchanged, run_key
 
 _COLUMNS = (
     "id, path, experiment, name, arm, base_arm, point, seed, hash, outcome, error, started, ended, seconds, "
@@ -147,7 +147,7 @@ class Registry:
         """
         found = self.find(text)
         if not found:
-            from trialbook.words import closest
+            from trialbook.errors import closest
 
             hint = closest(text, [run.name for run in self.runs()])
             raise TrialbookError(

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trialbook.errors import TrialbookError
-from trialbook.registry.facts import begins_with, facts_stamp, file_size, is_unchanged, run_key
-from trialbook.registry.follow import POINT_FILES, RunFollower
-from trialbook.registry.store import open_registry, transaction
-from trialbook.rundir import RunDirectory, find_runs, read_lines
+from trialbook.registry.connection import open_registry, transaction
+from trialbook.registry.indexer import POINT_FILES, RunFollower
+from trialbook.registry.run_directory import RunDirectory, find_runs, read_lines
+from trialbook.registry.run_row import begins_with, facts_stamp, file_size, is_unchanged, run_key
 
 _STATE = "SELECT path, stamp, metrics_size, metrics_check, timing_size, timing_check FROM run"
 #: What a directory with files that are not ours, or not whole, can raise.

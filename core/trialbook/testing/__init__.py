@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trialbook.hookspec import KINDS
-from trialbook.signature import load_target
+from trialbook.plugins.hookspec import KINDS
+from trialbook.plugins.signature import load_target
 from trialbook.testing.builder import PartsBuilder
 from trialbook.testing.captioners import check_captioner
 from trialbook.testing.common import Subject, check_constructor, ensure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trialbook.predictions import UNANSWERABLE, Prediction
+from trialbook.contracts.predictions import UNANSWERABLE, Prediction
 
 #: Text that was given, accepted answers of ten annotators (none: unanswerable), confidence.
 _GIVEN: tuple[tuple[str, tuple[str, ...], float], ...] = (

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trialbook.checking.tablecheck import schema_problems
 from trialbook.contracts import Features
-from trialbook.data import Modality
-from trialbook.schema import construct
-from trialbook.signature import describe_class, documented
+from trialbook.contracts.datasets import Modality
+from trialbook.plugins.schema import construct
+from trialbook.plugins.signature import describe_class, documented
+from trialbook.plugins.table_errors import schema_problems
 
 #: Kinds whose docstring names the source of their mathematics.
 _SOURCED = ("encoder", "projector", "llm", "loss", "metric")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trialbook.data import Modality, Split, find_overlaps
+from trialbook.contracts.datasets import Modality, Split, find_overlaps
 from trialbook.testing.common import Subject, ensure, same
 from trialbook.testing.devices import on_device
 
@@ -20,7 +20,9 @@ def check_dataset(subject: Subject) -> None:
     splits = dict(dataset.splits())
     ensure(next(iter(splits), None) == "train", f"the first split of {name} must be 'train', not {list(splits)}")
     for label, split in splits.items():
-        ensure(isinstance(split, Split), f"split '{label}' of {name} lacks a part of trialbook.data.Split")
+        ensure(
+            isinstance(split, Split), f"split '{label}' of {name} lacks a part of trialbook.contracts.datasets.Split"
+        )
         ensure(split.name == label, f"split '{label}' of {name} calls itself '{split.name}'")
         ensure(len(split) > 0, f"split '{label}' of {name} is empty; leave it out of splits()")
         for modality, kind in kinds.items():

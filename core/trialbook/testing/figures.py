@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.contracts import to_device
-from trialbook.produces import expand_produces
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.testing.answers import made_up_predictions
 from trialbook.testing.common import Subject, check_gradients, check_names, check_signature, ensure, same
 from trialbook.testing.devices import ensure_on_device, modules_of, on_device, tensors_of

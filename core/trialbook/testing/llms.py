@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.contracts import Generated, Piece, device_of
-from trialbook.conversations import IMAGE, Turn
+from trialbook.contracts.conversations import IMAGE, Turn
 from trialbook.testing.common import Subject, check_gradients, ensure, near
 from trialbook.testing.devices import ensure_on_device, on_device
 

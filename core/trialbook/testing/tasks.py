@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.contracts import Measures, Step, Trains, to_device
-from trialbook.hookspec import KINDS
-from trialbook.records import Measured, Record
+from trialbook.contracts.records import Measured, Record
+from trialbook.plugins.hookspec import KINDS
 from trialbook.testing.common import Subject, check_names, ensure, same
 from trialbook.testing.devices import ensure_on_device, on_device
 

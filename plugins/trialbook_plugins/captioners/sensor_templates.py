@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any, Literal
 
-from trialbook.data import content_hash
+from trialbook.contracts.datasets import content_hash
 from trialbook.errors import TrialbookError
 
 from ._phrases import phrases_of

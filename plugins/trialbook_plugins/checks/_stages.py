@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trialbook.doctor.chart import Chart
+from trialbook.config.options import StageOptions, stages_of
+from trialbook.doctor.evidence import Chart
 from trialbook.errors import TrialbookError
-from trialbook.options import StageOptions, stages_of
 
 #: A stage shows how it goes when this many steps are done, and this share of its steps.
 ENOUGH_STEPS = 50

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.doctor.chart import Chart
-from trialbook.doctor.findings import Finding, Severity
+from trialbook.contracts.findings import Finding, Severity
+from trialbook.doctor.evidence import Chart
 
 #: Share of a split whose pairs are in the other from which on its figures say something else than they seem to; below the
 #: second, it is a handful of duplicates.
@@ -36,7 +36,7 @@ def check(chart: Chart) -> Iterable[Finding]:
         yield Finding(
             "split-overlap", severity, f"{first}+{second}", f"'{first}' and '{second}' overlap: {what}",
             {**rows, f"groups in {second}": size},
-            f"take the rows out of '{first}' or deal groups by their content (trialbook.data.assign_splits), and keep near "
+            f"take the rows out of '{first}' or deal groups by their content (trialbook.contracts.assign_splits), and keep near "
             "duplicates together; figures of a split that was trained on say how well it was learned by heart",
         )  # fmt: skip
 

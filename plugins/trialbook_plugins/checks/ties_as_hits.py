@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.doctor.chart import Chart
-from trialbook.doctor.findings import Finding
+from trialbook.contracts.findings import Finding
+from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._shown import Shown, recorded, shown
 
 #: Share of queries that are tied from which on it matters how ties are counted.
@@ -42,7 +42,7 @@ def check(chart: Chart) -> Iterable[Finding]:
 
 def _recalls(chart: Chart, one: Shown, pair: tuple[str, str]) -> list[tuple[str, int]]:
     """Recorded figures of a direction that end in ``@k``, by their own name: (``retrieval/i2t@5``, 5)."""
-    from trialbook.data import pair_names  # late: it imports numpy
+    from trialbook.contracts.datasets import pair_names  # late: it imports numpy
 
     direction = pair_names(list(one.modalities)).get(pair, "-")
     pattern = re.compile(rf"(?:^|.*/){re.escape(direction)}@(\d+)$")

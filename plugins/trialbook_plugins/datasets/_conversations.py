@@ -8,9 +8,9 @@ from functools import cache
 
 import numpy as np
 
-from trialbook.conversations import Conversation, Turn, conversation_hash
-from trialbook.data import Modality, Rows
-from trialbook.predictions import UNANSWERABLE
+from trialbook.contracts.conversations import Conversation, Turn, conversation_hash
+from trialbook.contracts.datasets import Modality, Rows
+from trialbook.contracts.predictions import UNANSWERABLE
 from trialbook_plugins.datasets._images import image_shape
 from trialbook_plugins.datasets._splits import Column, PoolSplit, unknown_modality
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import content_hash
+from trialbook.contracts.datasets import content_hash
 from trialbook_plugins.datasets._event_logs import OTHER, Log, LogEvent, moment, number_of
 from trialbook_plugins.datasets._sensor_windows import cut
 from trialbook_plugins.datasets.events import NUMBER, UNSEEN, EventWindow

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from trialbook.data import Raw, Rows
+from trialbook.contracts.datasets import Raw, Rows
 from trialbook.errors import TrialbookError
 
 Picture = NDArray[np.uint8]

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from trialbook.conversations import IMAGE, Conversation
+from trialbook.contracts.conversations import IMAGE, Conversation
+from trialbook.contracts.datasets import Modality
 from trialbook.curation.folder import LeftOut
-from trialbook.data import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._conversations import (
     MODALITIES,

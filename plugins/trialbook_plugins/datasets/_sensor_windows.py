@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook.contracts.datasets import Rows
 from trialbook.curation.folder import LeftOut
-from trialbook.data import Rows
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._splits import SPLITS
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Rows, content_hash
+from trialbook.contracts.datasets import Rows, content_hash
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._planted import find_planted
 from trialbook_plugins.datasets._sensor_windows import Sieve, cut, deal_by_time, deal_units

@@ -1,4 +1,4 @@
-"""Pools of rows and the splits cut from them: how all datasets here implement ``trialbook.data.Split``."""
+"""Pools of rows and the splits cut from them: how all datasets here implement ``trialbook.contracts.Split``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Raw, Rows, Split, assign_splits, content_hash, find_overlaps
+from trialbook.contracts.datasets import Raw, Rows, Split, assign_splits, content_hash, find_overlaps
 from trialbook.errors import TrialbookError
 
 SPLITS = ("train", "val", "test")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Rows
+from trialbook.contracts.datasets import Rows
 from trialbook.errors import TrialbookError
 
 Sampling = Literal["uniform", "start", "middle"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._boxed import BoxedPhoto, Fit, boxes_of, place_boxes, upright_size
 from trialbook_plugins.datasets._images import Pictures, check_size, image_shape

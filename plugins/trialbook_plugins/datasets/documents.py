@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from trialbook.conversations import Conversation
-from trialbook.data import Modality, Raw, Rows, content_hash
+from trialbook.contracts.conversations import Conversation
+from trialbook.contracts.datasets import Modality, Raw, Rows, content_hash
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._conversations import conversation_column, describe_conversations, question_turns
 from trialbook_plugins.datasets._documents_pages import draw_page

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets import _hub
 from trialbook_plugins.datasets._captioned import all_texts

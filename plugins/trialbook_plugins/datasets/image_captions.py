@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._captioned import CaptionedPool, Dropped, Photo, describe_pair, usable
 from trialbook_plugins.datasets._images import check_size

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from trialbook.conversations import Conversation
+from trialbook.contracts.conversations import Conversation
+from trialbook.contracts.datasets import Dataset, Modality, Raw, Rows, Split, content_hash
 from trialbook.curation.folder import LeftOut
-from trialbook.data import Dataset, Modality, Raw, Rows, Split, content_hash
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._conversations import MODALITIES
 from trialbook_plugins.datasets._splits import SPLITS, refuse_overlap, unknown_modality

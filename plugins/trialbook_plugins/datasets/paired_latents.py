@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._splits import SPLITS, Pool, PoolSplit, array_column, fingerprint_of, unknown_modality
 

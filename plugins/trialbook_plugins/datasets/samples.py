@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trialbook.data import Modality, Rows
+from trialbook.contracts.datasets import Modality, Rows
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._splits import (
     Column,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Modality, content_hash
+from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._captioned import describe_pair
 from trialbook_plugins.datasets._scene_captions import GRIDS, TEMPLATES, write_captions

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Dataset, Modality, Raw, Rows, Split, content_hash
+from trialbook.contracts.datasets import Dataset, Modality, Raw, Rows, Split, content_hash
 from trialbook.errors import TrialbookError
 
 SAMPLES, SAMPLES_ABOUT = "samples.safetensors", "samples.json"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Rows
+from trialbook.contracts.datasets import Rows
 from trialbook.errors import TrialbookError
 
 CAPTIONS = "captions.jsonl"

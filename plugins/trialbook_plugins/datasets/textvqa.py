@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trialbook.predictions import is_abstention
+from trialbook.contracts.predictions import is_abstention
 from trialbook_plugins.datasets._published import find_rows, first_file, split_files, texts
 from trialbook_plugins.datasets._questions import Asked, Questions
 

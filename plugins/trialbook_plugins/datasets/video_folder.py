@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from trialbook.data import Modality
-from trialbook.errors import TrialbookError
-from trialbook.words import closest
+from trialbook.contracts.datasets import Modality
+from trialbook.errors import TrialbookError, closest
 from trialbook_plugins.datasets._clip_lists import Clip, list_clips
 from trialbook_plugins.datasets._paths import locate
 from trialbook_plugins.datasets._splits import (

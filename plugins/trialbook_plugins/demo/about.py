@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trialbook.pages.blocks import Block, Code, Facts, Folded, Items, Listing, Text
-from trialbook.pages.facts import config_text, data_facts, setup_facts
-from trialbook.rundir import read_json
+from trialbook.registry.run_directory import read_json
+from trialbook.reports.document.blocks import Block, Code, Facts, Folded, Items, Listing, Text
+from trialbook.reports.pages.sections import config_text, data_facts, setup_facts
 
 if TYPE_CHECKING:
-    from trialbook.reproduction.load import LoadedRun
+    from trialbook.replay.load import LoadedRun
 
 _COMMIT = 12
 

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook.contracts.predictions import Prediction, score
 from trialbook.errors import TrialbookError
-from trialbook.predictions import Prediction
-from trialbook.scoring import score
 
 if TYPE_CHECKING:
-    from trialbook.reproduction.load import LoadedRun
+    from trialbook.replay.load import LoadedRun
 
 #: Most characters of a question.
 LONGEST_QUESTION = 500

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from trialbook.cli.app import App
-    from trialbook.settings import Settings
+    from trialbook.config.settings import Settings
     from trialbook_plugins.demo.gate import Rules
     from trialbook_plugins.demo.images import Limits
 
@@ -107,7 +107,7 @@ def demo(
 
 def _load(app: App, run: str, folder: Path, limits: Limits, threshold: float, count: int) -> dict[str, Any]:
     """The run, its examples and what is known of its answers: what the first page is made of, but for its look."""
-    from trialbook.reproduction.load import load_run
+    from trialbook.replay.load import load_run
     from trialbook_plugins.demo.about import about, headline
     from trialbook_plugins.demo.answering import Answerer, Expectation
     from trialbook_plugins.demo.examples import make_examples, read_predictions

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trialbook.conversations import Conversation
-from trialbook.predictions import Prediction
-from trialbook.rundir import read_lines
+from trialbook.contracts.conversations import Conversation
+from trialbook.contracts.predictions import Prediction
+from trialbook.registry.run_directory import read_lines
 
 if TYPE_CHECKING:
-    from trialbook.reproduction.load import LoadedRun
-    from trialbook.rundir import RunDirectory
+    from trialbook.registry.run_directory import RunDirectory
+    from trialbook.replay.load import LoadedRun
 
 #: Conversations that are looked through at most.
 _MOST = 4096

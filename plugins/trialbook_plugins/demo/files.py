@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
-from trialbook.rundir import RunDirectory
+from trialbook.registry.run_directory import RunDirectory
 
 #: Where they are served.
 PREFIX = "files"

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trialbook.errors import TrialbookError
-from trialbook.formats import NOTHING, Column, show_duration, show_value
-from trialbook.pages.blocks import Block, Folded, Gallery, Grid, Items, Link, Page, Paragraph, Text
-from trialbook.pages.gallery import Drawn, final_figures, picture, told_chance, told_ends
-from trialbook.pages.layout import Arm, make_layout
-from trialbook.pages.rundata import RunData
 from trialbook.registry.query import Registry, Run, open_index
+from trialbook.reports.document.blocks import Block, Folded, Gallery, Grid, Items, Link, Page, Paragraph, Text
+from trialbook.reports.plots.layout import Arm, make_layout
+from trialbook.reports.plots.plot import Drawn, final_figures, picture, told_chance, told_ends
+from trialbook.reports.plots.run_data import RunData
+from trialbook.reports.tables import NOTHING, Column, show_duration, show_value
 from trialbook_plugins.demo.files import link
 
 #: Figures of a run in the list, and curves in a plot.
@@ -95,7 +95,7 @@ class Records:
             return [Paragraph("Choose runs and a figure.")]
 
         def draw() -> Drawn:
-            from trialbook.pages.curves import Lines, draw_curves
+            from trialbook.reports.plots.curves import Lines, draw_curves
 
             found = {label: [run.curves[metric]] for label, run in data.items() if metric in run.curves}
             chance = {label: level for label, run in data.items() if (level := run.chance(metric)) is not None}
@@ -109,11 +109,11 @@ class Records:
 
     def comparison(self, experiment: str) -> list[Block]:
         """What the experiment answers, as ``mlrun report`` says it, from what is recorded now."""
-        from trialbook.comparison.compare import compare
-        from trialbook.comparison.groups import make_groups
-        from trialbook.pages.arms import Arms
-        from trialbook.pages.experimentpage import experiment_page
-        from trialbook.selection import Facts
+        from trialbook.analysis.compare.compare import compare
+        from trialbook.analysis.compare.groups import make_groups
+        from trialbook.analysis.selection import Facts
+        from trialbook.reports.pages.experiment_page import experiment_page
+        from trialbook.reports.plots.arms import Arms
 
         try:
             with self._index() as index:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from trialbook.errors import TrialbookError
-from trialbook.pages.blocks import Block, Paragraph
+from trialbook.reports.document.blocks import Block, Paragraph
 from trialbook_plugins.demo.look import html, navigation, shown
 from trialbook_plugins.demo.records import MOST_CURVES, Records
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trialbook.data import Modality, Raw
+from trialbook.contracts.datasets import Modality, Raw
 from trialbook.errors import TrialbookError
 
 

@@ -9,18 +9,19 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts.datasets import Raw
 from trialbook.contracts import Features, OrderResult, Point, device_of, to_device
-from trialbook.data import Raw
 from trialbook.errors import TrialbookError
 from trialbook.hub import config_hash, import_transformers
-from trialbook_plugins.vlms import load, tables
+from trialbook_plugins.vlms import architectures as tables
+from trialbook_plugins.vlms import load
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.family import image_size
 from trialbook_plugins.vlms.inputs import family
+from trialbook_plugins.vlms.layer_reader import TappedModel
 from trialbook_plugins.vlms.layers import check_layers
+from trialbook_plugins.vlms.order_check import check_order
 from trialbook_plugins.vlms.prompt import plain_prompt, worded_prompt
-from trialbook_plugins.vlms.selfcheck import check_order
-from trialbook_plugins.vlms.tapped import TappedModel
 
 from . import _checkpoint as checkpoint
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts.datasets import Modality, Raw
 from trialbook.contracts import Features, LatentShape, OrderResult, Point, device_of
-from trialbook.data import Modality, Raw
 from trialbook.errors import TrialbookError
 from trialbook.hub import config_hash, reading
 

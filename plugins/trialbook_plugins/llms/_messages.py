@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trialbook.conversations import IMAGE, Turn
+from trialbook.contracts.conversations import IMAGE, Turn
 
 _SHOWN = "\ue000\ue002\ue001"
 """What a template sees in the place of an image: nothing that it could take for its own."""

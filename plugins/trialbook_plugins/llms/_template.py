@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
+from trialbook.contracts.conversations import Turn
 from trialbook.contracts import Piece
-from trialbook.conversations import Turn
 from trialbook.errors import TrialbookError
 from trialbook.hub import first_line
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook.engine.distributed import gather_with_grad
 from trialbook_plugins.losses._duplicates import equal_rows, excluded
 from trialbook_plugins.losses._pairs import of_units

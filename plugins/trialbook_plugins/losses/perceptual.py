@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from trialbook.records import Event
+from trialbook.contracts.records import Event
 from trialbook_plugins.probes.perceptual import lpips, notes_of, perceptual_random
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from trialbook.errors import TrialbookError
-from trialbook.predictions import Prediction
-from trialbook.scoring import Scorer, score
-from trialbook.words import closest
+from trialbook.contracts.predictions import Prediction, Scorer, score
+from trialbook.errors import TrialbookError, closest
 
 
 def chosen(

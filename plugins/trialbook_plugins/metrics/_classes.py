@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trialbook.data import pair_names
+from trialbook.contracts.datasets import pair_names
 from trialbook_plugins.metrics._rows import unit_rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trialbook.scoring import Scorer, exact_match, normalized_match
+from trialbook.contracts.predictions import Scorer, exact_match, normalized_match
 from trialbook_plugins.metrics.anls import anls_paper, anls_script
 from trialbook_plugins.metrics.relaxed_accuracy import relaxed_match
 from trialbook_plugins.metrics.token_f1 import token_f1

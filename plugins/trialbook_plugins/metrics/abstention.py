@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from trialbook.predictions import Prediction
-from trialbook.scoring import score as score_of
+from trialbook.contracts.predictions import Prediction
+from trialbook.contracts.predictions import score as score_of
 from trialbook_plugins.metrics._answers import chosen, mean
 from trialbook_plugins.metrics._scorers import SCORERS, Score
 

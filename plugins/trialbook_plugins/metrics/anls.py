@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from trialbook.predictions import Prediction
-from trialbook.scoring import Scorer
+from trialbook.contracts.predictions import Prediction, Scorer
 from trialbook_plugins.metrics._answers import chosen, mean_scores
 from trialbook_plugins.metrics._edits import edit_distance
 

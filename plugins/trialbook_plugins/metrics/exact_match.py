@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from trialbook.predictions import Prediction
-from trialbook.scoring import Scorer, exact_match, normalized_match
+from trialbook.contracts.predictions import Prediction, Scorer, exact_match, normalized_match
 from trialbook_plugins.metrics._answers import chosen, mean_scores
 
 _SCORERS: dict[str, Scorer] = {"exact": exact_match, "normalized": normalized_match}

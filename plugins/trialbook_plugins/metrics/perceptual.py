@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from trialbook.contracts import CPU, device_of
-from trialbook.records import Event
+from trialbook.contracts.records import Event
 from trialbook_plugins.metrics._pictures import by_row, with_interval
 from trialbook_plugins.probes.perceptual import lpips, notes_of, perceptual_random
 from trialbook_plugins.probes.rows import Rows

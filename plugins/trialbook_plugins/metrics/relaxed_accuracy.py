@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
-from trialbook.predictions import Prediction
+from trialbook.contracts.predictions import Prediction
 from trialbook_plugins.metrics._answers import chosen, mean_scores
 
 

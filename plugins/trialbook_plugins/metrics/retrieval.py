@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trialbook.data import pair_names
+from trialbook.contracts.datasets import pair_names
 from trialbook_plugins.metrics._precision import full_precision
 from trialbook_plugins.metrics._rows import check_rows, without_partner
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
-from trialbook.predictions import Prediction
-from trialbook.scoring import normalize
+from trialbook.contracts.predictions import Prediction, normalize
 from trialbook_plugins.metrics._answers import chosen, mean_scores
 
 

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from trialbook.contracts import PredictedBoxes, Probed
-from trialbook.plots import Shown
-from trialbook.records import Artifact
+from trialbook.contracts.plots import Shown
+from trialbook.contracts.records import Artifact
 from trialbook_plugins.probes.boxes import as_boxes, assign, iou, match_boxes
 from trialbook_plugins.probes.rows import read_part
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trialbook.data import Split
+from trialbook.contracts.datasets import Split
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import MadeRows
 

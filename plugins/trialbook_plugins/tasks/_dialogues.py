@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.conversations import Conversation
-from trialbook.data import Split
-from trialbook.errors import TrialbookError
-from trialbook.words import closest
+from trialbook.contracts.conversations import Conversation
+from trialbook.contracts.datasets import Split
+from trialbook.errors import TrialbookError, closest
 from trialbook_plugins.tasks._rows import Rows, prepared_rows, stored_rows
 from trialbook_plugins.tasks._turns import IGNORED, Sequence1D, Sequencer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trialbook.records import Event
+from trialbook.contracts.records import Event
 
 #: What is left out that a message shows at most.
 _SHOWN = 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts import Builder, Probe
-from trialbook.plots import Profile
-from trialbook.produces import expand_produces
+from trialbook.contracts.plots import Profile
 
 #: Which references a figure stands between.
 _CEILING, _BASELINE, _FLOOR = ("oracle",), ("pixels",), ("shuffled", "random")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook.contracts.plots import Shown
 from trialbook.errors import TrialbookError
-from trialbook.plots import Shown
 
 _GAP, _MARGIN, _LARGEST = 4, 90, 160
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trialbook.plots import HeatMap, Profile
+from trialbook.contracts.plots import HeatMap, Profile
 
 #: Measures of which there is a null.
 _NULLS = ("cka", "rsa", "overlap")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trialbook.contracts import Builder
-from trialbook.records import Artifact, Event, Facts, Record
+from trialbook.contracts.records import Artifact, Event, Facts, Record
 from trialbook_plugins.datasets.stored import keep, modalities_in
 
 from ._left_out import left_out_events

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from trialbook.contracts import CPU, Builder
+from trialbook.contracts.plots import declare_plots
+from trialbook.contracts.records import Arrays, Event, Facts, Record
 from trialbook.engine.distributed import spread, spread_in_turns
 from trialbook.errors import TrialbookError
-from trialbook.plots import declare_plots
-from trialbook.records import Arrays, Event, Facts, Record
 from trialbook_plugins.probes.cka import LinearSimilarity
 from trialbook_plugins.probes.regression import r2_interval, ridge_r2
 from trialbook_plugins.probes.resampling import Interval

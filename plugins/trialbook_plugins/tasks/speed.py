@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trialbook.contracts import CPU, Builder, counting_operations, to_device
+from trialbook.contracts.records import Event, Facts, Record, Timing
 from trialbook.errors import TrialbookError
-from trialbook.records import Event, Facts, Record, Timing
 
 from ._peak import peak_growth, wait_for
 

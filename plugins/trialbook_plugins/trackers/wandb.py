@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trialbook.errors import TrialbookError
-from trialbook.rundir import read_json, to_json, write_whole
-from trialbook.trackers import TrackedRun
+from trialbook.execution.trackers import TrackedRun
+from trialbook.registry.run_directory import read_json, to_json, write_whole
 from trialbook_plugins.trackers._packages import load
 from trialbook_plugins.trackers._wandb_file import is_closed, read_history
 

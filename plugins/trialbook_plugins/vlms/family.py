@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trialbook.data import Raw
+from trialbook.contracts.datasets import Raw
 from trialbook.errors import TrialbookError
 from trialbook_plugins.vlms.pictures import Pictures
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from trialbook.contracts import to_device
 from trialbook_plugins.vlms.architecture import Architecture
-from trialbook_plugins.vlms.paths import Paths
-from trialbook_plugins.vlms.points import block_lists
+from trialbook_plugins.vlms.layer_hooks import Tap, tensor_of
+from trialbook_plugins.vlms.layer_names import block_lists
+from trialbook_plugins.vlms.layer_reader import TappedModel
+from trialbook_plugins.vlms.module_paths import Paths
 from trialbook_plugins.vlms.rounding import alike, apart
-from trialbook_plugins.vlms.tapped import TappedModel
-from trialbook_plugins.vlms.taps import Tap, tensor_of
 
 _SHARE = re.compile(r"\{(\d+)(?:/(\d+))?\}")
 

@@ -9,9 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, closest
 from trialbook.hub import find_checkpoint, import_transformers, quiet, reading
-from trialbook.words import closest
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.pictures import STATISTICS, Pictures
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trialbook.data import Raw
+from trialbook.contracts.datasets import Raw
 from trialbook_plugins.vlms.architecture import Statistics
 
 STATISTICS: dict[Statistics, tuple[tuple[float, ...], tuple[float, ...]]] = {

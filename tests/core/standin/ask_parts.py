@@ -12,18 +12,18 @@ from interrupts import Interrupts
 from torch import nn
 
 import trialbook_plugins.plugin
-from trialbook.conversations import Conversation, Turn, conversation_hash
-from trialbook.data import Modality, content_hash
-from trialbook.experimentfile import load_experiment
-from trialbook.hookspec import Component, hookimpl
-from trialbook.host import PluginHost
-from trialbook.launch import LocalLauncher
-from trialbook.plan import make_plan
-from trialbook.predictions import UNANSWERABLE, Prediction, is_abstention
-from trialbook.progress import PlainWatcher
-from trialbook.rundir import RunDirectory
-from trialbook.schema import SchemaBook
-from trialbook.settings import Settings
+from trialbook.config.load import load_experiment
+from trialbook.config.settings import Settings
+from trialbook.contracts.conversations import Conversation, Turn, conversation_hash
+from trialbook.contracts.datasets import Modality, content_hash
+from trialbook.contracts.predictions import UNANSWERABLE, Prediction, is_abstention
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.progress import PlainWatcher
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
 
 EXPERIMENT = """
 seeds = [0]

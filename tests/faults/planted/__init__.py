@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.hookspec import Component, hookimpl
+from trialbook.plugins.hookspec import Component, hookimpl
 
 _PROJECTORS = {
     "collapses": "Collapses", "one-direction": "OneDirection", "detaches": "Detaches", "spoils-forward": "SpoilsForward",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.doctor.chart import Chart
-from trialbook.doctor.findings import Finding
-from trialbook.hookspec import Component, hookimpl
+from trialbook.contracts.findings import Finding
+from trialbook.doctor.evidence import Chart
+from trialbook.plugins.hookspec import Component, hookimpl
 
 
 @hookimpl

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Modality
+from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets.paired_latents import PairedLatents
 
 Fault = Literal[

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts.conversations import Conversation, Turn, conversation_hash
+from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts import Builder, Step
-from trialbook.conversations import Conversation, Turn, conversation_hash
-from trialbook.data import Modality, content_hash
-from trialbook.hookspec import Component, hookimpl
-from trialbook.predictions import UNANSWERABLE, Prediction
+from trialbook.contracts.predictions import UNANSWERABLE, Prediction
+from trialbook.plugins.hookspec import Component, hookimpl
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
 ASKED, UNASKABLE = "What colour is the sheet?", "Who signed the sheet?"

@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 #: Functions of the engine, by module and name, and the phase that their callees belong to.
 PHASES: dict[tuple[str, str], str] = {
-    ("trialbook.build", "task"): "build",
-    ("trialbook.build", "features"): "extract",
-    ("trialbook.build", "taps"): "extract",
-    ("trialbook.engine.loop", "_prepare"): "prepare",
-    ("trialbook.engine.loop", "_optimize"): "step",
-    ("trialbook.engine.loop", "_evaluate"): "evaluate",
-    ("trialbook.engine.loop", "_save"): "save",
-    ("trialbook.engine.loop", "_run_stage"): "record",
+    ("trialbook.engine.builder", "task"): "build",
+    ("trialbook.engine.builder", "features"): "extract",
+    ("trialbook.engine.builder", "taps"): "extract",
+    ("trialbook.engine.trainer", "_prepare"): "prepare",
+    ("trialbook.engine.trainer", "_optimize"): "step",
+    ("trialbook.engine.trainer", "_evaluate"): "evaluate",
+    ("trialbook.engine.trainer", "_save"): "save",
+    ("trialbook.engine.trainer", "_run_stage"): "record",
     ("trialbook.engine.execute", "_measure"): "measure",
 }
 

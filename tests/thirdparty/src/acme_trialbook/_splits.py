@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.data import Raw, Rows, content_hash
+from trialbook.contracts.datasets import Raw, Rows, content_hash
 
 
 @dataclass(frozen=True)

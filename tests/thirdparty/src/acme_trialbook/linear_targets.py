@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from acme_trialbook._splits import ArraySplit
-from trialbook.data import Modality, content_hash
+from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.errors import TrialbookError
 
 

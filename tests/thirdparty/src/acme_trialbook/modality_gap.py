@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trialbook.data import pair_names
+from trialbook.contracts.datasets import pair_names
 
 
 class ModalityGap:

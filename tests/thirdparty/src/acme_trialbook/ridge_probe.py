@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook.contracts import Builder
+from trialbook.contracts.plots import Profile, declare_plots
+from trialbook.contracts.records import Facts, Record
 from trialbook.errors import TrialbookError
-from trialbook.plots import Profile, declare_plots
-from trialbook.records import Facts, Record
 
 
 class RidgeProbe:

@@ -1,0 +1,211 @@
+"""Answering an experiment's question from the registry: arms over seeds, against the baseline, with what speaks against it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trialbook.analysis import statistics as stats
+from trialbook.analysis.compare.claims import ClaimResult
+from trialbook.analysis.compare.differences import Difference, Sheets, find_differences
+from trialbook.analysis.compare.effects import Effect
+from trialbook.analysis.compare.factorial import Factorial, read_factorial
+from trialbook.analysis.compare.findings import ArmFinding, arm_findings
+from trialbook.analysis.compare.gates import GateResult, gate_metrics, judge_gates
+from trialbook.analysis.compare.groups import Groups, make_groups
+from trialbook.analysis.compare.metrics import (
+    At,
+    choose_metrics,
+    find_pareto,
+    higher_is_better,
+    read_costs,
+    read_values,
+)
+from trialbook.analysis.selection import Condition, Facts, of_plan, select_runs
+from trialbook.analysis.statistics import Estimate
+from trialbook.registry.query import Registry, open_index
+
+if TYPE_CHECKING:
+    from trialbook.planning.planner import Plan
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one arm.
+
+    Args:
+        metric, arm: what.
+        higher_is_better: how it is read.
+        estimate: mean and 95% t interval over seeds; None where no run has a value.
+        values: the single values, by run.
+        baseline: the arm that it is compared with; None for a baseline itself.
+        difference: mean paired difference to the baseline and its 95% t interval.
+        p: of the paired t-test; p_holm: corrected for all comparisons of the table.
+        verdict: ``baseline``, ``better``, ``worse``, ``undecided``, or None where there is nothing to compare.
+        seeds_to_decide: how many would, if mean and spread stayed as they are; for undecided rows.
+    """
+
+    metric: str
+    arm: str
+    higher_is_better: bool
+    estimate: Estimate | None
+    values: Mapping[str, float]
+    baseline: str | None = None
+    difference: Estimate | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    verdict: str | None = None
+    seeds_to_decide: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a comparison says, as data.
+
+    ``effects`` are those of an experiment with a grid, ``pareto`` the arms that no other arm beats: none is at least as good in
+    the first metric and no more expensive, and better in one. ``published`` are figures from elsewhere, by name.
+    """
+
+    experiments: tuple[str, ...]
+    question: str
+    at: str
+    by: str
+    arms: tuple[str, ...]
+    rows: tuple[Row, ...]
+    gates: tuple[GateResult, ...]
+    costs: Mapping[str, Mapping[str, float]]
+    missing: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+    effects: tuple[Effect, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
+    findings: tuple[ArmFinding, ...] = ()
+    pareto: tuple[str, ...] = ()
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON-able data."""
+        return asdict(self)
+
+
+def compare(
+    registry: Registry, names: Sequence[str] = (), *, metrics: Sequence[str] = (), by: str = "arm",
+    where: Sequence[str] = (), at: str = "last", baseline: str | None = None, plan: Plan | None = None,
+) -> Comparison:  # fmt: skip
+    """Compare arms, reading summaries alone (and single points for ``at`` other than last).
+
+    Args:
+        registry: opened for reading.
+        names: experiments, files or runs; none means the experiment with the newest run.
+        metrics: names of metrics; the experiment's headline, or all final figures, if none are given.
+        by: the key whose values make the groups.
+        where: conditions on runs, ``KEY=VALUE``.
+        at: ``last``, ``best:METRIC`` or ``step:N``.
+        baseline: the group to compare with, instead of the experiment's.
+        plan: compare the runs of this plan alone, and as it says now; runs of other configurations are left out.
+    Raises:
+        TrialbookError: a name, key or metric means nothing here, or no run of the plan is recorded.
+    """
+    place, facts = At.parse(at), Facts(registry)
+    names = names if plan is None else [plan.experiment.name]
+    runs = select_runs(registry, names, [Condition.parse(text) for text in where], facts)
+    runs = runs if plan is None else of_plan(runs, plan)
+    experiments = tuple(dict.fromkeys(run.experiment for run in runs))
+    whole = not where and (plan is not None or len(runs) == sum(map(registry.count, experiments)))
+    groups = make_groups(runs, by, baseline, facts, registry, whole=whole, asked=plan)
+    chosen = choose_metrics(registry, groups, metrics, place)
+    gates, claims = groups.plan.get("gates") or [], groups.plan.get("claims") or []
+    asked = gate_metrics(gates, registry.metric_names([run for group in groups.used.values() for run in group]))
+    named = dict.fromkeys([*chosen, *(one["metric"] for one in claims), *asked])
+    values = read_values(registry, groups, list(named), place)
+    rows = _judge([_row(m, arm, groups, values.get(m, {})) for m in chosen for arm in groups.labels])
+    different = find_differences(groups.used, groups.baselines, Sheets(registry, facts), groups.named)
+    factorial = Factorial()
+    if len(experiments) == 1:
+        whole = whole and (plan is None or {run.arm for run in plan.runs} >= set(groups.plan.get("arms") or ()))
+        factorial = read_factorial(groups, values, chosen if by == "arm" else (), whole=whole)
+    costs, findings = read_costs(registry, groups), arm_findings(registry, groups)
+    return Comparison(
+        experiments=experiments, question=groups.plan.get("question") or "",
+        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(gates, groups, values)),
+        costs=costs, missing=tuple(groups.missing), differences=tuple(different),
+        notes=(*_notes(groups, rows), *factorial.notes), effects=factorial.effects, claims=factorial.claims,
+        findings=tuple(findings), pareto=_pareto(rows, costs, findings), published=groups.plan.get("published") or {},
+    )  # fmt: skip
+
+
+def _row(metric: str, arm: str, groups: Groups, values: Mapping[str, Mapping[str, float]]) -> Row:
+    higher, own = higher_is_better(metric, groups.plan), values.get(arm, {})
+    estimate = stats.t_interval(list(own.values())) if own else None
+    base = groups.baselines.get(arm)
+    if base is None:
+        verdict = "baseline" if arm in groups.baselines.values() else None
+        return Row(metric, arm, higher, estimate, own, verdict=verdict)
+    shared = values.get(base, {})
+    pairs = [own[unit] - shared[unit] for unit in own if unit in shared]
+    return Row(
+        metric, arm, higher, estimate, own, baseline=base,
+        difference=stats.t_interval(pairs) if pairs else None, p=stats.paired_p(pairs),
+    )  # fmt: skip
+
+
+def _judge(rows: list[Row]) -> tuple[Row, ...]:
+    """Holm's correction over all comparisons of the table, and what follows from it."""
+    corrected = stats.holm([row.p for row in rows])
+    comparisons = sum(p is not None for p in corrected)
+    by_place = {(row.metric, row.arm): row for row in rows}
+    judged = []
+    for row, p in zip(rows, corrected, strict=True):
+        if row.baseline is None:
+            judged.append(row)
+            continue
+        verdict, needed = "undecided", None
+        if row.difference is not None and stats.decides(p, row.difference.n):
+            verdict = "better" if (row.difference.mean > 0) == row.higher_is_better else "worse"
+        else:
+            base = by_place[row.metric, row.baseline].values
+            pairs = [row.values[unit] - base[unit] for unit in row.values if unit in base]
+            needed = stats.seeds_to_decide(pairs, max(1, comparisons))
+        judged.append(replace(row, p_holm=p, verdict=verdict, seeds_to_decide=needed))
+    return tuple(judged)
+
+
+def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
+    notes = list(groups.notes)
+    thin = [label for label in groups.labels if len(groups.used[label]) < stats.FEWEST_SEEDS]
+    if thin:
+        arms = "all arms" if len(thin) == len(groups.labels) > 2 else ", ".join(thin)
+        notes.append(
+            f"fewer than {stats.FEWEST_SEEDS} seeds: {arms}; intervals over so few say little and decide nothing"
+        )
+    published = groups.plan.get("published") or {}
+    notes += [f"{name} is published, not measured here: {table['source']}" for name, table in published.items()]
+    for row in rows:
+        if bad := [unit for unit, value in row.values.items() if not math.isfinite(value)]:
+            notes.append(f"{row.metric} of {row.arm} is not finite: {', '.join(bad)}")
+        gap = row.difference
+        if gap is not None and gap.n > 1 and row.p is None and math.isfinite(gap.mean):
+            notes.append(f"{row.metric} of {row.arm} differs by the same for every seed: the seeds decide nothing")
+    return notes
+
+
+def _pareto(
+    rows: Sequence[Row], costs: Mapping[str, Mapping[str, float]], findings: Sequence[ArmFinding]
+) -> tuple[str, ...]:
+    """Arms that no other beats in the first metric and in cost; an arm with an error finding has no result to compare."""
+    broken = {finding.arm for finding in findings if finding.severity == "error"}
+    quality = {
+        row.arm: row.estimate.mean if row.higher_is_better else -row.estimate.mean
+        for row in rows
+        if row.metric == rows[0].metric and row.estimate is not None and row.arm not in broken
+    }
+    return find_pareto(quality, costs)
+
+
+def compare_plan(plan: Plan, registry: Path) -> Comparison:
+    """The comparison of a plan's runs, as ``mlrun compare FILE`` makes it."""
+    with open_index(registry) as index:
+        return compare(index, plan=plan)

@@ -1,0 +1,203 @@
+"""Which runs a comparison is about, and how they are grouped: experiments, files, runs, conditions, keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trialbook.errors import TrialbookError
+from trialbook.registry.query import Registry, Run
+
+if TYPE_CHECKING:
+    from trialbook.planning.planner import Plan
+
+_CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": lambda a, b: a == b, "==": lambda a, b: a == b, "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
+}  # fmt: skip
+#: Facts of a run that can be named like keys of its configuration.
+FACTS = ("experiment", "name", "arm", "base_arm", "seed", "status", "id", "commit", "host")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``key operator value``, for instance ``train.lr<=1e-3`` or ``arm=mlp``."""
+
+    key: str
+    operator: str
+    value: Any
+
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """Read a condition; a value that is JSON counts as such, anything else is text.
+
+        Raises:
+            TrialbookError: it is none.
+        """
+        found = _CONDITION.fullmatch(text)
+        if not found:
+            raise TrialbookError(f"'{text}' is no condition; write KEY=VALUE, or != < <= > >= between them")
+        try:
+            value = json.loads(found[3])
+        except ValueError:
+            value = found[3]
+        return cls(found[1], found[2], value)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a run's value meets it; what cannot be compared does not."""
+        if isinstance(value, str) != isinstance(self.value, str):
+            value, wanted = str(value), str(self.value)
+            return _TESTS[self.operator](value, wanted) if self.operator in ("=", "==", "!=") else False
+        try:
+            return _TESTS[self.operator](value, self.value)
+        except TypeError:
+            return False
+
+
+class Facts:
+    """Values of runs by key: a fact of the run, a key of its place in the grid, or of its configuration.
+
+    Args:
+        registry: where the documents are.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._flat: dict[int, dict[str, Any]] = {}
+        self._numbered: dict[int, dict[str, Any]] = {}
+
+    def config(self, run: Run) -> dict[str, Any]:
+        """The run's configuration under dotted keys."""
+        if run.config not in self._flat:
+            self._flat[run.config] = flatten(self._registry.document(run.config))
+        return self._flat[run.config]
+
+    def numbered(self, run: Run) -> dict[str, Any]:
+        """The same with the elements of arrays counted from 0, as grids and ``--set`` have it."""
+        if run.config not in self._numbered:
+            self._numbered[run.config] = flatten(self._registry.document(run.config), named=False)
+        return self._numbered[run.config]
+
+    def value(self, run: Run, key: str) -> Any:
+        """The value of ``key``; None where the run has none."""
+        if key in ("commit", "host"):
+            around = self._registry.document(run.environment)
+            return (around.get("git", {}) if key == "commit" else around.get("hardware", {})).get(key)
+        if key in FACTS:
+            return run.hash if key == "id" else getattr(run, key)
+        config = self.config(run)
+        return config[key] if key in config else self.numbered(run).get(key, run.point.get(key))
+
+    def known(self, runs: Iterable[Run]) -> set[str]:
+        """Every key that some of the runs has."""
+        different = {run.config: run for run in runs}.values()
+        return {*FACTS, *(key for run in different for key in (*self.config(run), *self.numbered(run), *run.point))}
+
+
+def flatten(value: Any, prefix: str = "", *, named: bool = True) -> dict[str, Any]:
+    """Nested tables as dotted keys.
+
+    A table of an array is known by its ``name`` or ``use``, where that is unique in it and ``named`` asks for it, else by
+    its number.
+    """
+    if isinstance(value, Mapping):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        names = [str(item.get("name") or item.get("use") or index) for index, item in enumerate(value)]
+        unique = [named and names.count(name) == 1 for name in names]
+        items = [(names[i] if unique[i] else str(i), item) for i, item in enumerate(value)]
+    else:
+        return {prefix.rstrip("."): value}
+    found: dict[str, Any] = {}
+    for key, item in items:
+        found |= flatten(item, f"{prefix}{key}.", named=named)
+    return found
+
+
+def select_runs(registry: Registry, names: Sequence[str], conditions: Sequence[Condition], facts: Facts) -> list[Run]:
+    """The runs that ``names`` mean and that meet all conditions, oldest first.
+
+    Args:
+        registry: where the runs are.
+        names: experiments, experiment files, or runs; none means the experiment with the newest run.
+        conditions: on keys that at least one of the runs has.
+        facts: of the same registry.
+    Raises:
+        TrialbookError: a name means nothing, no run has a condition's key, or nothing is left.
+    """
+    experiments = registry.experiments()
+    if not experiments:
+        raise TrialbookError("the registry has no runs yet; 'mlrun run FILE' makes some")
+    found: dict[int, Run] = {}
+    for name in names or experiments[-1:]:
+        found |= {run.id: run for run in _named(registry, name, experiments)}
+    runs = list(found.values())
+    for condition in conditions:
+        check_key(condition.key, facts.known(runs))
+        runs = [run for run in runs if condition.holds(facts.value(run, condition.key))]
+    if not runs:
+        raise TrialbookError("no run meets the conditions; 'mlrun ls' lists all runs")
+    return runs
+
+
+def of_plan(runs: Sequence[Run], plan: Plan) -> list[Run]:
+    """Those of an experiment's runs that the plan asks for as it stands.
+
+    Raises:
+        TrialbookError: there is none.
+    """
+    names = {spec.name for spec in plan.runs}
+    if kept := [run for run in runs if run.name in names]:
+        return kept
+    name = plan.experiment.name
+    raise TrialbookError(
+        f"no run of {plan.experiment.file.name} as it stands is recorded, only {len(runs)} of other configurations or sources; "
+        f"'mlrun run' makes them, 'mlrun compare {name}' shows those"
+    )
+
+
+def check_key(key: str, known: Iterable[str]) -> None:
+    """Raise a TrialbookError with a suggestion where ``key`` is none of ``known``."""
+    known = set(known)
+    if key not in known:
+        from trialbook.errors import closest
+
+        hint = closest(key, known)
+        raise TrialbookError(f"no run has the key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
+
+
+def _named(registry: Registry, name: str, experiments: Sequence[str]) -> list[Run]:
+    if name in experiments:
+        return registry.runs(experiment=name)
+    if name.endswith(".toml") and Path(name).is_file():
+        wanted = experiment_name(Path(name))
+        if wanted not in experiments:
+            raise TrialbookError(f"no run of '{wanted}' is recorded yet; 'mlrun run {name}' makes some")
+        return registry.runs(experiment=wanted)
+    if found := registry.find(name):
+        return found
+    from trialbook.errors import closest
+
+    hint = closest(name, experiments)
+    raise TrialbookError(f"'{name}' is no experiment, file or run" + (f"; did you mean '{hint}'?" if hint else ""))
+
+
+def experiment_name(file: Path) -> str:
+    """What an experiment file's runs are filed under: its ``name``, or the file's.
+
+    Raises:
+        TrialbookError: the file is not TOML.
+    """
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    try:
+        return str(tomllib.loads(file.read_text(encoding="utf-8")).get("name", file.stem))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrialbookError(f"{file} is not TOML: {error}") from error

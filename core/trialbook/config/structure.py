@@ -1,0 +1,181 @@
+"""The outline of an experiment file: which keys and tables may stand at its top, in an arm, in a profile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trialbook.config.kinds import ARRAYS, NAMED
+from trialbook.config.merge import leaves, without
+from trialbook.config.toml import Document, KeyPath
+from trialbook.errors import Problems, closest
+from trialbook.plugins.hookspec import KINDS
+
+#: Tables of which there may be several, in an array.
+_ARRAYS = (*ARRAYS, "stage", "gate", "stated")
+#: Tables of which there may be one or, in an array, several.
+_EITHER = ("claim", "decision")
+
+#: Tables that make up a run's configuration.
+CONFIGURATION = (*KINDS, "train", "stage", "evaluate", "checkpoint")
+#: Tables that hold several tables named by the writer: its name, and an example of one.
+_HOLDERS = {
+    "arm": "[arm.NAME]",
+    "step": "[step.NAME]",
+    "profile": "[profile.NAME]",
+    "published": "[published.NAME]",
+    **{kind: f"[{kind}.NAME]" for kind in NAMED},
+}
+
+
+def is_text(value: Any) -> str | None:
+    """None for a string that is not empty; else what is expected. The checks below answer alike."""
+    return None if isinstance(value, str) and value else "must be a string"
+
+
+def is_name(value: Any) -> str | None:
+    """What can name a directory."""
+    fits = isinstance(value, str) and re.fullmatch(r"\w[\w.=+ -]*", value)
+    return None if fits else "must be a string of letters, digits, '_', '.' and '-': it names a directory"
+
+
+def is_texts(value: Any) -> str | None:
+    """An array of strings."""
+    return None if isinstance(value, list) and all(isinstance(v, str) for v in value) else "must be an array of strings"
+
+
+def is_text_or_texts(value: Any) -> str | None:
+    """A string or an array of strings."""
+    return None if isinstance(value, str) or is_texts(value) is None else "must be a string or an array of strings"
+
+
+def is_seeds(value: Any) -> str | None:
+    """Different whole numbers from 0, at least one."""
+    whole = isinstance(value, list) and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in value)
+    if not whole or any(seed < 0 for seed in value):
+        return "must be an array of whole numbers from 0, as in [0, 1, 2]"
+    if not value:
+        return "is empty: give at least one seed"
+    return None if len(set(value)) == len(value) else "has the same seed twice"
+
+
+#: Keys at the top of a file -> check of the value.
+TOP_KEYS: dict[str, Callable[[Any], str | None]] = {
+    "name": is_name, "question": is_text, "extends": is_text_or_texts, "seeds": is_seeds, "baseline": is_text,
+    "headline": is_texts, "needs": is_texts, "trackers": is_texts,
+}  # fmt: skip
+_FILE = (
+    *TOP_KEYS, *CONFIGURATION, "doctor", "gate", "stated", "published", "claim", "decision", "results", "grid", "arm", "step",
+    "profile",
+)  # fmt: skip
+_PROFILE = tuple(key for key in _FILE if key not in ("extends", "profile"))
+_ARM = (*CONFIGURATION, "needs")
+_STEP = (*_ARM, "seeds")
+_LEVELS = {"arm": (_ARM, "an arm"), "step": (_STEP, "a step"), "profile": (_PROFILE, "a profile")}
+
+
+def tidy(document: Document, problems: Problems) -> Document:
+    """Report what stands where nothing of that name or shape may stand, and return the document without it."""
+    for path in _Outline(document, problems).misplaced():
+        document = without(document, path)
+    return document
+
+
+class _Outline:
+    """Walks the upper levels of a document and collects the paths that have no place in it."""
+
+    def __init__(self, document: Document, problems: Problems) -> None:
+        self.document, self.problems = document, problems
+        self.bad: list[KeyPath] = []
+
+    def misplaced(self) -> list[KeyPath]:
+        self.level((), self.document.data, _FILE)
+        return self.bad
+
+    def level(self, at: KeyPath, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+        """The file itself, an arm or a profile: only ``known`` may stand there."""
+        for key, value in table.items():
+            path = (*at, key)
+            if key not in known:
+                self.unknown(path, value, known)
+            elif key in TOP_KEYS:
+                if complaint := TOP_KEYS[key](value):
+                    self.report(path, at, f"'{key}' {complaint}")
+            else:
+                self.table(path, key, value)
+
+    def unknown(self, path: KeyPath, value: Any, known: tuple[str, ...]) -> None:
+        """Something that may not stand here, or nowhere."""
+        key = str(path[-1])
+        what = (
+            f"table [{key}]"
+            if isinstance(value, dict)
+            else f"table [[{key}]]"
+            if _are_tables(value)
+            else f"key '{key}'"
+        )
+        if key in _FILE:
+            holder = next(name for keys, name in _LEVELS.values() if keys is known)
+            self.report(path, path[:-1], f"{what} cannot stand in {holder}: it belongs to the whole file")
+        else:
+            tables, keys = (
+                [name for name in known if name not in TOP_KEYS],
+                [name for name in known if name in TOP_KEYS],
+            )
+            first, second = (keys, tables) if what.startswith("key") else (tables, keys)
+            self.report(path, path[:-1], f"unknown {what}", closest(key, first) or closest(key, second))
+
+    def table(self, path: KeyPath, key: str, value: Any) -> None:
+        """A table, array of tables or table of tables, by its name."""
+        if key in _ARRAYS:
+            if value != [] and not _are_tables(value):
+                self.report(path, path, f"there may be several of it: write [[{key}]]")
+        elif key in _EITHER:
+            if value != [] and not isinstance(value, dict) and not _are_tables(value):
+                self.report(path, path[:-1], f"'{key}' is a table: write [{key}], or [[{key}]] above each of several")
+        elif not isinstance(value, dict):
+            self.report(path, path, f"is one table: write {_HOLDERS.get(key, f'[{key}]')}")
+        elif key in _HOLDERS:
+            for name, inner in value.items():
+                self.inner((*path, name), key, inner)
+        elif key == "results":
+            for name, metric in value.items():
+                if complaint := is_text(metric):
+                    self.report((*path, name), path, f"'{name}' {complaint}: the name of a metric")
+        elif key == "grid":
+            for name, values in value.items():
+                self.grid_key((*path, name), values)
+
+    def inner(self, path: KeyPath, key: str, value: Any) -> None:
+        """One of the named tables of a kind, an arm or a profile."""
+        if not isinstance(value, dict):
+            self.report(
+                path, path[:-1], f"'{path[-1]}' stands outside of a named table: write {_HOLDERS[key]} above it"
+            )
+        elif key in _LEVELS:
+            self.level(path, value, _LEVELS[key][0])
+
+    def grid_key(self, path: KeyPath, values: Any) -> None:
+        """A key of the grid, dotted and in quotes, and the values that it goes through."""
+        key, twice = path[-1], None
+        if isinstance(values, dict):
+            inner = next((".".join(map(str, (key, *leaf))) for leaf in leaves(values)), key)
+            self.report(path, path[:-1], f'a dotted key stands in quotes here: "{inner}" = […]')
+        elif not isinstance(values, list) or not values:
+            self.report(path, path[:-1], f"'{key}' must be an array of at least one value to go through")
+        else:
+            twice = next((value for n, value in enumerate(values) if value in values[:n]), None)
+        if twice is not None:
+            self.report(path, path[:-1], f"'{key}' has the value {twice!r} twice")
+
+    def report(self, path: KeyPath, table: KeyPath, message: str, suggestion: str | None = None) -> None:
+        """Note the problem, and that ``path`` is to be left out."""
+        name = ".".join(str(part) for part in table)
+        self.problems.add_suggested(self.document.positions.get(path), name, message, suggestion)
+        self.problems.lost.update([suggestion] if suggestion else [str(part) for part in path])
+        self.bad.append(path)
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)

@@ -1,0 +1,150 @@
+"""Conversations about images: the one format that datasets give, tasks train on and evaluations ask from.
+
+A built dataset is a folder: ``train.jsonl``, ``val.jsonl`` … with one conversation a line, and the images beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trialbook.contracts.datasets import content_hash
+from trialbook.errors import TrialbookError
+
+#: Where an image stands in the text of a turn. Images that no turn places stand before the text of the first.
+IMAGE = "<image>"
+
+Role = Literal["system", "user", "assistant"]
+_ROLES = ("system", "user", "assistant")
+_KEYS = ("id", "images", "turns", "answers", "answerable", "source", "kind", "hash")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says: ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation about images.
+
+    Args:
+        id: unique in its dataset.
+        images: paths relative to the dataset's folder, in the order in which the turns place them.
+        turns: users and the assistant in turn, the assistant last; a system turn may come first.
+        answers: every accepted answer to the last question, the one that the assistant gives first; empty where any answer
+            would be wrong. With ten answers of ten annotators, all ten, repetitions included.
+        answerable: whether the images hold the answer to the last question.
+        source: the set that it comes from.
+        kind: kind of the last question (``value``, ``count``, ``absent-field`` …), for tables of errors.
+        hash: SHA-256 of what the images show and what is said, as hex; file names do not count.
+
+    Raises:
+        TrialbookError: no turn, turns out of order, an empty one, or more image places than images.
+    """
+
+    id: str
+    images: tuple[str, ...]
+    turns: tuple[Turn, ...]
+    answers: tuple[str, ...] = ()
+    answerable: bool = True
+    source: str = ""
+    kind: str = ""
+    hash: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        said = [turn for turn in self.turns if turn.role != "system"]
+        if [turn.role for turn in self.turns[1:]].count("system") or not said:
+            raise TrialbookError(
+                f"conversation '{self.id}': a system turn may only come first, and a question must follow"
+            )
+        for place, turn in enumerate(said):
+            if turn.role != ("user", "assistant")[place % 2]:
+                raise TrialbookError(f"conversation '{self.id}': user and assistant must take turns, the user first")
+            if not turn.text.strip():
+                raise TrialbookError(f"conversation '{self.id}': an empty {turn.role} turn")
+        if len(said) % 2:
+            raise TrialbookError(f"conversation '{self.id}': the last turn must be the assistant's")
+        placed = sum(turn.text.count(IMAGE) for turn in said if turn.role == "user")
+        if placed > len(self.images):
+            raise TrialbookError(
+                f"conversation '{self.id}': its turns place {placed} images, but it has {len(self.images)}"
+            )
+
+    @property
+    def question(self) -> str:
+        """The last question, without image places."""
+        return next(turn.text for turn in reversed(self.turns) if turn.role == "user").replace(IMAGE, "").strip()
+
+    @property
+    def answer(self) -> str:
+        """What the assistant says last."""
+        return self.turns[-1].text
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a line of a JSONL file."""
+        turns = [{"role": turn.role, "text": turn.text} for turn in self.turns]
+        return {
+            "id": self.id, "images": list(self.images), "turns": turns, "answers": list(self.answers),
+            "answerable": self.answerable, "source": self.source, "kind": self.kind, "hash": self.hash,
+        }  # fmt: skip
+
+    def as_line(self) -> str:
+        """One line of JSON, without its end."""
+        return json.dumps(self.as_dict(), ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, line: Any) -> Conversation:
+        """From a line of a JSONL file.
+
+        Raises:
+            TrialbookError: a key is missing, unknown or of another type.
+        """
+        if not isinstance(line, Mapping):
+            raise TrialbookError("a conversation must be an object")
+        if unknown := sorted(set(line) - set(_KEYS)):
+            raise TrialbookError(f"a conversation has no key '{unknown[0]}' (known: {', '.join(_KEYS)})")
+        name = line.get("id")
+        if not isinstance(name, str) or not name:
+            raise TrialbookError("a conversation needs an 'id', a text that is not empty")
+        for key in ("images", "answers"):
+            values = line.get(key, [])
+            if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+                raise TrialbookError(f"conversation '{name}': '{key}' must be a list of texts")
+        for key in ("source", "kind", "hash"):
+            if not isinstance(line.get(key, ""), str):
+                raise TrialbookError(f"conversation '{name}': '{key}' must be a text")
+        if not isinstance(line.get("answerable", True), bool):
+            raise TrialbookError(f"conversation '{name}': 'answerable' must be true or false")
+        turns = line.get("turns")
+        if not isinstance(turns, list):
+            raise TrialbookError(f"conversation '{name}': 'turns' must be a list")
+        return cls(
+            name, tuple(line.get("images", [])), tuple(_turn(name, turn) for turn in turns),
+            tuple(line.get("answers", [])), line.get("answerable", True), line.get("source", ""), line.get("kind", ""),
+            line.get("hash", ""),
+        )  # fmt: skip
+
+
+def conversation_hash(conversation: Conversation, images: list[str]) -> str:
+    """SHA-256 hex of what is shown and said.
+
+    Args:
+        conversation: what is said.
+        images: content hashes of its images, in their order.
+    """
+    said = [f"{turn.role}\x1f{turn.text}" for turn in conversation.turns]
+    return content_hash("conversation", *images, *said)
+
+
+def _turn(name: str, turn: Any) -> Turn:
+    if not isinstance(turn, Mapping) or set(turn) != {"role", "text"} or not isinstance(turn["text"], str):
+        raise TrialbookError(f"conversation '{name}': a turn is an object with 'role' and 'text'")
+    if turn["role"] not in _ROLES:
+        raise TrialbookError(f"conversation '{name}': no role '{turn['role']}' (known: {', '.join(_ROLES)})")
+    return Turn(turn["role"], turn["text"])

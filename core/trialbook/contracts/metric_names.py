@@ -1,0 +1,56 @@
+"""Names of figures, from the templates that tasks and metrics declare."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def expand_produces(
+    templates: Sequence[str],
+    options: Mapping[str, Any],
+    modalities: Sequence[str],
+    losses: Sequence[str] = (),
+    probes: Sequence[str] = (),
+) -> list[str]:
+    """The names that ``produces`` templates stand for.
+
+    Args:
+        templates: e.g. ``("{pair}@{k}",)``.
+        options: the component's options, defaults included; an array stands for each of its values, None for no name.
+            Whole numbers are written without a point, others as ``format(value, "g")`` does: ``r2@1``, ``r2@0.1``.
+        modalities: of the task, for ``{pair}`` (both directions of every two), ``{couple}`` (every two once:
+            ``image-text``) and ``{modality}``.
+        losses: names of the losses, for ``{loss}``.
+        probes: names of the figures of all probes, for ``{probe.figure}``.
+    Returns:
+        The names; a ``*`` in one stands for whatever the run will meet (layers of a model, say).
+    """
+    from trialbook.contracts.datasets import pair_names  # late: imports numpy
+
+    values: dict[str, Any] = {
+        **options, "pair": list(pair_names(modalities).values()), "modality": list(modalities), "loss": list(losses),
+        "couple": [f"{a}-{b}" for a, b in itertools.combinations(modalities, 2)], "probe.figure": list(probes),
+    }  # fmt: skip
+    names: list[str] = []
+    for template in templates:
+        keys = list(dict.fromkeys(re.findall(r"\{([\w.]+)\}", template)))
+        rows = itertools.product(*(_as_list(values.get(key)) for key in keys))
+        names += [_fill(template, dict(zip(keys, row, strict=True))) for row in rows]
+    return list(dict.fromkeys(names))
+
+
+def _as_list(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [] if value is None else [value]
+
+
+def _fill(template: str, values: Mapping[str, Any]) -> str:
+    return re.sub(r"\{([\w.]+)\}", lambda match: _spell(values[match[1]]), template)
+
+
+def _spell(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,74 @@
+"""Contracts of probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+
+class Probed(NamedTuple):
+    """What a probe is fitted on, or tried on: samples [n] of one split.
+
+    Args:
+        features: tokens of every sample, [n, H, W, D], in raster order; read in slices, and perhaps larger than memory.
+        labels: annotation to one value for every sample.
+        images: the pictures themselves, uint8 [n, 3, S, S], read in slices.
+    """
+
+    features: Any
+    labels: Mapping[str, Sequence[Any]]
+    images: Any
+
+
+class PredictedBoxes(NamedTuple):
+    """Boxes that a probe found in each picture.
+
+    Args:
+        boxes: corners x0, y0, x1, y1 as shares of the picture, [k, 4] for each picture.
+        scores: how sure the probe is of each box, [k].
+        classes: class of each box, [k]; None where any true box may match.
+    """
+
+    boxes: Sequence[Any]
+    scores: Sequence[Any]
+    classes: Sequence[Any] | None = None
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """Reads something out of features that others made, to say whether it is in them.
+
+    Attributes:
+        labels: class attribute: annotations of the data that it needs.
+        produces: class attribute: names of its figures, with templates as a metric's.
+        main: class attribute: the figure that says which of several layers is best.
+        spatial: class attribute: it reads where things are, so that tokens out of order or averaged must do badly.
+    """
+
+    labels: ClassVar[tuple[str, ...]]
+    produces: ClassVar[tuple[str, ...]]
+    main: ClassVar[str]
+    spatial: ClassVar[bool]
+
+    def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> Mapping[str, Mapping[str, float]]:
+        """Fit on ``train`` and give the figures of each other split; ``<figure>/low`` and ``/high`` are its 95% interval over
+        samples."""
+
+    def oracle(self, data: Probed, seed: int) -> Any:
+        """Features [n, H, W, D'] in which everything that it looks for is written plainly: the ceiling of its figures."""
+
+
+@runtime_checkable
+class FindsBoxes(Protocol):
+    """A probe whose boxes can be shown on the pictures; it needs the annotation ``boxes``."""
+
+    def find(self, train: Probed, others: Mapping[str, Probed], seed: int) -> Mapping[str, PredictedBoxes]:
+        """Fit on ``train`` and give the boxes of each other split: with the arguments of ``measure`` those of its figures."""
+
+
+@runtime_checkable
+class TellsLimits(Protocol):
+    """A probe that knows why its figures stay below those of a perfect one where everything is told."""
+
+    def limits(self, data: Probed) -> str:
+        """What is in its way in the samples of a split, in words; empty where nothing is known to be."""

@@ -1,0 +1,83 @@
+"""The doctor beside a run under way: findings are written down as they come, and may stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from trialbook.contracts.findings import Finding
+from trialbook.contracts.records import Item
+from trialbook.doctor.doctor import Check, Doctor
+from trialbook.doctor.evidence import Chart, read_chart
+from trialbook.errors import TrialbookError
+from trialbook.plugins.isolation import FAULTS
+
+if TYPE_CHECKING:
+    from trialbook.planning.planner import RunSpec
+    from trialbook.registry.ranks import Companion
+    from trialbook.registry.recorder import Recorder
+
+
+class Bedside:
+    """A context manager around the work of a run; on leaving it has looked at the whole run, however that ended.
+
+    Args:
+        spec: the run.
+        recorder: takes the findings.
+        checks: what to look for.
+        notes: findings about the checks themselves.
+        strict: stop the run at the first error.
+        tell: told of every new finding but notes.
+    """
+
+    def __init__(
+        self, spec: RunSpec, recorder: Recorder | Companion, checks: Sequence[Check], notes: Sequence[Finding], *,
+        strict: bool, tell: Callable[[Finding], None],
+    ) -> None:  # fmt: skip
+        self.recorder, self.strict, self.tell = recorder, strict, tell
+        self.doctor = Doctor(Chart(dict(spec.config)), checks, notes)
+
+    def begin(self, records: int, step: int) -> None:
+        """The run goes on behind so many records, at this step; what it recorded before is taken in."""
+        chart = read_chart(self.recorder.run)
+        chart.records = chart.records[:records]
+        chart.vitals = [one for one in chart.vitals if one.step < step or (one.step == step and not one.split)]
+        chart.config, chart.finished, chart.error = self.doctor.chart.config, False, None
+        self.doctor.chart = chart
+
+    def see(self, item: Item) -> None:
+        """Take in an item, and look at the run where it is time.
+
+        Raises:
+            TrialbookError: there is an error, and the run is to stop at one.
+        """
+        if self.doctor.see(item):
+            self._look()
+            self._stop_at_errors()
+
+    def __enter__(self) -> Bedside:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, FAULTS):
+            return  # interrupted: it goes on another time
+        self.doctor.chart.finished = error is None
+        self.doctor.chart.error = None if error is None else str(error)
+        self._look()
+        if error is None:
+            self._stop_at_errors()
+
+    def _look(self) -> None:
+        before = self.doctor.findings
+        for finding in self.doctor.look():
+            if finding.severity != "note":
+                self.tell(finding)
+        if before != self.doctor.findings or not self.recorder.run.json("findings").is_file():
+            self.recorder.diagnosed(self.doctor.findings)
+
+    def _stop_at_errors(self) -> None:
+        if self.strict and (found := next((f for f in self.doctor.findings if f.severity == "error"), None)):
+            raise TrialbookError(f"stopped by the doctor: {found.part + ': ' if found.part else ''}{found.what}")

@@ -1,0 +1,59 @@
+"""What a run is made of: its components, its parts and their sizes, its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trialbook.planning.planner import RunSpec
+
+if TYPE_CHECKING:
+    from trialbook.engine.builder import RunBuilder
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """A part of a variant and its parameters."""
+
+    name: str
+    use: str
+    parameters: int
+    frozen: bool
+
+
+def components_of(spec: RunSpec) -> dict[str, tuple[str, str]]:
+    """Part name to (kind, component) of a run."""
+    found = {}
+    for part in spec.sources:
+        kind, _, name = part.partition(".")
+        tables = spec.config[kind]
+        if isinstance(tables, list):
+            table = next(t for t in tables if name == t.get("name", t["use"]))
+        else:
+            table = tables if "use" in tables else tables[name]
+        found[part] = (kind, table["use"])
+    return found
+
+
+def parameters_of(builder: RunBuilder) -> dict[str, int]:
+    """Part to its number of parameters, where it has any."""
+    return {part.name: part.parameters for part in builder.parts if part.parameters}
+
+
+def describe(builder: RunBuilder) -> dict[str, Any]:
+    """What ``data.json`` says: the data's fingerprint and splits, overlaps, parameters by part."""
+    described: dict[str, Any] = {
+        "parameters": parameters_of(builder),
+        "frozen": [part.name for part in builder.parts if part.frozen],
+        "overlaps": [
+            {"modality": o.modality, "first": o.first, "second": o.second, "count": o.count, "rows": o.rows}
+            for o in builder.overlaps
+        ],
+    }
+    if builder.dataset is not None:
+        splits = builder.dataset.splits()
+        described["dataset"] = {
+            "fingerprint": builder.dataset.fingerprint,
+            "splits": {name: len(split) for name, split in splits.items()},
+        }
+    return described

@@ -1,0 +1,50 @@
+"""Making the parts of a run only to see whether they fit together, and how large they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trialbook.contracts import Taps, to_device
+from trialbook.engine.builder import RunBuilder, encode_rows
+from trialbook.errors import TrialbookError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SurveyBuilder(RunBuilder):
+    """Makes the parts of a run as :class:`trialbook.engine.builder.RunBuilder` does, but stores no features.
+
+    Where a task asks for the features of a split, the first row alone is encoded and stands for all rows: the shapes are
+    those of the run.
+    """
+
+    def features(
+        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Tokens [R, N, D] and mask [R, N] of the first row, repeated without memory."""
+        part = dataset.splits()[split]
+        rows = len(part.groups(modality))
+        with self._located("encoder", name, {}), self.on_device(encoder) as device:
+            found = encode_rows(encoder, part.read(modality, np.zeros(1, np.int64)), device)
+        tokens = _repeated(found.tokens, rows)
+        return tokens, None if found.mask is None else _repeated(found.mask, rows)
+
+    def taps(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
+        """Tokens [R, H, W, D] of every point for the first row, repeated without memory."""
+        if not isinstance(encoder, Taps):
+            raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'taps')")
+        part = dataset.splits()[split]
+        rows = len(part.groups(modality))
+        with self._located("encoder", name, {}), self.on_device(encoder) as device:
+            found = encoder.tap(to_device(encoder.prepare(part.read(modality, np.zeros(1, np.int64))), device))
+        return {point: _repeated(tokens, rows) for point, tokens in found.items()}
+
+
+def _repeated(values: Any, rows: int) -> NDArray[Any]:
+    """A tensor [1, …] as an array [R, …] that takes the memory of one row."""
+    array = values.detach().cpu().float().numpy() if values.is_floating_point() else values.cpu().numpy()
+    return np.broadcast_to(array, (rows, *array.shape[1:]))

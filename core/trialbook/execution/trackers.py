@@ -1,0 +1,231 @@
+"""Trackers: programs that are told what runs record. Each has a thread of its own, and what goes wrong there stays there."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trialbook.config.settings import Settings
+from trialbook.errors import TrialbookError, closest
+from trialbook.plugins.isolation import FAULTS, what_it_did
+from trialbook.registry.run_directory import RunDirectory, read_json
+
+if TYPE_CHECKING:
+    from trialbook.plugins.manager import Registered
+    from trialbook.plugins.schema import SchemaBook
+
+#: Seconds that the end of a run waits for a tracker, and that the end of everything waits for one that was interrupted.
+PATIENCE, LAST_PATIENCE = 60.0, 5.0
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as a tracker is told of it.
+
+    Args:
+        name: ``<arm>-s<seed>-<id>``.
+        path: its directory; a tracker may keep a folder of its own name in it.
+        about: content of ``run.json``: ``experiment``, ``arm``, ``seed``, ``id``, ``question`` …
+        config: the resolved configuration.
+    """
+
+    name: str
+    path: Path
+    about: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+class Tracker(Protocol):
+    """What a component of ``mlrun_trackers`` offers; all calls come from one thread. Wired, if asked for: ``runs: Path``.
+
+    The constructor stores its options (keys of ``[tracker.NAME]``) and imports nothing heavy.
+    """
+
+    def start(self, run: TrackedRun) -> Collection[tuple[int, str]]:
+        """Open the run, or go on with it; steps and metrics of the points that the tracker holds already."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Take points of the run that it does not hold."""
+
+    def stop(self, status: str, results: Mapping[str, Any]) -> None:
+        """Close the run: ``finished``, ``failed`` or ``interrupted`` (it may go on); results of a finished one."""
+
+
+class Follower:
+    """A tracker with its thread, which begins with the first run.
+
+    Args:
+        name: of the tracker.
+        tracker: what is told.
+    """
+
+    def __init__(self, name: str, tracker: Tracker) -> None:
+        self.name, self.tracker = name, tracker
+        self.fault: str | None = None
+        self._told = False
+        self._open = False
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self, run: TrackedRun) -> None:
+        """A run begins or goes on; what it recorded before is told as far as the tracker does not know it."""
+        file = RunDirectory(run.path).lines("metrics")
+        before = file.read_bytes() if file.is_file() else b""
+        self._open = True
+        self._put(lambda: self._catch_up(run, before))
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """A record was made."""
+        self._put(lambda: self.tracker.log(step, values))
+
+    def stop(self, status: str, results: Mapping[str, Any], patience: float) -> None:
+        """A run ended; wait until the tracker has it all, but not longer than ``patience`` seconds."""
+        if not self._open:
+            return
+        self._open = False
+        done = threading.Event()
+        self._put(lambda: self.tracker.stop(status, results))
+        self._put(done.set)
+        deadline = time.monotonic() + patience
+        while self._thread is not None and self._thread.is_alive() and not done.wait(0.05):
+            if time.monotonic() > deadline:
+                self.fault = f"it is still behind after {patience:g} s"
+                return
+
+    def close(self) -> None:
+        """There are no more runs. One that is under way was interrupted."""
+        self.stop("interrupted", {}, LAST_PATIENCE)
+        self._put(None)
+
+    def news(self) -> str | None:
+        """Why it was set aside, once."""
+        if self.fault is None or self._told:
+            return None
+        self._told = True
+        return f"tracker '{self.name}' is set aside, the run goes on without it: {self.fault}"
+
+    def _put(self, task: Callable[[], None] | None) -> None:
+        if self.fault is not None:
+            return
+        if self._thread is None:
+            if task is None:
+                return
+            self._thread = threading.Thread(target=self._work, name=f"tracker {self.name}", daemon=True)
+            self._thread.start()
+        self._tasks.put(task)
+
+    def _work(self) -> None:
+        try:
+            while (task := self._tasks.get()) is not None and self.fault is None:
+                task()
+        except FAULTS as fault:
+            self.fault = str(fault) if isinstance(fault, TrialbookError) else f"it {what_it_did(fault)}"
+
+    def _catch_up(self, run: TrackedRun, before: bytes) -> None:
+        known = self.tracker.start(run)
+        for line in before.splitlines():
+            record = json.loads(line)
+            values = {name: value for name, value in record["values"].items() if (record["step"], name) not in known}
+            if values:
+                self.tracker.log(record["step"], values)
+
+
+class Tracking:
+    """All trackers of a plan. Every method gives what is to be said of trackers that were set aside since the last.
+
+    Args:
+        followers: one for each.
+        patience: seconds that the end of a run waits for each of them.
+    """
+
+    def __init__(self, followers: Sequence[Follower] = (), *, patience: float = 0.0) -> None:
+        self.followers, self.patience = tuple(followers), patience
+
+    def started(self, name: str, path: Path, config: Mapping[str, Any]) -> list[str]:
+        """A run begins or goes on."""
+        if self.followers:
+            run = TrackedRun(name, path, read_json(RunDirectory(path).json("run")) or {}, config)
+            for one in self.followers:
+                one.start(run)
+        return self.news()
+
+    def recorded(self, step: int, values: Mapping[str, float]) -> list[str]:
+        """A record was made that no earlier process has made."""
+        for one in self.followers:
+            one.log(step, dict(values))
+        return self.news()
+
+    def ended(self, status: str, results: Mapping[str, Any]) -> list[str]:
+        """The run ended: ``finished`` or ``failed``."""
+        for one in self.followers:
+            one.stop(status, results, self.patience)
+        return self.news()
+
+    def close(self) -> list[str]:
+        """There are no more runs."""
+        for one in self.followers:
+            one.close()
+        return self.news()
+
+    def news(self) -> list[str]:
+        """Trackers that were set aside and why, each once."""
+        return [said for one in self.followers if (said := one.news()) is not None]
+
+
+def open_tracking(names: Sequence[str] | None, settings: Settings, book: SchemaBook) -> Tracking:
+    """The trackers of these names, or those of ``runner.toml`` where None are given; nothing of them is imported yet.
+
+    Raises:
+        TrialbookError: ``runner.toml`` names one that there is not, or a table of it has a mistake.
+    """
+    offered = {one.name: one for one in book.host.trackers()}
+    for name in [*settings.trackers, *settings.tracker]:
+        if name not in offered:
+            raise _mistake(
+                settings, "trackers" if name in settings.trackers else "tracker", unknown_tracker(name, offered)
+            )
+    wanted = settings.trackers if names is None else names
+    made = {name: _made(offered[name], settings, book) for name in dict.fromkeys([*wanted, *settings.tracker])}
+    return Tracking([Follower(name, made[name]) for name in dict.fromkeys(wanted)], patience=PATIENCE)
+
+
+def unknown_tracker(name: str, offered: Collection[str]) -> str:
+    """That no plugin offers the tracker."""
+    hint = closest(name, offered)
+    more = f"did you mean '{hint}'?" if hint else f"there are {', '.join(sorted(offered)) or 'none'}"
+    return f"there is no tracker '{name}'; {more}"
+
+
+def _made(registered: Registered, settings: Settings, book: SchemaBook) -> Tracker:
+    """The tracker with the options of its table in ``runner.toml``."""
+    from trialbook.plugins.schema import (  # late: a plan without trackers needs no schemas of them
+        construct,
+        table_problems,
+    )
+    from trialbook.plugins.signature import load_target
+
+    options = settings.tracker.get(registered.name, {})
+    if found := table_problems(options, book.of(registered)):
+        raise _mistake(settings, "tracker", f"[tracker.{registered.name}] {found[0]}")
+    try:
+        made: Tracker = construct(load_target(registered.target), {"runs": settings.runs}, options)
+    except ValueError as error:
+        raise _mistake(settings, "tracker", f"[tracker.{registered.name}] {error}") from error
+    return made
+
+
+def _mistake(settings: Settings, key: str, message: str) -> TrialbookError:
+    """A mistake in ``runner.toml``, at its line."""
+    from trialbook.config.toml import parse_toml
+
+    if settings.file is None:
+        return TrialbookError(message)
+    positions = parse_toml(settings.file.read_text(encoding="utf-8"), settings.file).positions
+    place = next((place for path, place in positions.items() if path[0] == key), None)
+    return TrialbookError(f"{settings.file}:{place.line if place else 0}: {message}")

@@ -1,0 +1,261 @@
+"""A run's directory: the names in it, how its files are written and read, and whether a process is at work in it.
+
+The directory is the record of a run and complete by itself; the registry is only an index over directories.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trialbook.errors import TrialbookError
+from trialbook.registry.lock import is_locked
+
+#: Every file of a run that is written once or replaced as a whole, by the name used in code.
+JSON_FILES = ("run", "env", "components", "data", "sessions", "findings", "results")
+#: Files to which lines are appended as they happen.
+LINE_FILES = ("metrics", "timing", "vitals", "events")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names of the files of one run."""
+
+    path: Path
+
+    def json(self, name: str) -> Path:
+        """``run``, ``env``, ``components``, ``data``, ``sessions``, ``findings`` or ``results`` -> its file."""
+        return self.path / f"{name}.json"
+
+    def lines(self, name: str) -> Path:
+        """``metrics``, ``timing``, ``vitals`` or ``events`` -> its file."""
+        return self.path / f"{name}.jsonl"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, as TOML."""
+        return self.path / "config.toml"
+
+    @property
+    def patch(self) -> Path:
+        """What the working tree had changed against its commit."""
+        return self.path / "dirty.patch"
+
+    @property
+    def report(self) -> Path:
+        """A page for people."""
+        return self.path / "report.md"
+
+    def arrays(self, name: str) -> Path:
+        """Arrays that the run left for plots and later questions, as safetensors."""
+        return self.path / "arrays" / f"{name}.safetensors"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of the files that it made for other runs."""
+        return self.path / "artifacts"
+
+    @property
+    def predictions(self) -> Path:
+        """What it answered in the last evaluation of its final split, one ``Prediction`` a line."""
+        return self.path / "predictions.jsonl"
+
+    def evaluation(self, name: str) -> Path:
+        """Figures of an evaluation that was made of the run later; its answers lie beside it."""
+        return self.path / "evaluations" / f"{name}.json"
+
+    def answers(self, evaluation: str | None = None) -> Path:
+        """What it answered: in the last evaluation of its final split, or in a later one."""
+        if evaluation is None:
+            return self.predictions
+        return self.path / "evaluations" / f"{evaluation}.predictions.jsonl"
+
+    def evaluations(self) -> list[str]:
+        """Names of the evaluations that were made of the run later."""
+        return sorted(file.stem for file in (self.path / "evaluations").glob("[!.]*.json"))
+
+    def failures(self, evaluation: str | None = None) -> Path:
+        """The gallery of its failures, or of those of a later evaluation."""
+        file = self.answers(evaluation)
+        return file.with_name(f"{file.name.removesuffix('predictions.jsonl')}failures.html")
+
+    @property
+    def tags(self) -> Path:
+        """What people said of its failures; never made anew."""
+        return self.path / "tags.json"
+
+    @property
+    def error(self) -> Path:
+        """Why the run failed; there only if it did."""
+        return self.path / "error.txt"
+
+    def error_of(self, rank: int) -> Path:
+        """How one of several processes of a run failed."""
+        return self.path / f"error.rank{rank}.txt"
+
+    def errors_of_processes(self) -> list[Path]:
+        """The same of all that did."""
+        return sorted(self.path.glob("error.rank*.txt"))
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a process is at work; holds its host, id and start time."""
+        return self.path / "lock"
+
+    def is_run(self) -> bool:
+        """Whether a run was ever started here."""
+        return self.json("run").is_file()
+
+    def status(self) -> str:
+        """``running``, ``finished``, ``failed``, ``killed`` or ``gone``, as the directory shows it now."""
+        if not self.is_run():
+            return "gone"
+        if is_locked(self.lock):
+            return "running"
+        if self.json("results").is_file():
+            return "finished"
+        return "failed" if self.error.is_file() else "killed"
+
+
+def find_runs(root: Path) -> Iterator[Path]:
+    """Run directories below ``root`` (two levels deep: ``<experiment>/<name>``), sorted."""
+    for path in list_folders(root):
+        if RunDirectory(root / path).is_run():
+            yield root / path
+
+
+def list_folders(root: Path) -> list[str]:
+    """Folders two levels below ``root`` as ``<experiment>/<name>``, sorted; hidden ones are left out."""
+    return [f"{experiment}/{name}" for experiment in _folders(root) for name in _folders(root / experiment)]
+
+
+def _folders(root: Path) -> list[str]:
+    try:
+        with os.scandir(root) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except FileNotFoundError:
+        return []
+
+
+def read_json(file: Path) -> Any:
+    """Content of a JSON file, or None where there is no such file.
+
+    Raises:
+        TrialbookError: the file is not JSON.
+    """
+    try:
+        return json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise TrialbookError(f"{file} is not valid JSON ({error}); restore it or delete the run") from error
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    """Strict JSON: a float that is not finite becomes null, since JSON has no word for it."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace ``file`` so that a reader, and whoever comes after a crash, finds the old text or the new one, never half."""
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(file)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` durable, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def cut_torn_line(file: Path) -> int:
+    """Cut what stands behind the last line break (a write that a kill interrupted); returns how many bytes were cut."""
+    try:
+        with file.open("r+b") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            end, keep = size, 0
+            while end > 0:
+                start = max(0, end - 65536)
+                stream.seek(start)
+                at = stream.read(end - start).rfind(b"\n")
+                if at >= 0:
+                    keep = start + at + 1
+                    break
+                end = start
+            if keep < size:
+                stream.truncate(keep)
+            return size - keep
+    except FileNotFoundError:
+        return 0
+
+
+def read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Lines of a JSON Lines file; a torn last line is left out."""
+    try:
+        stream = file.open("rb")
+    except FileNotFoundError:
+        return
+    with stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def write_arrays(file: Path, values: Mapping[str, Any], step: int) -> None:
+    """Replace a file of named arrays, as a whole."""
+    from safetensors.numpy import save  # late: a run that leaves none need not import it
+
+    file.parent.mkdir(exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_bytes(save(dict(values), metadata={"step": str(step)}))
+    aside.replace(file)
+
+
+def write_artifact(file: Path, write: Callable[[Path], None]) -> dict[str, Any]:
+    """Put a file there as a whole; returns its size in bytes and its SHA-256."""
+    file.parent.mkdir(exist_ok=True)
+    aside = file.with_name(f".{os.getpid()}.{file.name}")
+    write(aside)
+    digest = hashlib.sha256()
+    with aside.open("rb") as stream:
+        while data := stream.read(1 << 20):
+            digest.update(data)
+        os.fsync(stream.fileno())
+    aside.replace(file)
+    return {"bytes": file.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def count_lines(file: Path, size: int | None = None) -> int:
+    """Lines in a file, or in its first ``size`` bytes."""
+    count, left = 0, size
+    with file.open("rb") as stream:
+        while data := stream.read(1 << 20 if left is None else min(left, 1 << 20)):
+            count += data.count(b"\n")
+            left = None if left is None else left - len(data)
+    return count

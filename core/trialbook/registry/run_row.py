@@ -1,0 +1,112 @@
+"""What the registry knows of a run beside its points, read from the run's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from trialbook.registry.run_directory import JSON_FILES, RunDirectory, read_json, to_json
+
+#: JSON files whose content is kept once however many runs share it, by column.
+_DOCUMENTS = {"environment": "env", "components": "components", "data": "data"}
+#: What ``run.json`` has in columns of their own; the rest is the ``plan`` document.
+_OWN = ("experiment", "name", "arm", "base_arm", "point", "seed", "id", "config", "inputs", "relative_path", "sources")
+
+
+def run_key(root: Path, run: Path) -> str:
+    """How a run is known in the registry: its path from the registry's folder; the whole path where it lies elsewhere."""
+    root, run = (Path(os.path.normpath(path.absolute())) for path in (root, run))
+    return run.relative_to(root).as_posix() if run.is_relative_to(root) else str(run)
+
+
+def facts_stamp(run: RunDirectory) -> str:
+    """Sizes and times of the files that a run's row is made from: a change of any of them changes it."""
+    parts = []
+    for file in (*(run.json(name) for name in JSON_FILES), run.error):
+        try:
+            state = file.stat()
+            parts.append(f"{state.st_size}.{state.st_mtime_ns}")
+        except FileNotFoundError:
+            parts.append("-")
+    return " ".join(parts)
+
+
+def run_facts(run: RunDirectory) -> tuple[dict[str, Any], dict[str, str]]:
+    """Columns of a run's row, and the bodies of its documents, as its files say."""
+    spec = read_json(run.json("run"))
+    results = read_json(run.json("results"))
+    error = run.error.read_text(encoding="utf-8") if run.error.is_file() else None
+    sessions = read_json(run.json("sessions")) or []
+    plan = {key: value for key, value in spec.items() if key not in _OWN}
+    documents = {"plan": _canonical(plan), "config": _canonical(spec.get("config", {}))}
+    for column, name in _DOCUMENTS.items():
+        documents[column] = _canonical(read_json(run.json(name)) or {})
+    finished = results is not None
+    figures = {key: value for key, value in (results or {}).items() if key != "metrics"}
+    columns = {
+        "experiment": spec["experiment"], "name": spec.get("name") or run.path.name,
+        "arm": spec["arm"], "base_arm": spec.get("base_arm") or spec["arm"],
+        "point": _canonical(spec.get("point") or {}), "seed": spec["seed"], "hash": spec["id"],
+        "outcome": "finished" if finished else "failed" if error is not None else None,
+        "error": error, "results": _canonical(figures) if finished else None,
+        "started": _epoch(sessions[0].get("started")) if sessions else None,
+        "ended": _epoch(sessions[-1].get("ended")) if sessions else None,
+        "seconds": session_seconds(sessions),
+    }  # fmt: skip
+    return columns, documents
+
+
+def run_findings(run: RunDirectory) -> list[tuple[Any, ...]]:
+    """Rows of what the doctor says of a run: place, check, severity, part, what, evidence, advice, step."""
+    keys = ("check", "severity", "part", "what", "evidence", "advice", "step")
+    return [
+        (place, *(_canonical(one[key]) if key == "evidence" else one[key] for key in keys))
+        for place, one in enumerate(read_json(run.json("findings")) or [])
+    ]
+
+
+def session_seconds(sessions: list[dict[str, Any]]) -> float | None:
+    """Seconds that a run was worked at, over all its sessions; None while one of them has no end."""
+    spans = [(_epoch(session.get("started")), _epoch(session.get("ended"))) for session in sessions]
+    known = [end - start for start, end in spans if start is not None and end is not None]
+    return round(sum(known), 3) if spans and len(known) == len(spans) else None
+
+
+def is_unchanged(run: RunDirectory, stamp: Any, metrics_size: Any, timing_size: Any) -> bool:
+    """Whether the files' sizes and times are those that the registry saw; cheap, and enough after a copy or a kill."""
+    sizes = (file_size(run.lines("metrics")), file_size(run.lines("timing")))
+    return sizes == (metrics_size, timing_size) and bool(stamp == facts_stamp(run))
+
+
+def _epoch(text: str | None) -> float | None:
+    return None if text is None else datetime.fromisoformat(text).timestamp()
+
+
+def _canonical(value: Any) -> str:
+    plain = json.loads(to_json(value, indent=None))
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def file_size(file: Path) -> int:
+    """Size in bytes; 0 where there is no such file."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def begins_with(file: Path, size: int, check: int) -> bool:
+    """Whether the first ``size`` bytes of a file have this CRC-32."""
+    if size > file_size(file):
+        return False
+    if size == 0:
+        return True
+    left, value = size, 0
+    with file.open("rb") as stream:
+        while left and (data := stream.read(min(left, 1 << 20))):
+            value, left = zlib.crc32(data, value), left - len(data)
+    return left == 0 and value == check

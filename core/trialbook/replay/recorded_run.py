@@ -1,0 +1,146 @@
+"""A recorded run, read back from its directory alone, so that it can be done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trialbook.config.experiment import Experiment
+from trialbook.config.settings import Settings
+from trialbook.config.toml import Document, parse_toml
+from trialbook.errors import TrialbookError
+from trialbook.planning.planner import RunSpec, run_id
+from trialbook.registry.query import open_index
+from trialbook.registry.ranks import processes_of
+from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+
+#: What a run notes of itself when it went on in other circumstances than those it started in.
+_MIXED = ("environment-changed", "data-changed", "resume-inexact", "resume-diverged", "records-lost")
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run's directory says of how it was made.
+
+    Args:
+        run: its directory.
+        spec: its configuration, seed and sources; positions are those of its ``config.toml``.
+        status: ``finished``, ``failed`` or ``killed``.
+        inputs: directories of the runs that it needs, by name.
+        doubts: what there is to say of the record itself.
+    """
+
+    run: RunDirectory
+    spec: RunSpec
+    status: str
+    inputs: Mapping[str, Path]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where it took place."""
+        return read_json(self.run.json("env")) or {}
+
+    @property
+    def components(self) -> dict[str, dict[str, Any]]:
+        """Where its parts came from."""
+        return read_json(self.run.json("components")) or {}
+
+    @property
+    def processes(self) -> int:
+        """How many processes did it together."""
+        return processes_of(self.environment)
+
+    @property
+    def threads(self) -> int | None:
+        """Threads that it computed with: those that a checkpoint notes, else those of its environment."""
+        for path in sorted((self.run.path / "checkpoints").glob("step-*/manifest.json"), reverse=True):
+            sealed = read_json(path)
+            return int(sealed["manifest"]["state"]["threads"])
+        found: int | None = self.environment.get("hardware", {}).get("threads")
+        return found
+
+    @property
+    def experiment(self) -> Experiment:
+        """What the run knows of its experiment, the file of which may be gone."""
+        about = self.spec.about
+        told = {key: about[key] for key in ("headline", "results", "doctor") if about.get(key)}
+        return Experiment(
+            Path(str(about.get("file", ""))), self.spec.experiment, str(about.get("question", "")), Document(told)
+        )
+
+
+def read_recorded(text: str, settings: Settings) -> RecordedRun:
+    """The recorded run that ``text`` means: a path, or what ``mlrun show`` understands.
+
+    Raises:
+        TrialbookError: there is no such run, it is running, has recorded nothing, or a run that it needs is gone.
+    """
+    run = find_run(text, settings)
+    status = run.status()
+    if status == "gone":
+        raise TrialbookError(f"the registry remembers '{text}', but its directory {run.path} is gone")
+    if status == "running":
+        raise TrialbookError(f"{run.path.name} is running; wait for its end")
+    if next(read_lines(run.lines("metrics")), None) is None:
+        raise TrialbookError(f"{run.path.name} ({status}) has recorded nothing that could be repeated or loaded")
+    spec, document = _read_spec(run)
+    inputs = _inputs(run, spec)
+    spec, doubts = _fitting(run, spec, document)
+    for event in read_lines(run.lines("events")):
+        if event["kind"] in _MIXED:
+            doubts.append(f"of the recorded run itself, at step {event['step']}: {event['message']}")
+    return RecordedRun(run, spec, status, inputs, tuple(doubts))
+
+
+def find_run(text: str, settings: Settings) -> RunDirectory:
+    """The run that ``text`` means: a path, or what ``mlrun show`` understands.
+
+    Raises:
+        TrialbookError: there is no such run.
+    """
+    here = RunDirectory(Path(text).absolute())
+    if here.is_run():
+        return here
+    with open_index(settings.registry) as index:
+        return index.one(text).directory
+
+
+def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
+    try:
+        spec = RunSpec.from_json(read_json(run.json("run")))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TrialbookError(f"{run.json('run')} is not what a run writes ({error!r}); restore it") from error
+    text = run.config.read_text(encoding="utf-8") if run.config.is_file() else None
+    return spec, None if text is None else parse_toml(text, run.config)
+
+
+def _fitting(run: RunDirectory, spec: RunSpec, document: Document | None) -> tuple[RunSpec, list[str]]:
+    """The configuration that gives the run its id; where none does, the likeliest, and a doubt."""
+    written = [] if document is None else [replace(spec, config=document.data, positions=document.positions)]
+    for one in (*written, spec):
+        if run_id(one.config, one.seed, one.sources, one.inputs) == spec.id:
+            return one, ["config.toml was edited; run.json is repeated"] if written and one is spec else []
+    doubts = ["its configuration does not give its id: it was edited, or made by another version of trialbook"]
+    if written and _plain(written[0].config) != _plain(spec.config):
+        doubts.append("config.toml and run.json do not agree; config.toml is repeated")
+    return (*written, spec)[0], doubts
+
+
+def _inputs(run: RunDirectory, spec: RunSpec) -> dict[str, Path]:
+    """Directories of the runs that the run needs, by name."""
+    root = run.path.parent.parent
+    for name, path in spec.inputs.items():
+        if RunDirectory(root / path).status() != "finished":
+            raise TrialbookError(
+                f"{run.path.name} needs the run {path} ('{name}'), which is not finished in {root}; bring its directory "
+                "back, or run the experiment again"
+            )
+    return {name: root / path for name, path in spec.inputs.items()}
+
+
+def _plain(config: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(config, sort_keys=True, default=str))

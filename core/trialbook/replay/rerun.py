@@ -1,0 +1,199 @@
+"""Doing one recorded run again, in a directory of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trialbook.config.settings import Settings
+from trialbook.contracts.records import Item, Record
+from trialbook.engine.inventory import components_of
+from trialbook.errors import TrialbookError
+from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.peers import Peers
+from trialbook.execution.progress import Watcher
+from trialbook.planning.planner import Plan, RunSpec
+from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.provenance import source_hash
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.environment import environment
+from trialbook.registry.ranks import Companion, is_first_process
+from trialbook.registry.recorder import Recorder
+from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.replay.environment_diff import Change, device_now
+from trialbook.replay.recorded_run import RecordedRun
+
+#: Folder below that of all runs in which runs are repeated; it is hidden, so that nothing takes them for other runs.
+FOLDER = ".reproduced"
+
+
+class Repetition(LocalLauncher):
+    """Does one recorded run again in a directory of its own; neither the registry nor observers hear of it."""
+
+    def __init__(
+        self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, recorded: RecordedRun,
+        place: Path, say: Callable[[str], Any], peers: Peers,
+    ) -> None:  # fmt: skip
+        super().__init__(settings, host, book, watcher, plots=False, peers=peers)
+        self.recorded, self.place, self.say = recorded, place, say
+        self.changes: list[Change] = []
+
+    def repeat(self) -> str:
+        """Do it, from its start or from where an interrupted repetition stopped; what there is to say of its end.
+
+        Raises:
+            TrialbookError: it came to no record.
+        """
+        self.peers.first(self._make_room)
+        spec, plan = self.recorded.spec, Plan(self.recorded.experiment, (self.recorded.spec,))
+        self.watcher.plan_started(plan, 0)
+        try:
+            outcome = self.run(spec, plan)
+        except _Enough:
+            return _went_on(self.recorded)
+        finally:
+            self.watcher.close()
+        again = RunDirectory(self.place)
+        if not is_first_process():
+            return ""
+        if outcome.state == "busy":
+            raise TrialbookError(outcome.message)
+        if outcome.state == "failed" and next(read_lines(again.lines("metrics")), None) is None:
+            remove_repetition(self.place, self.settings.runs)
+            raise TrialbookError(f"{self.recorded.run.path.name} could not be repeated: {outcome.message}")
+        return _ended(self.recorded, again)
+
+    def directory_of(self, spec: RunSpec) -> Path:
+        """Outside the experiment."""
+        return self.place
+
+    def recorder_of(self, spec: RunSpec) -> Recorder | Companion:
+        """One without a registry."""
+        return _Recorder(self.place, self.recorded, self._data_changed) if is_first_process() else Companion(self.place)
+
+    def inputs_of(self, spec: RunSpec) -> dict[str, Path]:
+        """Those that the recorded run had."""
+        return dict(self.recorded.inputs)
+
+    def notify(self, hook: str, **values: Any) -> None:
+        """Observers know the run already."""
+
+    def _data_changed(self, change: Change) -> None:
+        self.changes.append(change)
+        self.say(f"{change}; the records can hardly be equal")
+
+    def _make_room(self) -> None:
+        """Remove what an earlier repetition left, but go on with one that was interrupted and would be the same today."""
+        left = RunDirectory(self.place)
+        status = left.status()
+        if status == "running":
+            raise TrialbookError(f"another process is repeating this run in {self.place}; wait for its end")
+        if status == "killed" and self._would_be(left):
+            self.say("an interrupted repetition goes on where it stopped")
+        elif self.place.exists():
+            shutil.rmtree(self.place)
+
+    def _would_be(self, left: RunDirectory) -> bool:
+        """Whether a repetition that was begun had the configuration, sources and versions that it would have now."""
+        then = read_json(left.json("env")) or {}
+        now = {**environment(self.settings), "device": device_now(self.settings)}
+        sources = {part: one.get("source") for part, one in (read_json(left.json("components")) or {}).items()}
+        same = all(then.get(key) == now[key] for key in ("hardware", "device", "platform", "versions"))
+        spec = read_json(left.json("run"))
+        return same and sources == self._sources() and spec == self.recorded.spec.to_json()
+
+    def _sources(self) -> dict[str, Any]:
+        found = components_of(self.recorded.spec)
+        return {part: source_hash(self.host.find(*named).target) for part, named in found.items()}
+
+
+@dataclass(frozen=True)
+class Repeater:
+    """Does recorded runs again.
+
+    Args:
+        settings: under which they are done.
+        host, book: plugins and schemas of now.
+        watcher: shows progress.
+        say: told what there is to say on the way.
+        peers: the processes that do them together.
+    """
+
+    settings: Settings
+    host: PluginHost
+    book: SchemaBook
+    watcher: Watcher
+    say: Callable[[str], Any]
+    peers: Peers
+
+    def repeat(self, recorded: RecordedRun, place: Path) -> tuple[str, list[Change]]:
+        """Do it in ``place``: what there is to say of its end, and what is other than when the run was made.
+
+        Raises:
+            TrialbookError: it came to no record.
+        """
+        one = Repetition(self.settings, self.host, self.book, self.watcher, recorded, place, self.say, self.peers)
+        return one.repeat(), one.changes
+
+
+class _Enough(BaseException):
+    """The repetition has made every record of a run that did not reach its end."""
+
+
+class _Recorder(Recorder):
+    """Writes a repetition down: as far as its run came, and with an eye on the data."""
+
+    def __init__(self, directory: Path, recorded: RecordedRun, data_changed: Callable[[Change], None]) -> None:
+        super().__init__(directory, None)
+        unfinished = recorded.status != "finished" and recorded.processes == 1
+        self._enough = sum(1 for _ in read_lines(recorded.run.lines("metrics"))) if unfinished else None
+        self._data, self._data_changed = read_json(recorded.run.json("data")) or {}, data_changed
+
+    def describe(self, data: Mapping[str, Any]) -> None:
+        """As ever, and say so if the data are not those of the run."""
+        super().describe(data)
+        then, now = (facts.get("dataset", {}).get("fingerprint") for facts in (self._data, data))
+        if then and now and then != now:
+            self._data_changed(Change("data fingerprint", then, now))
+
+    def add(self, item: Item) -> bool:
+        """As ever, but stop behind the last record of a run that was killed or failed."""
+        if isinstance(item, Record) and self._enough is not None and self.recorded >= self._enough:
+            raise _Enough
+        return super().add(item)
+
+
+def remove_repetition(place: Path, runs: Path) -> None:
+    """Delete a repetition, and the folders above it that are empty then."""
+    shutil.rmtree(place, ignore_errors=True)
+    for folder in (place.parent, runs / FOLDER):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _went_on(recorded: RecordedRun) -> str:
+    if recorded.status == "failed":
+        return f"the run failed behind its last record ({_error(recorded.run)}); the repetition would have gone on"
+    return "the run was killed behind its last record; the repetition stops there too"
+
+
+def _ended(recorded: RecordedRun, again: RunDirectory) -> str:
+    """What there is to say of how the two ended."""
+    errors = [_error(run) for run in (recorded.run, again)]
+    if again.status() != "failed":
+        return "" if recorded.status == "finished" else f"the run was {recorded.status}; the repetition reached its end"
+    if recorded.status != "failed":
+        return f"the run was {recorded.status}; the repetition failed: {errors[1]}"
+    if errors[0] == errors[1]:
+        return f"both failed in the same way: {errors[0]}"
+    return f"the run failed with: {errors[0]}; the repetition with: {errors[1]}"
+
+
+def _error(run: RunDirectory) -> str:
+    """The last line of why a run failed."""
+    text = run.error.read_text(encoding="utf-8").strip() if run.error.is_file() else ""
+    return text.splitlines()[-1] if text else "unknown"

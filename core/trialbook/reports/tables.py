@@ -1,0 +1,173 @@
+"""Tables in the five formats that listings offer: for a terminal, Markdown, CSV, JSON and LaTeX."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+FORMATS = ("table", "markdown", "csv", "json", "latex")
+#: What stands where there is no value.
+NOTHING = "–"
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$", "→": r"$\to$",
+    "×": r"$\times$", "·": r"$\cdot$", "†": r"$\dagger$",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: its key in JSON and CSV.
+        title: its heading; the name if left out.
+        right: set its cells to the right, as numbers are.
+        show: how a value is shown to people; ``show_value`` if left out.
+    """
+
+    name: str
+    title: str | None = None
+    right: bool = False
+    show: Callable[[Any], str] | None = None
+
+    def text(self, value: Any) -> str:
+        """The value as people see it."""
+        return (self.show or show_value)(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under columns; a title for people."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]] = ()
+    title: str = ""
+    #: Row index -> rich style, for terminals.
+    styles: dict[int, str] = field(default_factory=dict)
+
+    def texts(self) -> list[list[str]]:
+        """All cells as people see them."""
+        return [[column.text(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
+
+    def headings(self) -> list[str]:
+        """Headings as people see them."""
+        return [column.name if column.title is None else column.title for column in self.columns]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Rows as mappings, for JSON."""
+        names = [column.name for column in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+def show_value(value: Any) -> str:
+    """None as a dash, floats to four significant digits, anything else as it is."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return show_number(value) if isinstance(value, float) else str(value)
+
+
+def show_number(value: float, digits: int = 4) -> str:
+    """Four significant digits, without a superfluous exponent."""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.{digits}g}"
+
+
+def show_duration(seconds: float | None) -> str:
+    """``75.2`` -> ``1:15``; below a minute ``12.3 s``."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def render(table: Table, style: str, *, terminal: bool = False) -> str:
+    """The table as text in one of ``FORMATS``; ``terminal`` allows colours and lines in ``table``."""
+    if style == "table":
+        return _rich(table) if terminal else _plain(table)
+    return {"markdown": _markdown, "csv": _csv, "latex": _latex, "json": _json}[style](table)
+
+
+def _json(table: Table) -> str:
+    from trialbook.registry.run_directory import to_json
+
+    return to_json(table.records())
+
+
+def _csv(table: Table) -> str:
+    """Full values, not those shown to people; lists and mappings as JSON."""
+    import csv
+    import io
+
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(column.name for column in table.columns)
+    for row in table.rows:
+        writer.writerow(json.dumps(v, ensure_ascii=False) if isinstance(v, dict | list | tuple) else v for v in row)
+    return stream.getvalue().rstrip("\n")
+
+
+def _plain(table: Table) -> str:
+    cells = [table.headings(), *table.texts()]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
+    lines = []
+    for row in cells:
+        placed = [
+            text.rjust(width) if column.right else text.ljust(width)
+            for text, width, column in zip(row, widths, table.columns, strict=True)
+        ]
+        lines.append("  ".join(placed).rstrip())
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return "\n".join([table.title, *lines] if table.title else lines)
+
+
+def _rich(table: Table) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    made = RichTable(
+        title=Text(table.title, style="bold") if table.title else None, title_justify="left",
+        box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False,
+    )  # fmt: skip
+    for heading, column in zip(table.headings(), table.columns, strict=True):
+        made.add_column(Text(heading), justify="right" if column.right else "left", overflow="fold")
+    for index, row in enumerate(table.texts()):
+        made.add_row(*map(Text, row), style=table.styles.get(index))
+    console = Console()
+    with console.capture() as captured:
+        console.print(made)
+    return captured.get().rstrip("\n")
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    rule = ["---:" if column.right else "---" for column in table.columns]
+    lines = [line(table.headings()), line(rule), *(line(row) for row in table.texts())]
+    return "\n".join([f"**{table.title}**", "", *lines] if table.title else lines)
+
+
+def _latex(table: Table) -> str:
+    """A tabular of the booktabs package."""
+
+    def line(cells: Iterable[str]) -> str:
+        return " & ".join("".join(_LATEX.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
+
+    places = "".join("r" if column.right else "l" for column in table.columns)
+    lines = [rf"\begin{{tabular}}{{{places}}}", r"\toprule", line(table.headings()), r"\midrule"]
+    lines += [line(row) for row in table.texts()]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
