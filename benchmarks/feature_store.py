@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from benchmarks._measure import in_turn, ratio, save
-from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Features
+from trialbook.contracts.datasets import Modality
 from trialbook.engine.feature_store import FeatureStore, weights_hash
 from trialbook_plugins.encoders.vit import ViT
 

@@ -25,8 +25,9 @@ from click.testing import CliRunner, Result
 from benchmarks._measure import save
 from trialbook.cli.app import App, open_app
 from trialbook.cli.main import cli
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import Plan, RunSpec, plan_files
+from trialbook.planning.planner import plan_files
 from trialbook.registry.run_directory import RunDirectory, read_json
 from trialbook.replay.load import load_run
 from trialbook.testing import pretend_cuda

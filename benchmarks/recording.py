@@ -29,8 +29,8 @@ record_steps(Path(sys.argv[1]), 10**9, lambda step: os.write(1, b"%d\\n" % step)
 
 def record_steps(root: Path, steps: int, added: Callable[[int], Any] | None = None) -> None:
     """A run of so many steps; ``added`` is told of each record once ``add`` has returned."""
+    from trialbook.config.runspec import RunSpec
     from trialbook.contracts.records import Record
-    from trialbook.planning.planner import RunSpec
     from trialbook.registry.recorder import Recorder
 
     spec = RunSpec(experiment="b", arm="a", base_arm="a", point={}, seed=0, config={}, sources={}, id="00000000")

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import trialbook_plugins.plugin
-from trialbook.config.kinds import ARRAYS, NAMED, RESERVED, part_kind
+from trialbook.config.kinds import ARRAYS, KINDS, NAMED, RESERVED, part_kind
 from trialbook.config.numerics import OF_THE_RUN
 from trialbook.config.options import CORE_TABLES
-from trialbook.plugins.hookspec import KINDS
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import ComponentSchema, SchemaBook
 from trialbook.plugins.signature import documented

@@ -15,9 +15,9 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.gpu.bench import Bench, inside
+from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import Item, Record
 from trialbook.execution.progress import PlainWatcher
-from trialbook.planning.planner import RunSpec
 from trialbook.registry.run_directory import RunDirectory, read_lines
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trialbook.config.kinds import KINDS
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Item, Record, Timing, Vitals
-from trialbook.planning.planner import Plan, RunSpec, make_plan
-from trialbook.plugins.hookspec import KINDS, Component, hookimpl
+from trialbook.planning.planner import make_plan
+from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.recorder import Recorder

@@ -14,8 +14,9 @@ from trialbook.analysis.compare.claims import ClaimResult, answer_claims, claim_
 from trialbook.analysis.compare.compare import Comparison, compare
 from trialbook.analysis.compare.effects import Design
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan
 from trialbook.errors import ProblemsError
-from trialbook.planning.planner import Plan, make_plan
+from trialbook.planning.planner import make_plan
 from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.query import open_index

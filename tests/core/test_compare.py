@@ -20,11 +20,11 @@ from trialbook.analysis.compare.metrics import At, higher_is_better
 from trialbook.analysis.selection import Condition, flatten
 from trialbook.analysis.statistics import ALPHA
 from trialbook.config.experiment import Experiment
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.toml import Document
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import Plan, RunSpec
 from trialbook.registry.query import open_index
 from trialbook.registry.recorder import Recorder
 from trialbook.reports.terminal import comparison_text

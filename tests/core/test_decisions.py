@@ -16,8 +16,9 @@ from trialbook.analysis.decide.results import Decision
 from trialbook.cli.decide import decide_plan
 from trialbook.cli.main import cli
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.errors import ProblemsError
-from trialbook.planning.planner import Plan, RunSpec, make_plan
+from trialbook.planning.planner import make_plan
 from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.query import open_index

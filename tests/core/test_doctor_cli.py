@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trialbook.cli.main import cli
+from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import Record, Vitals
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import RunSpec
 from trialbook.registry.recorder import Recorder
 
 #: A wiring that leaves a projector out of the optimiser: an error that is known at once.

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from trialbook.analysis.compare.compare import Comparison, compare
-from trialbook.analysis.compare.effects import Design, Effect, change, find_effects, place_of
-from trialbook.planning.planner import Plan, RunSpec
+from trialbook.analysis.compare.effects import Design, Effect, change, find_effects
+from trialbook.config.kinds import place_of
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.registry.query import open_index
 
 Write = Callable[..., Path]

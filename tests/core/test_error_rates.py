@@ -20,9 +20,9 @@ import pytest
 from trialbook.analysis.compare.compare import Comparison, compare
 from trialbook.analysis.statistics import ALPHA
 from trialbook.config.experiment import Experiment
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.toml import Document
 from trialbook.contracts.records import Record
-from trialbook.planning.planner import Plan, RunSpec
 from trialbook.registry.query import Registry, open_index
 from trialbook.registry.recorder import Recorder
 

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from trialbook.cli import app, main
+from trialbook.config.runspec import RunSpec
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import Predictions, Record
-from trialbook.planning.planner import RunSpec
 from trialbook.plugins import provenance as source
 from trialbook.registry.recorder import Recorder
 from trialbook.registry.run_directory import RunDirectory, read_json

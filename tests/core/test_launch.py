@@ -14,11 +14,12 @@ from small_align import align_file
 
 import trialbook_plugins.plugin
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan
 from trialbook.config.settings import Settings
 from trialbook.errors import ProblemsError
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
-from trialbook.planning.planner import Plan, make_plan
+from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook

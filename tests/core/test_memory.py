@@ -11,9 +11,10 @@ from small_align import align_file
 
 import trialbook_plugins.plugin
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Outcome
 from trialbook.config.settings import Settings
 from trialbook.engine.oom import out_of_memory
-from trialbook.execution.launcher import LocalLauncher, Outcome
+from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginHost

@@ -11,13 +11,15 @@ import pytest
 
 from trialbook.config.kinds import part_kind
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan
 from trialbook.config.variants import Table
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.planning.planner import Plan, make_plan
+from trialbook.planning.planner import make_plan
 from trialbook.plugins.construct import Wiring
 from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.manager import PluginHost
-from trialbook.plugins.schema import SchemaBook, experiment_json_schema
+from trialbook.plugins.schema import SchemaBook
 
 PARTS = '''
 class Measure:

@@ -24,21 +24,25 @@ def workplace(tmp_path: Path, text: str = "") -> Settings:
 
 def test_a_file_goes_before_the_workplace_and_the_workplace_before_the_default(tmp_path: Path) -> None:
     plain = workplace(tmp_path)
-    assert numerics_of({"train": {"precision": "auto"}}, plain) == numerics_of({}, plain) == Numerics()
+    assert (
+        numerics_of({"train": {"precision": "auto"}}, plain.numerics) == numerics_of({}, plain.numerics) == Numerics()
+    )
     own = workplace(
         tmp_path, 'precision = "bf16"\nmatmul_precision = "high"\ndeterministic = true\ncudnn_benchmark = false\n'
     )
-    assert numerics_of({"train": {"precision": "auto"}}, own) == Numerics("bf16", "high", True, False)
+    assert numerics_of({"train": {"precision": "auto"}}, own.numerics) == Numerics("bf16", "high", True, False)
     train = {"precision": "no", "matmul_precision": "highest", "deterministic": False, "cudnn_benchmark": True}
-    assert numerics_of({"train": train}, own) == Numerics("no", "highest", False, True)
-    assert numerics_of({"train": {"cudnn_benchmark": True}}, own).cudnn_benchmark is False  # it is deterministic
+    assert numerics_of({"train": train}, own.numerics) == Numerics("no", "highest", False, True)
+    assert (
+        numerics_of({"train": {"cudnn_benchmark": True}}, own.numerics).cudnn_benchmark is False
+    )  # it is deterministic
 
 
 def test_evaluate_says_it_for_a_run_that_trains_nothing(tmp_path: Path) -> None:
     settings = workplace(tmp_path)
     evaluate = {"deterministic": True, "matmul_precision": "high"}
-    assert numerics_of({"evaluate": evaluate}, settings) == Numerics("no", "high", True)
-    assert numerics_of({"evaluate": evaluate, "train": {"steps": 1}}, settings) == Numerics()
+    assert numerics_of({"evaluate": evaluate}, settings.numerics) == Numerics("no", "high", True)
+    assert numerics_of({"evaluate": evaluate, "train": {"steps": 1}}, settings.numerics) == Numerics()
 
 
 def test_cublas_is_prepared_if_any_run_is_deterministic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,12 +50,12 @@ def test_cublas_is_prepared_if_any_run_is_deterministic(tmp_path: Path, monkeypa
     monkeypatch.delenv(CUBLAS_VARIABLE)
     settings = workplace(tmp_path)
     plain, repeated = {"train": {"steps": 1}}, {"train": {"steps": 1, "deterministic": True}}
-    prepare_cublas([plain, plain], settings)
+    prepare_cublas([plain, plain], settings.numerics)
     assert CUBLAS_VARIABLE not in os.environ
-    prepare_cublas([plain, repeated], settings)
+    prepare_cublas([plain, repeated], settings.numerics)
     assert os.environ[CUBLAS_VARIABLE] == ":4096:8"
     monkeypatch.setenv(CUBLAS_VARIABLE, ":16:8")
-    prepare_cublas([repeated], settings)
+    prepare_cublas([repeated], settings.numerics)
     assert os.environ[CUBLAS_VARIABLE] == ":16:8"
 
 

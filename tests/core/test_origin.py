@@ -13,13 +13,14 @@ from small_align import align_file
 from torch import nn
 
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan
 from trialbook.config.settings import Settings
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.warm_start import Origin, find_origin, start_part
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
-from trialbook.planning.planner import Plan, make_plan
+from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory

@@ -14,9 +14,9 @@ from trialbook.analysis.compare.compare import compare_plan
 from trialbook.analysis.compare.effects import Effect
 from trialbook.analysis.statistics import Estimate
 from trialbook.cli.main import cli
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Item, Record
-from trialbook.planning.planner import Plan, RunSpec
 from trialbook.registry.lock import RunLock
 from trialbook.registry.run_directory import RunDirectory, read_json
 from trialbook.reports.pages.experiment_results import write_conclusion

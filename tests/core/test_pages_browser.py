@@ -14,10 +14,10 @@ from PIL import Image
 from trialbook.analysis.compare.compare import compare_plan
 from trialbook.analysis.failures.judge import judge
 from trialbook.analysis.failures.taxonomy import BY_HAND, TAGS
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import Item
-from trialbook.planning.planner import Plan, RunSpec
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.html import to_html
 from trialbook.reports.pages.experiment_results import write_conclusion

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from trialbook.analysis.compare.compare import compare_plan
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.plots import (
     HeatMap,
     Profile,
@@ -28,7 +29,6 @@ from trialbook.contracts.plots import (
     read_plots,
 )
 from trialbook.contracts.records import Arrays, Artifact, Facts, Item, Record
-from trialbook.planning.planner import Plan, RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.registry.run_directory import RunDirectory, read_lines
 from trialbook.reports.pages.experiment_results import write_conclusion

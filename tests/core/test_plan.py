@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan, RunSpec, read_config
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import Plan, RunSpec, make_plan, read_config
+from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
 from trialbook_plugins import plugin as first_party

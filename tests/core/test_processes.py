@@ -12,6 +12,7 @@ from interrupts import Interrupts
 from small_align import align_file
 
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan
 from trialbook.config.settings import Settings, load_settings
 from trialbook.engine.checkpoint import Checkpoint
 from trialbook.engine.execute import make_accelerator
@@ -22,7 +23,7 @@ from trialbook.execution.joint_work import lost_process
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import PlainWatcher
-from trialbook.planning.planner import Plan, make_plan
+from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.lock import RunBusy

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.experiment import Experiment
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.toml import Document
 from trialbook.contracts.records import Event
 from trialbook.execution.progress import BarWatcher
-from trialbook.planning.planner import Plan, RunSpec
 
 
 def test_brackets_in_messages_are_shown_and_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

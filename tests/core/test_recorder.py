@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import Event, Record, Timing
-from trialbook.planning.planner import RunSpec
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.lock import RunBusy
 from trialbook.registry.recorder import Recorder
@@ -36,7 +36,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from trialbook.planning.planner import RunSpec
+from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.contracts.records import Record
 spec = RunSpec(experiment="e", arm="a", base_arm="a", point={}, seed=0, config={}, sources={}, id="00000000")

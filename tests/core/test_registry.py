@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import RunSpec
 from trialbook.registry.connection import open_registry, read_registry
 from trialbook.registry.migrations import VERSION, ensure_schema
 from trialbook.registry.query import open_index
@@ -27,7 +27,7 @@ TABLES = ("run", "metric", "point", "summary", "document")
 NEWCOMER = """
 import sys
 from pathlib import Path
-from trialbook.planning.planner import RunSpec
+from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.contracts.records import Record
 root, seed = Path(sys.argv[1]), int(sys.argv[2])
@@ -42,7 +42,7 @@ with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from trialbook.planning.planner import RunSpec
+from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.contracts.records import Record
 root = Path(sys.argv[1])

@@ -17,16 +17,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trialbook.cli.main import cli
+from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import Event, Record
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import RunSpec
 from trialbook.registry.recorder import Recorder
 
 HEAVY = ("torch", "numpy", "scipy", "pydantic", "transformers", "sqlite_utils", "rich")
 WAITS = """
 import sys, time
 from pathlib import Path
-from trialbook.planning.planner import RunSpec
+from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 spec = RunSpec(experiment="exp", arm="live", base_arm="live", point={}, seed=0, config={}, sources={}, id="1" * 8)
 root = Path(sys.argv[1])

@@ -14,18 +14,13 @@ import jsonschema
 import pytest
 from pydantic import Field
 
+from trialbook.config.kinds import RESERVED
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.errors import TrialbookError
 from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.manager import PluginHost, UnknownComponent
-from trialbook.plugins.schema import (
-    RESERVED,
-    ComponentSchema,
-    SchemaBook,
-    construct,
-    expand_produces,
-    experiment_json_schema,
-    table_problems,
-)
+from trialbook.plugins.schema import ComponentSchema, SchemaBook, construct, table_problems
 from trialbook.plugins.signature import describe_class, documented
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.planning.planner import Plan, make_plan, plan_files
+from trialbook.planning.planner import make_plan, plan_files
 from trialbook.plugins.schema import SchemaBook
 
 STEPS = """

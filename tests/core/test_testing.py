@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts import Features
+from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts.records import Record
 from trialbook.testing import PartsBuilder, check_component
 

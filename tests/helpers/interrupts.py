@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import Item, Record
 from trialbook.execution.progress import PlainWatcher
-from trialbook.planning.planner import RunSpec
 
 
 class Interrupts(PlainWatcher):

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Outcome
 from trialbook.config.settings import Settings
-from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts import Features
-from trialbook.execution.launcher import LocalLauncher, Outcome
+from trialbook.contracts.datasets import Modality, content_hash
+from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher, Watcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl

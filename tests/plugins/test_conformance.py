@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trialbook.plugins.hookspec import KINDS
+from trialbook.config.kinds import KINDS
 from trialbook.plugins.manager import PluginHost
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins import plugin

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Features, device_of
+from trialbook.contracts.datasets import Modality
 from trialbook.testing import PartsBuilder, check_component, pretend_cuda
 from trialbook_plugins.datasets.paired_latents import PairedLatents
 from trialbook_plugins.encoders.identity import Identity

@@ -10,8 +10,8 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Decodes, Encoder, Taps
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.datasets.moving_shapes import MovingShapes

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Reconstructs
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.datasets.events import EventWindow

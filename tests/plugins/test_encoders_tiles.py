@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from trialbook.config.load import load_experiment
-from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Step
+from trialbook.contracts.datasets import Modality
 from trialbook.engine.builder import RunBuilder, Workshop
 from trialbook.engine.feature_store import FeatureStore, Stored, take
 from trialbook.engine.warm_start import Origin, start_part

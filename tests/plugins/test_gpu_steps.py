@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Step, to_device
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook.testing import PartsBuilder, pretend_cuda
 from trialbook.testing.pretend_cuda import PretendDevice

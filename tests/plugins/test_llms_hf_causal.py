@@ -13,8 +13,8 @@ from torch import nn
 
 transformers = pytest.importorskip("transformers")
 
-from trialbook.contracts.conversations import Turn  # noqa: E402
 from trialbook.contracts import Generated, LanguageModel  # noqa: E402
+from trialbook.contracts.conversations import Turn  # noqa: E402
 from trialbook.errors import TrialbookError  # noqa: E402
 from trialbook.testing import check_component  # noqa: E402
 from trialbook_plugins.llms._generate import _Choice  # noqa: E402

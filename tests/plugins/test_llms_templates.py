@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from trialbook.contracts.conversations import IMAGE, Turn
 from trialbook.contracts import Piece
+from trialbook.contracts.conversations import IMAGE, Turn
 from trialbook.errors import TrialbookError
 from trialbook_plugins.llms._template import PLAIN, ChatTemplate
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Reconstructs, Step
+from trialbook.contracts.datasets import Modality
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.smart_home import SmartHome
 from trialbook_plugins.encoders.identity import Identity

@@ -8,8 +8,9 @@ import pytest
 from small_align import align_file
 
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Plan
 from trialbook.errors import ProblemsError
-from trialbook.planning.planner import Plan, make_plan
+from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.load import load_experiment
+from trialbook.config.runspec import Outcome
 from trialbook.config.settings import Settings
-from trialbook.execution.launcher import LocalLauncher, Outcome
+from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginHost

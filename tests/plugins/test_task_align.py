@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trialbook.contracts.datasets import Modality
 from trialbook.contracts import Measures, Step, Task, Trains
+from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.encoders.identity import Identity
 from trialbook_plugins.losses.info_nce import InfoNCE

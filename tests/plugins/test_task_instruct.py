@@ -15,8 +15,8 @@ import torch
 
 from trialbook.config.load import load_experiment
 from trialbook.config.options import CheckpointOptions, EvaluateOptions, stages_of
-from trialbook.contracts.conversations import IMAGE, Conversation, Turn
 from trialbook.contracts import Answers, Exports, Notes, Piece, Shows, Step, Task, Trains, Weighs
+from trialbook.contracts.conversations import IMAGE, Conversation, Turn
 from trialbook.contracts.records import Facts, Record
 from trialbook.engine.builder import RunBuilder, Workshop
 from trialbook.engine.checkpoint import CheckpointStore

@@ -13,8 +13,8 @@ import torch
 
 from trialbook.analysis.compare.metrics import higher_is_better
 from trialbook.config.load import load_experiment
-from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts import Features, Point
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts.plots import HeatMap, Profile, fill, look_up, read_plots
 from trialbook.contracts.records import Arrays, Facts, Record
 from trialbook.errors import TrialbookError

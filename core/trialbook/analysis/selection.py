@@ -13,7 +13,7 @@ from trialbook.errors import TrialbookError
 from trialbook.registry.query import Registry, Run
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
 
 _CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
 
 
 @click.command()
@@ -38,7 +38,7 @@ def schema(output: Path | None) -> None:
     import json
 
     from trialbook.cli.app import open_app
-    from trialbook.plugins.schema import experiment_json_schema
+    from trialbook.plugins.json_schema import experiment_json_schema
 
     text = json.dumps(experiment_json_schema(open_app().book), indent=2) + "\n"
     if output is None:

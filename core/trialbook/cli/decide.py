@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from trialbook.analysis.decide.results import Decision
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
 
 
 @click.command()

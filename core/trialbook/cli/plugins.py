@@ -148,8 +148,8 @@ def _origin(row: Mapping[str, Any]) -> str:
 
 def _find(host: PluginHost, name: str) -> Registered:
     """The only component that ``name`` means, of whatever kind."""
+    from trialbook.config.kinds import KINDS
     from trialbook.errors import TrialbookError
-    from trialbook.plugins.hookspec import KINDS
     from trialbook.plugins.manager import UnknownComponent
 
     kind, _, rest = name.partition(":")

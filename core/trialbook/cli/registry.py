@@ -14,7 +14,7 @@ from trialbook.errors import TrialbookError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
     from trialbook.reports.tables import Table
 
 _FORMATS = ("table", "markdown", "csv", "json", "latex")  # as in trialbook.reports.tables, which is imported late

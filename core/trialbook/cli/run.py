@@ -12,9 +12,9 @@ import click
 
 if TYPE_CHECKING:
     from trialbook.cli.app import App
-    from trialbook.execution.launcher import LocalLauncher, Outcome
+    from trialbook.config.runspec import Outcome, Plan, RunSpec
+    from trialbook.execution.launcher import LocalLauncher
     from trialbook.execution.progress import Watcher
-    from trialbook.planning.planner import Plan, RunSpec
 
 #: Ends of a run that keep what needs it from being run.
 _FAILED = ("failed", "busy")
@@ -56,7 +56,7 @@ def run(
     if dry_run:
         click.echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
         return
-    prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings)
+    prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings.numerics)
     app.host.register("local-launcher", launcher)
     with launcher.peers:
         if _run_all(plans, launcher, app, whole=not (arms or sets)):

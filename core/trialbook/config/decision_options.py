@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import NotRequired, Required, TypedDict
 
 from trialbook.errors import TrialbookError
+
+if TYPE_CHECKING:
+    pass
+
+
+#: Names that stand for several gates.
+GROUPS = ("must", "should", "all")
+
+
+#: What a recommendation may mention: the first and second of the ranking, those that meet every must, the whole ranking.
+PLACEHOLDERS = ("best", "second", "passing", "ranking")
+
 
 Priority = Literal["must", "should", "tie-break"]
 
@@ -183,3 +196,18 @@ def conditions_of(outcome: Any) -> list[dict[str, Any]]:
     """The conditions of an outcome, all of which must hold; none where it applies to all that is left."""
     when = outcome.get("when", [])
     return [when] if isinstance(when, dict) else list(when)
+
+
+def gates_named(condition: Mapping[str, Any], key: str, gates: Mapping[str, str]) -> list[str]:
+    """The gates that ``passes`` or ``fails`` of a condition means."""
+    said = condition.get(key)
+    if said is None:
+        return []
+    if said in GROUPS:
+        return [name for name, level in gates.items() if said in ("all", level)]
+    return [said] if isinstance(said, str) else list(said)
+
+
+def gate_name(gate: Mapping[str, Any]) -> str:
+    """What a gate is called: its name, or its metric."""
+    return str(gate.get("name") or gate.get("metric", ""))

@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from trialbook.plugins.hookspec import KINDS
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+#: Component kind (the table's name in an experiment file) -> the hook that yields its components.
+KINDS: dict[str, str] = {
+    "task": "mlrun_tasks",
+    "dataset": "mlrun_datasets",
+    "encoder": "mlrun_encoders",
+    "projector": "mlrun_projectors",
+    "llm": "mlrun_llms",
+    "decoder": "mlrun_decoders",
+    "probe": "mlrun_probes",
+    "captioner": "mlrun_captioners",
+    "loss": "mlrun_losses",
+    "metric": "mlrun_metrics",
+}
+
+
+#: The hook that yields the doctor's checks. They are no components of an experiment file: all of them look at every run.
+CHECKS = {"check": "mlrun_checks"}
+
+
+#: The hook that yields trackers. They are named in ``runner.toml`` or at the top of an experiment file.
+TRACKERS = {"tracker": "mlrun_trackers"}
+
+
+#: The hooks that yield records: tables that components look things up in, such as where a model keeps its layers.
+RECORDS = {"architecture": "mlrun_architectures"}
+
 
 #: Kinds whose tables are named (``[encoder.image]``), and kinds that are arrays of tables (``[[loss]]``).
 NAMED = ("encoder", "projector", "decoder", "probe")
@@ -43,3 +77,12 @@ def _reserved(kind: str) -> dict[str, dict[str, Any]]:
 
 #: Component kind -> keys of its tables that belong to the experiment, not to the constructor, with their JSON schemas.
 RESERVED: dict[str, dict[str, dict[str, Any]]] = {kind: _reserved(kind) for kind in KINDS}
+
+
+def place_of(level: Any, levels: Sequence[Any]) -> int | None:
+    """Which of the levels it is, or None: 1 is 1.0, but neither is true."""
+    return next((place for place, one in enumerate(levels) if _same(one, level)), None)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

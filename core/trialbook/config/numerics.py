@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from trialbook.errors import TrialbookError
-
-if TYPE_CHECKING:
-    from trialbook.config.settings import Settings
 
 Precision = Literal["no", "bf16", "fp16"]
 MatmulPrecision = Literal["highest", "high", "medium"]
@@ -43,17 +40,17 @@ class Numerics:
     cudnn_benchmark: bool = False
 
 
-def numerics_of(config: Mapping[str, Any], settings: Settings) -> Numerics:
+def numerics_of(config: Mapping[str, Any], defaults: Numerics) -> Numerics:
     """What holds for a run: its ``[train]``, or ``[evaluate]`` where nothing is trained; else the workplace's settings.
 
     Args:
         config: the resolved configuration.
-        settings: of the workplace.
+        defaults: of the workplace.
     """
     trains = config.get("train") or config.get("stage")
     table = config.get("train" if trains else "evaluate", {})
     said = {key: table[key] for key in OF_THE_RUN if table.get(key, "auto") != "auto"}
-    found = Numerics(**{one.name: said.get(one.name, getattr(settings, one.name)) for one in fields(Numerics)})
+    found = Numerics(**{one.name: said.get(one.name, getattr(defaults, one.name)) for one in fields(Numerics)})
     return replace(found, cudnn_benchmark=found.cudnn_benchmark and not found.deterministic)
 
 
@@ -67,12 +64,12 @@ def check_numerics(deterministic: bool | None, cudnn_benchmark: bool | None) -> 
         raise TrialbookError("'cudnn_benchmark' chooses algorithms anew each time, which 'deterministic' rules out")
 
 
-def prepare_cublas(configs: Iterable[Mapping[str, Any]], settings: Settings) -> None:
+def prepare_cublas(configs: Iterable[Mapping[str, Any]], defaults: Numerics) -> None:
     """Make cuBLAS repeat its results if any of the runs is deterministic; once CUDA is initialised it is too late.
 
     Args:
         configs: resolved configurations of all runs that this process does.
-        settings: of the workplace.
+        defaults: of the workplace.
     """
-    if any(numerics_of(config, settings).deterministic for config in configs):
+    if any(numerics_of(config, defaults).deterministic for config in configs):
         os.environ.setdefault(CUBLAS_VARIABLE, CUBLAS_REPEATS[0])

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from trialbook.config.decision_options import GateOptions
+from trialbook.config.experiment import Experiment
 from trialbook.config.toml import KeyPath
-from trialbook.errors import Position
+from trialbook.errors import Position, TrialbookError, closest
+
+if TYPE_CHECKING:
+    pass
+
 
 _ID_LENGTH = 8
 
@@ -100,3 +106,61 @@ def run_id(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inp
 def canonical(value: Any) -> str:
     """Data as JSON that is the same for equal data."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All runs of an experiment, in the order in which they are done.
+
+    Args:
+        experiment: the file.
+        runs: all arms with the first seed, then all with the next; a run stands behind those that it needs.
+        gates: thresholds that the conclusion must pass.
+        figures: label of an arm to the names of what its runs record, None where they are not known.
+        before: the plans of its steps and of the experiments that it needs, and of those that these need, in the order in
+            which they are done.
+    """
+
+    experiment: Experiment
+    runs: tuple[RunSpec, ...]
+    gates: tuple[GateOptions, ...] = ()
+    before: tuple[Plan, ...] = ()
+    figures: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+
+    def variants(self) -> tuple[RunSpec, ...]:
+        """One run of every arm and point: that with the first seed."""
+        first: dict[str, RunSpec] = {}
+        for run in self.runs:
+            first.setdefault(run.arm, run)
+        return tuple(first.values())
+
+    def inputs_of(self, run: RunSpec) -> dict[str, RunSpec]:
+        """The runs of this plan that ``run`` needs, by arm: those of its seed and point."""
+        paths = {other.relative_path: other for other in self.runs}
+        return {name: paths[path] for name, path in run.inputs.items() if path in paths}
+
+    def only(self, arms: Sequence[str]) -> Plan:
+        """The plan of these arms (or labels) and of all that they need.
+
+        Raises:
+            TrialbookError: there is no such arm.
+        """
+        known = {name for run in self.runs for name in (run.arm, run.base_arm)}
+        for arm in arms:
+            if arm not in known:
+                hint = closest(arm, known)
+                raise TrialbookError(f"there is no arm '{arm}'" + (f"; did you mean '{hint}'?" if hint else ""))
+        kept: set[RunSpec] = set()
+        for run in reversed(self.runs):
+            if run in kept or {run.arm, run.base_arm} & set(arms):
+                kept |= {run, *self.inputs_of(run).values()}
+        return replace(self, runs=tuple(run for run in self.runs if run in kept))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a plan ended: ``kept`` (it was finished before), ``finished``, ``failed`` or ``busy``."""
+
+    spec: RunSpec
+    state: str
+    message: str = ""

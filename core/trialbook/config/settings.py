@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from trialbook.config.numerics import MatmulPrecision, Precision, check_numerics
+from trialbook.config.numerics import MatmulPrecision, Numerics, Precision, check_numerics
 from trialbook.errors import TrialbookError
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ class Settings:
     def registry(self) -> Path:
         """The SQLite file, an index over the run directories."""
         return self.runs / "registry.db"
+
+    @property
+    def numerics(self) -> Numerics:
+        """How numbers are computed where an experiment file does not say."""
+        return Numerics(self.precision, self.matmul_precision, self.deterministic, self.cudnn_benchmark)
 
     def with_runs(self, runs: Path | None) -> Settings:
         """The same settings with another runs directory, if one is given."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trialbook.errors import TrialbookError, closest
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
 
 #: Stands for the name of a candidate in a place.
 CANDIDATE = "{candidate}"

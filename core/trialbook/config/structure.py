@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trialbook.config.kinds import ARRAYS, NAMED
+from trialbook.config.kinds import ARRAYS, KINDS, NAMED
 from trialbook.config.merge import leaves, without
 from trialbook.config.toml import Document, KeyPath
 from trialbook.errors import Problems, closest
-from trialbook.plugins.hookspec import KINDS
 
 #: Tables of which there may be several, in an array.
 _ARRAYS = (*ARRAYS, "stage", "gate", "stated")

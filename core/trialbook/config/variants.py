@@ -9,11 +9,10 @@ from itertools import product
 from typing import Any
 
 from trialbook.config.experiment import Experiment
-from trialbook.config.kinds import ARRAYS, NAMED, part_kind
+from trialbook.config.kinds import ARRAYS, KINDS, NAMED, part_kind
 from trialbook.config.merge import assign, overlay
 from trialbook.config.toml import Document, KeyPath, parse_key
 from trialbook.errors import Position
-from trialbook.plugins.hookspec import KINDS
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
 
 
 def expand_produces(
@@ -54,3 +58,31 @@ def _fill(template: str, values: Mapping[str, Any]) -> str:
 
 def _spell(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+#: What a metric's own interval is recorded under, behind its name.
+ENDS = ("low", "high")
+
+
+def fitting(names: Iterable[str], metric: str) -> list[str]:
+    """The figures that a gate's metric means: itself, or all that its pattern fits, but for the ends of intervals."""
+    known = list(names)
+    if "*" not in metric:
+        return [metric] if metric in known else []
+    ends = {end for name in known for end in with_ends(name)[1:]}
+    return sorted(name for name in known if fnmatchcase(name, metric) and name not in ends)
+
+
+def with_ends(metric: str) -> list[str]:
+    """A metric and the names of its interval's ends."""
+    return [metric, *(f"{metric}/{end}" for end in ENDS)]
+
+
+def is_recorded(metric: str, known: Iterable[str]) -> bool:
+    """Whether a figure, or pattern of figures, is among the names known, which may be patterns as well."""
+    return any(
+        metric == name
+        or ("*" in name and fnmatchcase(metric.replace("*", "x"), name))
+        or ("*" in metric and fnmatchcase(name.replace("*", "x"), metric))
+        for name in known
+    )

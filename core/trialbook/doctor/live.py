@@ -14,7 +14,7 @@ from trialbook.errors import TrialbookError
 from trialbook.plugins.isolation import FAULTS
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import RunSpec
+    from trialbook.config.runspec import RunSpec
     from trialbook.registry.ranks import Companion
     from trialbook.registry.recorder import Recorder
 

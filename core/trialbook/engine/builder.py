@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trialbook.config.options import EvaluateOptions, origin_of, stages_of
+from trialbook.config.runspec import RunSpec
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import Table
 from trialbook.contracts import Features, Taps, Task, Trains, device_of, to_device
@@ -26,7 +27,6 @@ from trialbook.engine.feature_store import FeatureStore, Stored, weights_hash
 from trialbook.engine.seeding import derive_seed, seed_numpy
 from trialbook.engine.warm_start import Lineage, Origin, find_origin, start_part
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import RunSpec
 from trialbook.plugins.construct import Located, Wiring, own_keys
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.ranks import world_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trialbook.planning.planner import RunSpec
+from trialbook.config.runspec import RunSpec
 
 if TYPE_CHECKING:
     from trialbook.engine.builder import RunBuilder

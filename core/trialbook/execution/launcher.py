@@ -9,13 +9,13 @@ import logging
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.numerics import numerics_of, prepare_cublas
 from trialbook.config.options import DoctorOptions
+from trialbook.config.runspec import Outcome, Plan, RunSpec
 from trialbook.config.settings import Settings
 from trialbook.contracts.records import Event, Record
 from trialbook.doctor.doctor import load_checks, told
@@ -27,15 +27,15 @@ from trialbook.execution.joint_work import Failure, PeerFailed, lost_process
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import Watcher
 from trialbook.execution.trackers import Tracking, open_tracking
-from trialbook.planning.planner import Plan, RunSpec
 from trialbook.plugins.hookspec import hookimpl
 from trialbook.plugins.isolation import FAULTS
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.provenance import provenance
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.environment import environment
+from trialbook.registry.lock import RunBusy
 from trialbook.registry.ranks import Companion, SilentBedside, check_processes, is_first_process, rank, world_size
-from trialbook.registry.recorder import Recorder, RunBusy
+from trialbook.registry.recorder import Recorder
 from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -44,15 +44,6 @@ if TYPE_CHECKING:
     from trialbook.engine.builder import Workshop
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run of a plan ended: ``kept`` (it was finished before), ``finished``, ``failed`` or ``busy``."""
-
-    spec: RunSpec
-    state: str
-    message: str = ""
 
 
 class LocalLauncher:
@@ -81,7 +72,7 @@ class LocalLauncher:
     @hookimpl(trylast=True)
     def mlrun_launch(self, plan: Plan) -> list[Outcome]:
         """Run what is not finished yet, in the plan's order."""
-        prepare_cublas((spec.config for spec in plan.runs), self.settings)
+        prepare_cublas((spec.config for spec in plan.runs), self.settings.numerics)
         if is_first_process():
             self.tracking = open_tracking(plan.experiment.trackers, self.settings, self.book)
         finished = self.peers.first(lambda: [self.is_finished(spec) for spec in plan.runs])
@@ -236,7 +227,7 @@ class LocalLauncher:
         """The run's work, as its file and the workplace say that numbers are computed; parameters by part."""
         from trialbook.engine.compute import computing
 
-        with computing(numerics_of(spec.config, self.settings), self.settings.device):
+        with computing(numerics_of(spec.config, self.settings.numerics), self.settings.device):
             return self._work(spec, plan, recorder)
 
     def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion) -> dict[str, int]:
@@ -332,7 +323,7 @@ class LocalLauncher:
         """Device and precision of a run; its parts are made there."""
         from trialbook.engine.execute import make_accelerator
 
-        accelerator = make_accelerator(self.settings.device, numerics_of(spec.config, self.settings).precision)
+        accelerator = make_accelerator(self.settings.device, numerics_of(spec.config, self.settings.numerics).precision)
         self._open_workshop().device = accelerator.device
         return accelerator
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.records import Event, Item, Record, Timing
-from trialbook.planning.planner import Plan, RunSpec
 
 _PLAIN_SECONDS = 10.0
 """Seconds between the plain lines of a run."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from trialbook.config.experiment import Experiment
+from trialbook.config.kinds import RESERVED
 from trialbook.config.toml import Document
 from trialbook.config.variants import Table, Variant, arm_document, component_tables, nested_tables, points, variant
 from trialbook.errors import Problem, Problems, TrialbookError
@@ -13,7 +14,7 @@ from trialbook.planning.arms import ArmCheck
 from trialbook.planning.compatibility import FitCheck
 from trialbook.planning.components import ComponentCheck, Judge, TableReport
 from trialbook.planning.references import ReferenceCheck
-from trialbook.plugins.schema import RESERVED, SchemaBook
+from trialbook.plugins.schema import SchemaBook
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trialbook.analysis.compare.effects import place_of
 from trialbook.config.experiment import Experiment
+from trialbook.config.kinds import place_of
 from trialbook.config.options import ClaimOptions
 from trialbook.config.toml import KeyPath
 from trialbook.errors import TrialbookError, closest

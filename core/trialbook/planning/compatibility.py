@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from trialbook.config.kinds import ARRAYS, NAMED
+from trialbook.config.kinds import ARRAYS, KINDS, NAMED
 from trialbook.config.options import EvaluateOptions
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import component_tables
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts.records import answer_name, curve_name
 from trialbook.planning.components import ComponentCheck, TableReport
-from trialbook.plugins.hookspec import KINDS
-from trialbook.plugins.schema import ComponentSchema, expand_produces
+from trialbook.plugins.schema import ComponentSchema
 
 #: Figures that the engine records of every training run.
 ENGINE_FIGURES = ("loss", "lr", "grad_norm")

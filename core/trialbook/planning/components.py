@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from trialbook.config.experiment import Experiment
+from trialbook.config.kinds import RESERVED
 from trialbook.config.merge import position_of
 from trialbook.config.numerics import OF_EVALUATION
 from trialbook.config.options import CORE_TABLES, stages_of
@@ -17,7 +18,8 @@ from trialbook.config.toml import Document, KeyPath
 from trialbook.config.variants import Table, component_tables, nested_tables
 from trialbook.errors import Position, Problems, TrialbookError, closest
 from trialbook.plugins.manager import AmbiguousComponent, UnknownComponent
-from trialbook.plugins.schema import RESERVED, ComponentSchema, SchemaBook, TableProblem, table_problems
+from trialbook.plugins.schema import ComponentSchema, SchemaBook, table_problems
+from trialbook.plugins.table_errors import TableProblem
 
 #: Keys of the experiment that a component within another cannot have for itself.
 _OF_THE_WHOLE = ("frozen", "from", "weight", "name")

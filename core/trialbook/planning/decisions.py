@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trialbook.analysis.decide.evidence import gate_name, is_recorded
+from trialbook.config.decision_options import gate_name
 from trialbook.config.experiment import Experiment
 from trialbook.config.options import CORE_TABLES
 from trialbook.config.scale import own_direction
 from trialbook.config.sources import Offer, Place, Places, UnknownPlace
 from trialbook.config.toml import KeyPath
+from trialbook.contracts.metric_names import is_recorded
 from trialbook.errors import Problems, TrialbookError, closest
 from trialbook.planning.components import Judge, TableReport, named_key
 from trialbook.plugins.schema import SchemaBook
 
 if TYPE_CHECKING:
+    from trialbook.config.runspec import Plan
     from trialbook.planning.check import Checked
-    from trialbook.planning.planner import Plan
 
 
 import re
 
-from trialbook.analysis.decide.outcomes import GROUPS, gates_named
-from trialbook.analysis.decide.recommendation import PLACEHOLDERS
-from trialbook.config.decision_options import conditions_of
+from trialbook.config.decision_options import GROUPS, PLACEHOLDERS, conditions_of, gates_named
 
 #: Keys of a gate that only a decision reads.
 _OF_DECISIONS = ("measured_in",)

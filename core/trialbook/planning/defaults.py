@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trialbook.config.kinds import ARRAYS, NAMED, part_kind
+from trialbook.config.kinds import ARRAYS, NAMED, RESERVED, part_kind
 from trialbook.config.variants import Table, component_tables, nested_tables
 from trialbook.errors import TrialbookError
-from trialbook.plugins.schema import RESERVED, SchemaBook
+from trialbook.plugins.schema import SchemaBook
 
 
 def with_defaults(data: Mapping[str, Any], book: SchemaBook) -> dict[str, Any]:

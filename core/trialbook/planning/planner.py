@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,66 +11,15 @@ from trialbook.config.decision_options import GateOptions
 from trialbook.config.experiment import Experiment
 from trialbook.config.load import load_experiment
 from trialbook.config.merge import leaves
-from trialbook.config.runspec import RunSpec, canonical, read_config, run_id
+from trialbook.config.runspec import Plan, RunSpec, canonical, run_id
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import Table, component_tables, find_cycle, needed_first, nested_tables
-from trialbook.errors import Position, Problem, Problems, ProblemsError, TrialbookError, closest
+from trialbook.errors import Position, Problem, Problems, ProblemsError, TrialbookError
 from trialbook.planning.arms import StepCheck
 from trialbook.planning.check import check_experiment
 from trialbook.planning.decisions import DecisionCheck
 from trialbook.planning.defaults import with_defaults
 from trialbook.plugins.schema import SchemaBook
-
-__all__ = ["Plan", "RunSpec", "make_plan", "plan_files", "read_config", "run_id", "source_hashes"]
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """All runs of an experiment, in the order in which they are done.
-
-    Args:
-        experiment: the file.
-        runs: all arms with the first seed, then all with the next; a run stands behind those that it needs.
-        gates: thresholds that the conclusion must pass.
-        figures: label of an arm to the names of what its runs record, None where they are not known.
-        before: the plans of its steps and of the experiments that it needs, and of those that these need, in the order in
-            which they are done.
-    """
-
-    experiment: Experiment
-    runs: tuple[RunSpec, ...]
-    gates: tuple[GateOptions, ...] = ()
-    before: tuple[Plan, ...] = ()
-    figures: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
-
-    def variants(self) -> tuple[RunSpec, ...]:
-        """One run of every arm and point: that with the first seed."""
-        first: dict[str, RunSpec] = {}
-        for run in self.runs:
-            first.setdefault(run.arm, run)
-        return tuple(first.values())
-
-    def inputs_of(self, run: RunSpec) -> dict[str, RunSpec]:
-        """The runs of this plan that ``run`` needs, by arm: those of its seed and point."""
-        paths = {other.relative_path: other for other in self.runs}
-        return {name: paths[path] for name, path in run.inputs.items() if path in paths}
-
-    def only(self, arms: Sequence[str]) -> Plan:
-        """The plan of these arms (or labels) and of all that they need.
-
-        Raises:
-            TrialbookError: there is no such arm.
-        """
-        known = {name for run in self.runs for name in (run.arm, run.base_arm)}
-        for arm in arms:
-            if arm not in known:
-                hint = closest(arm, known)
-                raise TrialbookError(f"there is no arm '{arm}'" + (f"; did you mean '{hint}'?" if hint else ""))
-        kept: set[RunSpec] = set()
-        for run in reversed(self.runs):
-            if run in kept or {run.arm, run.base_arm} & set(arms):
-                kept |= {run, *self.inputs_of(run).values()}
-        return replace(self, runs=tuple(run for run in self.runs if run in kept))
 
 
 def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:

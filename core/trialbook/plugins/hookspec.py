@@ -11,9 +11,8 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
+    from trialbook.config.runspec import Outcome, Plan
     from trialbook.contracts.records import Record
-    from trialbook.execution.launcher import Outcome
-    from trialbook.planning.planner import Plan
 
 PROJECT = "trialbook"
 ENTRY_POINT_GROUP = "trialbook.plugins"
@@ -35,30 +34,6 @@ class Component:
     name: str
     target: str
     summary: str
-
-
-#: Component kind (the table's name in an experiment file) -> the hook that yields its components.
-KINDS: dict[str, str] = {
-    "task": "mlrun_tasks",
-    "dataset": "mlrun_datasets",
-    "encoder": "mlrun_encoders",
-    "projector": "mlrun_projectors",
-    "llm": "mlrun_llms",
-    "decoder": "mlrun_decoders",
-    "probe": "mlrun_probes",
-    "captioner": "mlrun_captioners",
-    "loss": "mlrun_losses",
-    "metric": "mlrun_metrics",
-}
-
-#: The hook that yields the doctor's checks. They are no components of an experiment file: all of them look at every run.
-CHECKS = {"check": "mlrun_checks"}
-
-#: The hook that yields trackers. They are named in ``runner.toml`` or at the top of an experiment file.
-TRACKERS = {"tracker": "mlrun_trackers"}
-
-#: The hooks that yield records: tables that components look things up in, such as where a model keeps its layers.
-RECORDS = {"architecture": "mlrun_architectures"}
 
 
 class Hooks:

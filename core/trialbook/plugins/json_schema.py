@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trialbook.config.kinds import ARRAYS, NAMED, RESERVED, part_kind
+from trialbook.config.kinds import ARRAYS, KINDS, NAMED, RESERVED, part_kind
 from trialbook.config.options import CORE_TABLES
-from trialbook.plugins.hookspec import KINDS
 
 if TYPE_CHECKING:
     from trialbook.plugins.schema import ComponentSchema, SchemaBook

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from trialbook.config.kinds import CHECKS, KINDS, RECORDS, TRACKERS
 from trialbook.errors import TrialbookError
 from trialbook.plugins.entrypoints import EntryPoint, find_entry_points
-from trialbook.plugins.hookspec import CHECKS, ENTRY_POINT_GROUP, KINDS, PROJECT, RECORDS, TRACKERS, Hooks
+from trialbook.plugins.hookspec import ENTRY_POINT_GROUP, PROJECT, Hooks
 from trialbook.plugins.isolation import FAULTS, checked_components, hook_error, what_it_did
 
 if TYPE_CHECKING:
     import click
 
-    from trialbook.execution.launcher import Outcome
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Outcome, Plan
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
+from trialbook.config.kinds import KINDS
 from trialbook.errors import TrialbookError
-from trialbook.plugins.hookspec import KINDS, PROJECT
+from trialbook.plugins.hookspec import PROJECT
 
 #: Texts with ``$words``, filled in by ``trialbook.plugins.scaffold.write_plugin``.
 PYPROJECT = """\

@@ -14,19 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import trialbook
-from trialbook.config.kinds import FROM, RESERVED, part_kind
+from trialbook.config.kinds import FROM, part_kind
 from trialbook.config.options import CORE_TABLES
-from trialbook.contracts.metric_names import expand_produces
 from trialbook.errors import TrialbookError
-from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.manager import PluginHost, Registered
 from trialbook.plugins.provenance import source_hash
 from trialbook.plugins.table_errors import TableProblem, schema_problems
-
-__all__ = [
-    "RESERVED", "ComponentSchema", "SchemaBook", "TableProblem", "construct", "expand_produces",
-    "experiment_json_schema", "table_problems",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)

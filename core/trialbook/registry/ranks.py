@@ -12,9 +12,9 @@ from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
 
 if TYPE_CHECKING:
+    from trialbook.config.runspec import Plan, RunSpec
     from trialbook.contracts.findings import Finding
     from trialbook.contracts.records import Item
-    from trialbook.planning.planner import Plan, RunSpec
 
 
 def world_size() -> int:

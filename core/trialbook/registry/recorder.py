@@ -19,7 +19,7 @@ from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, Predictions, Record, Timing, Vitals
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
-from trialbook.registry.lock import RunBusy, RunLock
+from trialbook.registry.lock import RunLock
 from trialbook.registry.run_directory import (
     LINE_FILES,
     RunDirectory,
@@ -33,12 +33,10 @@ from trialbook.registry.run_directory import (
     write_whole,
 )  # fmt: skip
 from trialbook.registry.summary import summarise
-from trialbook.reports.pages.run_page import run_report
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import RunSpec
+    from trialbook.config.runspec import RunSpec
 
-__all__ = ["Recorder", "RunBusy"]
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=float).encode
 
@@ -202,7 +200,7 @@ class Recorder:
             self._follower.facts_changed()
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
-        """Write ``results.json`` and ``report.md``: the run is finished.
+        """Write ``results.json``: the run is finished.
 
         ``results.json`` holds the status, seconds of work, a summary of every metric, ``<name>_start`` and ``<name>_end``
         for each entry of the experiment's ``[results]`` table, and ``results``. It is returned as well.
@@ -217,7 +215,6 @@ class Recorder:
         ends |= {f"{name}_end": summary.last for name, summary in found.items()}
         whole: dict[str, Any] = {"status": "finished", **dict(sorted(ends.items())), "seconds": seconds}
         whole |= {"metrics": {name: summary.as_dict() for name, summary in metrics.items()}, **results}
-        write_whole(self.run.report, run_report(self.run, whole))
         write_whole(self.run.json("results"), to_json(whole))
         if self._follower:
             self._follower.facts_changed()

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from trialbook.config.runspec import RunSpec
 from trialbook.contracts.datasets import find_overlaps, modalities_of
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import RunSpec
 from trialbook.registry.run_directory import RunDirectory, read_json
 
 if TYPE_CHECKING:

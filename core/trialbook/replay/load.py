@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.numerics import Numerics, numerics_of, prepare_cublas
+from trialbook.config.runspec import RunSpec
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, KeyPath
 from trialbook.errors import Position, TrialbookError
-from trialbook.planning.planner import RunSpec
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.ranks import world_size
@@ -125,8 +125,8 @@ def load_run(
     run_text, checkpoint = split_checkpoint(text, checkpoint)
     recorded = read_recorded(run_text, settings)
     then = replace(settings, **numerics_then(recorded.environment, settings))
-    numerics = numerics_of(recorded.spec.config, then)
-    prepare_cublas([recorded.spec.config], then)
+    numerics = numerics_of(recorded.spec.config, then.numerics)
+    prepare_cublas([recorded.spec.config], then.numerics)
     name, found, remarks = find_checkpoint(recorded, checkpoint)
     given = {**(tables or {}), **({} if dataset is None else {"dataset": dict(dataset)})}
     spec = _with_tables(recorded.spec, given, positions or {})

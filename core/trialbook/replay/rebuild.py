@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trialbook.config.runspec import RunSpec
 from trialbook.config.toml import KeyPath
 from trialbook.contracts.datasets import Modality, Split, content_hash, modalities_of
 from trialbook.engine.builder import RunBuilder, Workshop
 from trialbook.errors import Problem, ProblemsError, TrialbookError
-from trialbook.planning.planner import RunSpec
 
 if TYPE_CHECKING:
     from torch import nn

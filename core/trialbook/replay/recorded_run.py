@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.config.experiment import Experiment
+from trialbook.config.runspec import RunSpec, run_id
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, parse_toml
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import RunSpec, run_id
 from trialbook.registry.query import open_index
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory, read_json, read_lines

@@ -106,8 +106,8 @@ class Reproducer:
         check_processes(recorded)
         check_components(recorded, self.book)
         settings, changes = as_then(recorded, self.settings)
-        deterministic = numerics_of(recorded.spec.config, settings).deterministic
-        prepare_cublas([recorded.spec.config], settings)
+        deterministic = numerics_of(recorded.spec.config, settings.numerics).deterministic
+        prepare_cublas([recorded.spec.config], settings.numerics)
         changes = [*find_changes(recorded, settings, self.host, self.book), *changes]
         for said in (*recorded.doubts, *map(str, changes)):
             self.say(said)

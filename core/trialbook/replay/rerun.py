@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.settings import Settings
 from trialbook.contracts.records import Item, Record
 from trialbook.engine.inventory import components_of
@@ -16,7 +17,6 @@ from trialbook.errors import TrialbookError
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import Watcher
-from trialbook.planning.planner import Plan, RunSpec
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.provenance import source_hash
 from trialbook.plugins.schema import SchemaBook

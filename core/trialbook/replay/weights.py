@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trialbook.config.runspec import RunSpec
 from trialbook.errors import TrialbookError
-from trialbook.planning.planner import RunSpec
 from trialbook.registry.run_directory import read_lines
 from trialbook.replay.recorded_run import RecordedRun
 

@@ -12,7 +12,7 @@ from trialbook.reports.pages.decision_page import decision_page
 from trialbook.reports.pages.write import Written, write_pages
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
     from trialbook.reports.document.blocks import Page, Picture
 
 

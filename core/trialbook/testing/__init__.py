@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trialbook.plugins.hookspec import KINDS
+from trialbook.config.kinds import KINDS
 from trialbook.plugins.signature import load_target
 from trialbook.testing.builder import PartsBuilder
 from trialbook.testing.captioners import check_captioner

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trialbook.config.kinds import KINDS
 from trialbook.contracts import Measures, Step, Trains, to_device
 from trialbook.contracts.records import Measured, Record
-from trialbook.plugins.hookspec import KINDS
 from trialbook.testing.common import Subject, check_names, ensure, same
 from trialbook.testing.devices import ensure_on_device, on_device
 

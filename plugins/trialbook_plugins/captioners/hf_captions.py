@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from trialbook.contracts.conversations import Turn
 from trialbook.contracts import CPU, device_of
+from trialbook.contracts.conversations import Turn
 from trialbook.errors import TrialbookError
 from trialbook_plugins.llms.hf_causal import HFCausal
 

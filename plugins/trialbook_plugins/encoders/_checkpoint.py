@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.errors import TrialbookError
-from trialbook.hub import config_hash, import_transformers, quiet
+from trialbook_plugins.hub import config_hash, import_transformers, quiet
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Part = Literal["vision", "text"]

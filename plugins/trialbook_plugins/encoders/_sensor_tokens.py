@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Modality, Raw
 from trialbook.contracts import Reconstruction
+from trialbook.contracts.datasets import Modality, Raw
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets.events import EventWindow
 

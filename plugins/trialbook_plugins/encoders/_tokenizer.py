@@ -12,8 +12,8 @@ from tokenizers.models import BPE, WordLevel
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 
-from trialbook.checkpoint_tokenizer import KeptTokenizer
 from trialbook.errors import TrialbookError
+from trialbook_plugins.saved_tokenizer import KeptTokenizer
 
 Vocabulary = Literal["word", "bpe"]
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Modality, Raw
 from trialbook.contracts import Features, OrderResult, Point, Prepared, Taps
+from trialbook.contracts.datasets import Modality, Raw
 from trialbook.errors import TrialbookError
 
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Raw
 from trialbook.contracts import Features, OrderResult, Point, device_of, to_device
+from trialbook.contracts.datasets import Raw
 from trialbook.errors import TrialbookError
-from trialbook.hub import config_hash, import_transformers
+from trialbook_plugins.hub import config_hash, import_transformers
 from trialbook_plugins.vlms import architectures as tables
 from trialbook_plugins.vlms import load
 from trialbook_plugins.vlms.architecture import Architecture

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from trialbook.contracts.datasets import Raw
 from trialbook.contracts import Features, Prepared
+from trialbook.contracts.datasets import Raw
 
 
 class Pooled(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trialbook.contracts.datasets import Modality, Raw
 from trialbook.contracts import Features
+from trialbook.contracts.datasets import Modality, Raw
 
 from ._tokenizer import Vocabulary
 from ._transformer import Transformer

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Modality, Raw
 from trialbook.contracts import Features
+from trialbook.contracts.datasets import Modality, Raw
 from trialbook.errors import TrialbookError
 
 from ._tokenizer import PAD, TrainedTokenizer, Vocabulary

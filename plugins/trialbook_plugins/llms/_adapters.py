@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.errors import TrialbookError
-from trialbook.hub import first_line, import_transformers
+from trialbook_plugins.hub import first_line, import_transformers
 
 from ._weights import blocks_of, import_extra
 

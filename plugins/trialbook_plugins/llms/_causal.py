@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts.conversations import Turn
 from trialbook.contracts import Generated, Piece
+from trialbook.contracts.conversations import Turn
 from trialbook.errors import TrialbookError
 
 from ._adapters import save_merged

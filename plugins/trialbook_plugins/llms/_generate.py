@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trialbook.hub import import_transformers
+from trialbook_plugins.hub import import_transformers
 
 _ONE_AT_A_TIME = Lock()
 """Held while transformers' table of masks, which all threads share, is another one."""

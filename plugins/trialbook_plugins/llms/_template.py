@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
-from trialbook.contracts.conversations import Turn
 from trialbook.contracts import Piece
+from trialbook.contracts.conversations import Turn
 from trialbook.errors import TrialbookError
-from trialbook.hub import first_line
+from trialbook_plugins.hub import first_line
 
 from ._messages import Message, messages_of
 from ._text import PieceEncoder

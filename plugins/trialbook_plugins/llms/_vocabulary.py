@@ -10,7 +10,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from trialbook.errors import TrialbookError
-from trialbook.hub import import_transformers
+from trialbook_plugins.hub import import_transformers
 
 Vocabulary = Literal["byte", "character", "bpe"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trialbook.errors import TrialbookError
-from trialbook.hub import import_transformers, quiet
+from trialbook_plugins.hub import import_transformers, quiet
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]

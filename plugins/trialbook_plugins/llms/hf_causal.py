@@ -9,7 +9,7 @@ import torch
 
 from trialbook.contracts import CPU
 from trialbook.errors import TrialbookError
-from trialbook.hub import find_checkpoint, import_transformers, reading
+from trialbook_plugins.hub import find_checkpoint, import_transformers, reading
 from trialbook_plugins.vlms.rounding import tolerances
 
 from ._adapters import add_adapters

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trialbook.checkpoint_tokenizer import KeptTokenizer
 from trialbook.errors import TrialbookError
-from trialbook.hub import import_transformers
+from trialbook_plugins.hub import import_transformers
+from trialbook_plugins.saved_tokenizer import KeptTokenizer
 
 from ._causal import CausalLM
 from ._vocabulary import Vocabulary, for_transformers, make_tokenizer

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trialbook.contracts import CPU
 from trialbook.errors import TrialbookError
-from trialbook.hub import find_checkpoint, import_transformers, quiet, reading
+from trialbook_plugins.hub import find_checkpoint, import_transformers, quiet, reading
 from trialbook_plugins.metrics._precision import full_precision
 from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.rows import Rows, chunks, read_part

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Raw, Split
 from trialbook.contracts import Features, places_of, to_device
+from trialbook.contracts.datasets import Raw, Split
 
 Blocks: TypeAlias = NDArray[np.bool_]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from trialbook.contracts.datasets import Split
 from trialbook.contracts import Builder, Taps
+from trialbook.contracts.datasets import Split
 from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import MadeRows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts import Builder, Probe
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts.plots import Profile
 
 #: Which references a figure stands between.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.contracts.conversations import IMAGE, Conversation, Turn
 from trialbook.contracts import LanguageModel, Piece
+from trialbook.contracts.conversations import IMAGE, Conversation, Turn
 
 #: Label of a position that nothing is learned at.
 IGNORED = -100

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.contracts.datasets import Rows
 from trialbook.contracts import Builder, Features, device_of, to_device
+from trialbook.contracts.datasets import Rows
 from trialbook.contracts.records import Artifact, Facts, Record
 from trialbook.engine.distributed import spread
 from trialbook.errors import TrialbookError

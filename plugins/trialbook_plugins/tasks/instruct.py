@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts.conversations import Conversation, Turn
 from trialbook.contracts import Builder, Features, Generated, Step, as_float64, device_of, to_device
+from trialbook.contracts.conversations import Conversation, Turn
 from trialbook.contracts.predictions import ABSTENTIONS, Prediction, is_abstention
 from trialbook.contracts.records import Event, Facts
 from trialbook.engine.distributed import spread

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from trialbook.errors import TrialbookError
-from trialbook.hub import first_line
+from trialbook_plugins.hub import first_line
 from trialbook_plugins.vlms.architecture import Area
 
 

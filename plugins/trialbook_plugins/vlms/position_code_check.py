@@ -1,8 +1,8 @@
 """The place of every token, read off from a handful of coded pictures.
 
 With tokens kept apart (see :mod:`trialbook_plugins.vlms.isolated_tokens`) each gives one of two answers: that to the dark or
-that to the bright picture of its own place. Pictures whose cells are dark or bright by the digits of their row and column in base 2 then
-spell out, token by token, where it comes from: a grid of 32 x 32 needs 12 of them, and every token is tried.
+that to the bright picture of its own place. Pictures whose cells are dark or bright by the digits of their row and column in
+base 2 then spell out, token by token, where it comes from: a grid of 32 x 32 needs 12 of them, and every token is tried.
 """
 
 from __future__ import annotations

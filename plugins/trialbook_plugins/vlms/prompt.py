@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.errors import TrialbookError
-from trialbook.hub import import_transformers, reading
+from trialbook_plugins.hub import import_transformers, reading
 from trialbook_plugins.vlms.family import Prompt
 
 _AROUND = ("vision_start_token_id", "vision_end_token_id")

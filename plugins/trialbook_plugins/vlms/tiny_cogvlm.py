@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trialbook.hub import import_transformers
+from trialbook_plugins.hub import import_transformers
 
 
 class Block(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Modality, Raw
 from trialbook.contracts import Features
+from trialbook.contracts.datasets import Modality, Raw
 
 
 class Drifts(nn.Module):

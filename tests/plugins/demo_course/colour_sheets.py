@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trialbook.contracts import Builder, Step
 from trialbook.contracts.conversations import Conversation, Turn, conversation_hash
 from trialbook.contracts.datasets import Modality, content_hash
-from trialbook.contracts import Builder, Step
 from trialbook.contracts.predictions import UNANSWERABLE, Prediction
 from trialbook.plugins.hookspec import Component, hookimpl
 

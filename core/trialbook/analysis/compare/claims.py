@@ -13,18 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trialbook.analysis import statistics as stats
-from trialbook.analysis.compare.effects import (
-    Design,
-    Effect,
-    Values,
-    change,
-    estimate_of,
-    judge,
-    last_part,
-    place_of,
-    show_level,
-)
+from trialbook.analysis.compare.effects import Design, Effect, Values, change, estimate_of, judge, last_part, show_level
 from trialbook.analysis.statistics import Estimate
+from trialbook.config.kinds import place_of
 
 
 @dataclass(frozen=True)

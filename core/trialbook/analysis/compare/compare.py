@@ -29,7 +29,7 @@ from trialbook.analysis.statistics import Estimate
 from trialbook.registry.query import Registry, open_index
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
 
 
 @dataclass(frozen=True)

@@ -145,11 +145,6 @@ def judge(effects: Sequence[Effect]) -> list[Effect]:
     return judged
 
 
-def place_of(level: Any, levels: Sequence[Any]) -> int | None:
-    """Which of the levels it is, or None: 1 is 1.0, but neither is true."""
-    return next((place for place, one in enumerate(levels) if _same(one, level)), None)
-
-
 def show_level(level: Any) -> str:
     """A level as labels have it: strings bare, anything else as JSON."""
     return level if isinstance(level, str) else json.dumps(level, separators=(",", ":"), default=str)
@@ -196,10 +191,6 @@ def _reference_first(levels: Sequence[Any], reference: Any) -> list[Any]:
 
 def _text(level: Any) -> str:
     return json.dumps(level, sort_keys=True, default=str)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _evenly(places: Iterable[int]) -> dict[int, float]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from trialbook.analysis.compare.groups import Groups
 from trialbook.analysis.compare.metrics import higher_is_better
-from trialbook.analysis.decide.evidence import ENDS, fitting, with_ends
 from trialbook.analysis.estimates import Value, measure, ratios
 from trialbook.analysis.statistics import Estimate
 from trialbook.analysis.verdicts import Question, judge
 from trialbook.config.scale import Scale
+from trialbook.contracts.metric_names import ENDS, fitting, with_ends
 
 #: Metric to arm to unit to value.
 Values = Mapping[str, Mapping[str, Mapping[str, float]]]

@@ -12,7 +12,7 @@ from trialbook.errors import TrialbookError
 from trialbook.registry.query import Registry, Run
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
 
 #: Experiment, arm, seed.
 Cell = tuple[str, str, int]

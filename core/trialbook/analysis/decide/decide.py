@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trialbook.analysis.decide.evidence import Evidence, Recorded, Sources, gate_name, published_figure
+from trialbook.analysis.decide.evidence import Evidence, Recorded, Sources, published_figure
 from trialbook.analysis.decide.outcomes import Facts, limits, possible_outcomes
 from trialbook.analysis.decide.ranking import Criterion
 from trialbook.analysis.decide.recommendation import Ballot, advise
 from trialbook.analysis.decide.results import Decision, Held, PublishedFigure
 from trialbook.analysis.verdicts import Question, Verdict, judge
+from trialbook.config.decision_options import gate_name
 from trialbook.config.scale import Scale
 from trialbook.config.sources import Offer, Places
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
     from trialbook.registry.query import Registry
 
 #: Gate and candidate.

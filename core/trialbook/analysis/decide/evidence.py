@@ -12,9 +12,10 @@ from trialbook.analysis.compare.metrics import higher_is_better
 from trialbook.analysis.estimates import Measured, Value, measure, ratios
 from trialbook.config.scale import Scale
 from trialbook.config.sources import Offer, Place, Places
+from trialbook.contracts.metric_names import ENDS, fitting, with_ends
 
 if TYPE_CHECKING:
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
     from trialbook.registry.query import Registry, Run
 
 #: Standard error of what is 1 by definition: a value over itself.
@@ -135,13 +136,6 @@ def published_figure(published: Mapping[str, Any], gate: Mapping[str, Any]) -> f
     return None if value is None else float(value)
 
 
-def gate_name(gate: Mapping[str, Any]) -> str:
-    """What a gate is called: its name, or its metric."""
-    return str(gate.get("name") or gate.get("metric", ""))
-
-
-#: What a metric's own interval is recorded under, behind its name.
-ENDS = ("low", "high")
 #: What a gate may stand on: figures that repeat, and those that do not (seconds, memory).
 KINDS = ("metric", "timing")
 
@@ -217,27 +211,3 @@ class Recorded:
             finished = self._finished(experiment)
             self._names[experiment] = [name for kind in KINDS for name in self.registry.metric_names(finished, kind)]
         return self._names[experiment]
-
-
-def fitting(names: Iterable[str], metric: str) -> list[str]:
-    """The figures that a gate's metric means: itself, or all that its pattern fits, but for the ends of intervals."""
-    known = list(names)
-    if "*" not in metric:
-        return [metric] if metric in known else []
-    ends = {end for name in known for end in with_ends(name)[1:]}
-    return sorted(name for name in known if fnmatchcase(name, metric) and name not in ends)
-
-
-def with_ends(metric: str) -> list[str]:
-    """A metric and the names of its interval's ends."""
-    return [metric, *(f"{metric}/{end}" for end in ENDS)]
-
-
-def is_recorded(metric: str, known: Iterable[str]) -> bool:
-    """Whether a figure, or pattern of figures, is among the names known, which may be patterns as well."""
-    return any(
-        metric == name
-        or ("*" in name and fnmatchcase(metric.replace("*", "x"), name))
-        or ("*" in metric and fnmatchcase(name.replace("*", "x"), metric))
-        for name in known
-    )

@@ -9,14 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trialbook.config.decision_options import conditions_of
+from trialbook.config.decision_options import conditions_of, gates_named
 
 #: Whether the value of a gate (by name) for a candidate passes; whether it lies above, or below, another value.
 Passes = Callable[[str, str], "bool | None"]
 Beyond = Callable[[str, str, str, float], "bool | None"]
-
-#: Names that stand for several gates.
-GROUPS = ("must", "should", "all")
 
 
 @dataclass(frozen=True)
@@ -48,16 +45,6 @@ def possible_outcomes(outcomes: Sequence[Mapping[str, Any]], facts: Facts) -> li
         if holds:
             return found
     return [*found, None]
-
-
-def gates_named(condition: Mapping[str, Any], key: str, gates: Mapping[str, str]) -> list[str]:
-    """The gates that ``passes`` or ``fails`` of a condition means."""
-    said = condition.get(key)
-    if said is None:
-        return []
-    if said in GROUPS:
-        return [name for name, level in gates.items() if said in ("all", level)]
-    return [said] if isinstance(said, str) else list(said)
 
 
 def limits(outcomes: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, float]]:

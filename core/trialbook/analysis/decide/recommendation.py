@@ -16,11 +16,10 @@ from typing import Any
 from trialbook.analysis.decide.outcomes import Facts, possible_outcomes
 from trialbook.analysis.decide.ranking import Criterion, Standing, Values, rank
 from trialbook.analysis.estimates import Measured
+from trialbook.config.decision_options import PLACEHOLDERS
 
 #: Draws, and the share of them from which confidence is high and medium.
 DRAWS, HIGH, MEDIUM = 2000, 0.95, 0.75
-#: What a recommendation may mention: the first and second of the ranking, those that meet every must, the whole ranking.
-PLACEHOLDERS = ("best", "second", "passing", "ranking")
 NOBODY = "none"
 
 

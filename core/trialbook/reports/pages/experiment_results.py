@@ -11,7 +11,7 @@ from trialbook.reports.pages.write import Written, write_experiment_pages
 
 if TYPE_CHECKING:
     from trialbook.analysis.compare.compare import Comparison
-    from trialbook.planning.planner import Plan
+    from trialbook.config.runspec import Plan
 
 
 def write_conclusion(

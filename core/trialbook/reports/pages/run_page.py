@@ -26,7 +26,6 @@ from trialbook.reports.document.blocks import (
     Strong,
     Text,
 )  # fmt: skip
-from trialbook.reports.document.markdown import to_markdown
 from trialbook.reports.pages.predictions import answer_blocks
 from trialbook.reports.pages.run_pictures import run_pictures
 from trialbook.reports.pages.sections import (
@@ -43,11 +42,6 @@ from trialbook.reports.tables import NOTHING, Column, show_duration, show_value
 
 #: Figures that the first sentence tells.
 _MOST_TOLD = 3
-
-
-def run_report(run: RunDirectory, results: Mapping[str, Any]) -> str:
-    """A run's ``report.md`` as it is written with its results, before there are plots."""
-    return to_markdown(run_page(run, results))
 
 
 def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Sequence[Picture] = ()) -> Page:

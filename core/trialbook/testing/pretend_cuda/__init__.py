@@ -26,7 +26,8 @@ tensors, a plain number as a device (``torch.zeros(2, device=0)``), other proces
 
 from __future__ import annotations
 
-from trialbook.testing.pretend_cuda._device import PretendDevice, error_place, pretend_cuda
+from trialbook.testing.pretend_cuda._context import error_place, pretend_cuda
+from trialbook.testing.pretend_cuda._device import PretendDevice
 from trialbook.testing.pretend_cuda._faults import DeviceFault, MixedDevices, NotOnHost
 from trialbook.testing.pretend_cuda._places import Occurrence
 from trialbook.testing.pretend_cuda._tensor import pretended

@@ -1,21 +1,20 @@
-"""The device, what it has counted, and the block in which it is on."""
+"""The device and what it has counted."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from trialbook.testing.pretend_cuda import _tensor
-from trialbook.testing.pretend_cuda._autocast import casting
-from trialbook.testing.pretend_cuda._dispatch import Computer, DispatchMode
-from trialbook.testing.pretend_cuda._methods import replace_methods
-from trialbook.testing.pretend_cuda._places import Occurrence, find_place, place_of_error, plugin_packages
-from trialbook.testing.pretend_cuda._runtime import replace_runtime
+from trialbook.testing.pretend_cuda._places import Occurrence, find_place, plugin_packages
+
+
+def _off(*_: Any) -> Any:
+    raise RuntimeError("the pretend CUDA device is off")
 
 
 class PretendDevice:
@@ -29,17 +28,18 @@ class PretendDevice:
         device: ``cuda:0``.
         waits: how often the host waited for the device, by ``Occurrence``.
         copies: how often something was copied to the device, by ``Occurrence``.
+        compute: does an operation on the CPU, with tensors that claim to lie on the device.
         sync_debug_mode: as ``torch.cuda.set_sync_debug_mode`` set it: 0 nothing, 1 warn, 2 raise at every wait.
     """
 
     def __init__(self, packages: Sequence[str] = ()) -> None:
-        self.device = _tensor.CUDA
+        self.device = torch.device("cuda", 0)
         self.waits: Counter[Occurrence] = Counter()
         self.copies: Counter[Occurrence] = Counter()
         self.sync_debug_mode = 0
         self.generator = torch.Generator()
         self.kept: list[Any] = []  # what must live as long as the device
-        self.compute = Computer(self, self.generator)
+        self.compute: Any = _off
         self._packages = plugin_packages() | set(packages)
         self._phases: list[str] = []
 
@@ -91,32 +91,3 @@ class PretendDevice:
             warnings.warn(f"called a synchronizing CUDA operation at {self.place()}", stacklevel=2)
         elif self.sync_debug_mode:
             raise RuntimeError(f"called a synchronizing CUDA operation at {self.place()}")
-
-
-@contextmanager
-def pretend_cuda(packages: Sequence[str] = ()) -> Iterator[PretendDevice]:
-    """Let this process have a CUDA device within the block; see the module's docstring for what is imitated.
-
-    Threads that are started through ``threading`` within the block have it, too.
-
-    Args:
-        packages: names of installed packages whose code counts as one's own; see ``PretendDevice``.
-    Raises:
-        RuntimeError: a pretend device is on already.
-    """
-    if _tensor.pretended() is not None:
-        raise RuntimeError("a pretend CUDA device is on already; one block is enough")
-    device = PretendDevice(packages)
-    with ExitStack() as stack:
-        _tensor.set_active(device)
-        stack.callback(_tensor.set_active, None)
-        replace_methods(stack)
-        replace_runtime(stack, device)
-        stack.enter_context(casting())
-        stack.enter_context(DispatchMode(device))
-        yield device
-
-
-def error_place(error: BaseException) -> str:
-    """``file:line function`` of the innermost first-party or plugin code that an error came from."""
-    return place_of_error(error, plugin_packages())

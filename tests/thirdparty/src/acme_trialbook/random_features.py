@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts.datasets import Modality, Raw
 from trialbook.contracts import Features
+from trialbook.contracts.datasets import Modality, Raw
 
 
 class RandomFeatures(nn.Module):
