@@ -21,9 +21,9 @@ from benchmarks._measure import in_turn, ratio, save
 from benchmarks.engine_step import Autoencoder
 from trialbook.config.options import CheckpointOptions, DoctorOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.records import Record
 from trialbook.doctor.doctor import Doctor, load_checks
-from trialbook.doctor.evidence import Chart
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
 from trialbook.engine.instrumentation import Monitor, PartView

@@ -26,9 +26,10 @@ from benchmarks._measure import save
 from trialbook.cli.app import App, open_app
 from trialbook.cli.main import cli
 from trialbook.config.runspec import Plan, RunSpec
+from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
 from trialbook.planning.planner import plan_files
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.load import load_run
 from trialbook.testing import pretend_cuda
 from trialbook.testing.pretend_cuda import PretendDevice

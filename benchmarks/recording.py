@@ -97,7 +97,7 @@ def mlflow_seconds(folder: Path) -> float | None:
 
 def lost_to_kill(folder: Path, kills: int = 5) -> int:
     """Records that ``add`` had returned for and that are not in the file after ``kill -9``."""
-    from trialbook.registry.run_directory import read_lines
+    from trialbook.contracts.files import read_lines
 
     lost = 0
     for index in range(kills):

@@ -11,8 +11,8 @@ from benchmarks.gpu import standins
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.pace import Pace, steps_of_runs
 from benchmarks.gpu.workplace import Workplace, final
+from trialbook.contracts.files import read_json
 from trialbook.engine.timing import peak_memory, reset_peak
-from trialbook.registry.run_directory import read_json
 
 #: Dense bfloat16 operations a second that NVIDIA gives for a device, by a part of its name.
 PEAKS = {"H100": 989e12, "H200": 989e12, "GH200": 989e12, "A100": 312e12, "B200": 2250e12}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.workplace import Workplace, final, values
-from trialbook.registry.run_directory import read_json
+from trialbook.contracts.files import read_json
 
 _FILE = """
 seeds = [0]

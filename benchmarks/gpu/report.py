@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.gpu.rows import failures, show, verdict
 from benchmarks.gpu.schedule import Result
-from trialbook.registry.run_directory import to_json, write_whole
+from trialbook.contracts.files import to_json, write_whole
 
 TITLE = "On a GPU"
 COMMAND = "`python -m benchmarks.gpu`"

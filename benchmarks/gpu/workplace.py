@@ -16,9 +16,10 @@ from unittest import mock
 
 from benchmarks.gpu.bench import Bench, inside
 from trialbook.config.runspec import RunSpec
+from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Item, Record
 from trialbook.execution.progress import PlainWatcher
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "experiments"

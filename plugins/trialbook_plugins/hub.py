@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 _PATIENCE = 5.0
 """Seconds to wait for the hub's first answer."""

@@ -13,6 +13,7 @@ import trialbook_plugins.plugin
 from trialbook.config.load import load_experiment
 from trialbook.config.settings import Settings
 from trialbook.contracts import device_of
+from trialbook.contracts.files import read_lines
 from trialbook.engine import builder as build
 from trialbook.engine.builder import RunBuilder, Workshop
 from trialbook.engine.feature_store import FeatureStore
@@ -21,7 +22,7 @@ from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.testing import pretend_cuda
 from trialbook_plugins.tasks.align import Align
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from trialbook.engine.distributed import gather_with_grad, gathering, spread, spread_in_turns
-from trialbook.engine.group import everyone, mean_of_all, share_buffers
+from trialbook.contracts.distributed import everyone, gather_with_grad, gathering, spread, spread_in_turns
+from trialbook.engine.group import mean_of_all, share_buffers
 
 WORLD = 2
 

@@ -16,8 +16,9 @@ import torch
 from small_align import align_file
 
 from trialbook.cli import app, main
+from trialbook.contracts.files import read_lines
 from trialbook.plugins import provenance as source
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory
 
 STANDIN = Path(__file__).parent / "standin"
 ALIGN = align_file(head="seeds = [0]", dim=16, train=32, steps=1, batch_size=8)

@@ -17,11 +17,12 @@ from PIL import Image
 
 from trialbook.cli import app, main
 from trialbook.config.runspec import RunSpec
+from trialbook.contracts.files import read_json
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import Predictions, Record
 from trialbook.plugins import provenance as source
 from trialbook.registry.recorder import Recorder
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.html import to_html
 from trialbook.reports.document.markdown import to_markdown
 from trialbook.reports.pages.run_page import run_page

@@ -1,4 +1,8 @@
-"""Who may import what, read from the syntax trees; and that quick commands stay quick."""
+"""Who may import what, read from the syntax trees; and that quick commands stay quick.
+
+``ORDER`` is the order of core's packages: each imports only from those before it, for type checking too, and inside of a
+package no modules import each other in a circle. Plugins import public names alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,75 +20,143 @@ import trialbook
 
 CORE = Path(trialbook.__file__).parent
 PLUGINS = CORE.parent.parent / "plugins" / "trialbook_plugins"
+
+ORDER = (
+    "_version", "_lazy", "errors", "contracts", "config", "plugins", "planning", "registry", "engine", "doctor", "analysis",
+    "reports", "curation", "execution", "replay", "testing", "cli", "", "__main__",
+)  # fmt: skip
 HEAVY = {"torch", "accelerate", "transformers", "peft", "bitsandbytes", "gradio", "diffusers", "datasets", "tokenizers"}
-TORCH_MAY = ("build", "engine", "checkpoint", "features", "contracts", "testing")
+#: Packages that may import torch when they are imported, and the contracts that speak of tensors.
+TORCH = ("engine", "testing")
+TENSORS = ("components", "decoders", "distributed", "encoders", "language", "tasks", "tensors")
 
 
-def _imports(tree: ast.AST, top_only: bool) -> Iterator[str]:
-    nodes = ast.walk(tree) if not top_only else _at_import(tree)
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-
-
-def _at_import(tree: ast.AST) -> Iterator[ast.AST]:
-    """Statements that run when the module is imported: not in functions, not under TYPE_CHECKING."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
-        yield node
-        yield from _at_import(node)
-
-
-def _files(root: Path) -> list[tuple[str, ast.AST]]:
-    return [(str(p.relative_to(root)), ast.parse(p.read_text(encoding="utf-8"))) for p in sorted(root.rglob("*.py"))]
-
-
-def test_core_never_imports_first_party_plugins() -> None:
-    assert [
-        f for f, tree in _files(CORE) if any(m.startswith("trialbook_plugins") for m in _imports(tree, False))
-    ] == []
-
-
-def test_only_the_modules_that_compute_import_torch() -> None:
-    wrong = [
-        f"{file}: {module}"
-        for file, tree in _files(CORE)
-        if not file.startswith(TORCH_MAY)
-        for module in _imports(tree, True)
-        if module.split(".")[0] in HEAVY
-    ]
-    assert wrong == []
-
-
-def test_the_engine_knows_no_storage_no_command_line_and_no_terminal() -> None:
-    barred = {
-        "sqlite3",
-        "sqlite_utils",
-        "click",
-        "rich",
-        "trialbook.registry",
-        "trialbook.registry.recorder",
-        "trialbook.cli",
+def read(root: Path, package: str) -> dict[str, str]:
+    """Dotted name to source of all modules below a package's folder; packages end in ``.__init__``."""
+    files = sorted(root.rglob("*.py"))
+    return {
+        ".".join((package, *file.relative_to(root).with_suffix("").parts)): file.read_text("utf-8") for file in files
     }
-    for file, tree in _files(CORE / "engine"):
-        found = {m for m in _imports(tree, False) if any(m == b or m.startswith(f"{b}.") for b in barred)}
-        assert found == set(), file
 
 
-def test_a_plugin_imports_public_modules_of_core_and_nothing_of_another_kind_of_plugin() -> None:
-    for file, tree in _files(PLUGINS):
-        package = Path(file).parts[0]
-        for module in _imports(tree, False):
-            parts = module.split(".")
-            if parts[0] == "trialbook_plugins" and len(parts) > 2:
-                assert parts[1] == package or not parts[2].startswith("_"), f"{file}: {module}"
-            if parts[0] == "trialbook":
-                assert not any(part.startswith("_") for part in parts), f"{file}: {module}"
+def imports(source: str, modules: Mapping[str, str] | set[str] = frozenset()) -> Iterator[tuple[str, bool]]:
+    """Modules that a source imports, with whether that happens when it is imported itself; names of ``modules`` in full."""
+    for node, at_once in _statements(ast.parse(source), True):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, at_once) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in modules else node.module, at_once
+
+
+def _statements(tree: ast.AST, at_once: bool) -> Iterator[tuple[ast.AST, bool]]:
+    for node in ast.iter_child_nodes(tree):
+        typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        now = at_once and not typing and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield node, now
+        yield from _statements(node, now)
+
+
+def package_of(module: str) -> str:
+    """Core's package that a module lies in; "" for core itself."""
+    return module.removesuffix(".__init__").partition(".")[2].partition(".")[0]
+
+
+def core_faults(sources: Mapping[str, str]) -> Iterator[str]:
+    """Imports of core that break the rules."""
+    modules = {module.removesuffix(".__init__") for module in sources}
+    graph: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        module = name.removesuffix(".__init__")
+        for target, at_once in imports(source, modules):
+            first = target.partition(".")[0]
+            if first == "trialbook" and ORDER.index(package_of(module)) < ORDER.index(package_of(target)):
+                yield f"{module} imports {target}, which stands above it"
+            if first == "trialbook_plugins":
+                yield f"{module} imports {target}, a plugin"
+            if first in HEAVY and at_once and not _may_import_torch(module):
+                yield f"{module} imports {target} when it is imported"
+            if target in modules and target != module:
+                graph.setdefault(module, set()).add(target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield f"a circle: {' -> '.join(error.args[1])}"
+
+
+def _may_import_torch(module: str) -> bool:
+    package = package_of(module)
+    return package in TORCH or (package == "contracts" and module.rpartition(".")[2] in TENSORS)
+
+
+def plugin_faults(sources: Mapping[str, str]) -> Iterator[str]:
+    """Imports of first-party plugins that a third party could not write, and those of another kind's private modules."""
+    graph: dict[str, set[str]] = {}
+    modules = {module.removesuffix(".__init__") for module in sources}
+    for name, source in sources.items():
+        module = name.removesuffix(".__init__")
+        for target, _ in imports(source, modules):
+            parts = target.split(".")
+            if parts[0] == "trialbook" and (parts[1:2] not in ([], ["contracts"], ["testing"]) or len(parts) > 3):
+                yield f"{module} imports {target}, which is not public"
+            if (
+                parts[0] == "trialbook_plugins"
+                and len(parts) > 2
+                and parts[2].startswith("_")
+                and parts[1] != module.split(".")[1]
+            ):
+                yield f"{module} imports {target}, which is private to {parts[1]}"
+            if target in modules and target != module:
+                graph.setdefault(module, set()).add(target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield f"a circle: {' -> '.join(error.args[1])}"
+
+
+def test_core_imports_in_one_direction() -> None:
+    assert list(core_faults(read(CORE, "trialbook"))) == []
+
+
+def test_plugins_import_public_names_alone() -> None:
+    assert list(plugin_faults(read(PLUGINS, "trialbook_plugins"))) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "said"),
+    [
+        ("trialbook.registry.lock", "from trialbook.cli.app import App", "stands above it"),
+        (
+            "trialbook.config.merge",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from trialbook.planning import planner",
+            "stands above it",
+        ),
+        ("trialbook.errors", "def late():\n    import trialbook.contracts.records", "stands above it"),
+        ("trialbook.config.toml", "from trialbook.config import load", "a circle"),
+        ("trialbook.registry.lock", "import torch", "when it is imported"),
+        ("trialbook.contracts.records", "from torch import Tensor", "when it is imported"),
+        ("trialbook.engine.optim", "from trialbook_plugins.losses import info_nce", "a plugin"),
+    ],
+)
+def test_a_planted_import_of_core_is_found(module: str, line: str, said: str) -> None:
+    sources = read(CORE, "trialbook")
+    (fault, *_) = core_faults({**sources, module: f"{sources[module]}\n{line}\n"})
+    assert said in fault
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "said"),
+    [
+        ("trialbook_plugins.losses.info_nce", "from trialbook.engine import optim", "not public"),
+        ("trialbook_plugins.losses.info_nce", "import trialbook.registry.query", "not public"),
+        ("trialbook_plugins.losses.info_nce", "from trialbook_plugins.metrics import _rows", "private to metrics"),
+        ("trialbook_plugins.losses._pairs", "from trialbook_plugins.losses import info_nce", "a circle"),
+    ],
+)
+def test_a_planted_import_of_a_plugin_is_found(module: str, line: str, said: str) -> None:
+    sources = read(PLUGINS, "trialbook_plugins")
+    assert any(said in fault for fault in plugin_faults({**sources, module: f"{sources[module]}\n{line}\n"}))
 
 
 def test_source_roots_hold_no_loose_module() -> None:

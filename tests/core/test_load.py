@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from trialbook.config.numerics import CUBLAS_VARIABLE
+from trialbook.contracts.files import read_lines
 from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.plugins import provenance as source
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.evaluate import evaluate
 from trialbook.replay.load import LoadedRun, load_run
 from trialbook.replay.recorded_run import find_run

@@ -15,10 +15,11 @@ from trialbook.analysis.compare.effects import Effect
 from trialbook.analysis.statistics import Estimate
 from trialbook.cli.main import cli
 from trialbook.config.runspec import Plan, RunSpec
+from trialbook.contracts.files import read_json
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Item, Record
 from trialbook.registry.lock import RunLock
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.pages.experiment_results import write_conclusion
 from trialbook.reports.pages.verdicts import verdict_sentences
 from trialbook.reports.pages.write import Written, write_experiment_pages

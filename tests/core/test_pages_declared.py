@@ -18,6 +18,7 @@ import pytest
 
 from trialbook.analysis.compare.compare import compare_plan
 from trialbook.config.runspec import Plan, RunSpec
+from trialbook.contracts.files import read_lines
 from trialbook.contracts.plots import (
     HeatMap,
     Profile,
@@ -30,7 +31,7 @@ from trialbook.contracts.plots import (
 )
 from trialbook.contracts.records import Arrays, Artifact, Facts, Item, Record
 from trialbook.registry.recorder import Recorder
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.pages.experiment_results import write_conclusion
 from trialbook.reports.pages.run_pictures import run_pictures
 from trialbook.reports.pages.write import write_run_pages

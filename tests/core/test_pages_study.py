@@ -17,10 +17,11 @@ from trialbook.analysis.compare.compare import compare_plan
 from trialbook.analysis.failures.judge import judge
 from trialbook.analysis.statistics import t_interval
 from trialbook.config.runspec import Plan, RunSpec
+from trialbook.contracts.files import read_json
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import Facts, Item, Predictions, Timing
 from trialbook.engine.flops import seeing_shapes
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Diagram, Examples, Grid
 from trialbook.reports.document.diagram import Box, draw_layers, layers_text
 from trialbook.reports.document.html import to_fragment

@@ -13,10 +13,11 @@ from processes import Ended, install, run_processes
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trialbook.contracts.files import read_json, read_lines
 from trialbook.registry.lock import RunLock
 from trialbook.registry.query import open_index
 from trialbook.registry.ranks import processes_of
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 
 PLUGIN = '''
 """A projector that trains oddly, and fails where it is told to."""

@@ -15,7 +15,8 @@ import pytest
 from processes import Ended, start_processes, wait_for
 from small_align import align_file
 
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.contracts.files import read_lines
+from trialbook.registry.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 

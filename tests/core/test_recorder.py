@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from trialbook.config.runspec import RunSpec
+from trialbook.contracts.files import read_json, read_lines
 from trialbook.contracts.records import Event, Record, Timing
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.lock import RunBusy
 from trialbook.registry.recorder import Recorder
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.registry.summary import summarise
 
 ENVIRONMENT = {

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from trialbook.config.runspec import RunSpec
+from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
 from trialbook.registry.connection import open_registry, read_registry
 from trialbook.registry.migrations import VERSION, ensure_schema
 from trialbook.registry.query import open_index
 from trialbook.registry.recorder import Recorder
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.registry.sync import check, sync
 
 TABLES = ("run", "metric", "point", "summary", "document")

@@ -24,6 +24,7 @@ from trialbook.cli.reproduce import describe
 from trialbook.config.load import load_experiment
 from trialbook.config.numerics import CUBLAS_VARIABLE
 from trialbook.config.settings import Settings
+from trialbook.contracts.files import read_lines
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
@@ -34,7 +35,7 @@ from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.lock import RunLock
 from trialbook.registry.query import open_index
-from trialbook.registry.run_directory import RunDirectory, find_runs, read_lines
+from trialbook.registry.run_directory import RunDirectory, find_runs
 from trialbook.registry.sync import sync
 from trialbook.replay import reproduce
 from trialbook.replay.record_diff import Gap, match_records, relative

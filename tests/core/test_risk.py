@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from trialbook.analysis.failures.risk import RiskPoint, risk_curve
+from trialbook.contracts.risk import RiskPoint, risk_curve
 
 
 def area_by_hand(confidences: list[float], losses: list[float]) -> float:

@@ -11,19 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
 from trialbook.errors import TrialbookError
 from trialbook.registry import lock as runlock
 from trialbook.registry import run_directory as rundir
 from trialbook.registry.lock import RunBusy, RunLock, is_locked
-from trialbook.registry.run_directory import (
-    RunDirectory,
-    cut_torn_line,
-    find_runs,
-    read_json,
-    read_lines,
-    to_json,
-    write_whole,
-)
+from trialbook.registry.run_directory import RunDirectory, cut_torn_line, find_runs
 
 HOLD = """
 import sys, time

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.runspec import Plan, RunSpec
+from trialbook.contracts.files import read_json
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Event, Facts, Item, Record, Vitals
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.html import to_html
 from trialbook.reports.document.markdown import to_markdown
 from trialbook.reports.pages.run_page import run_page

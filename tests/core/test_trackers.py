@@ -15,12 +15,12 @@ from interrupts import Interrupts
 from labelled_windows import host_of, run_folder, run_windows
 
 from trialbook.config.settings import load_settings
+from trialbook.contracts.files import read_lines
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.execution import trackers
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
-from trialbook.registry.run_directory import read_lines
 
 MODULE = """
 import json, sys, time

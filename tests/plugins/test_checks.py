@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 import trialbook_plugins.checks
 import trialbook_plugins.plugin
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Event, Record, Vitals
 from trialbook.doctor.doctor import diagnose, load_checks
-from trialbook.doctor.evidence import Chart
 from trialbook.plugins.manager import PluginHost
 from trialbook_plugins.checks._curves import before_end, end_of, lowest_window
 

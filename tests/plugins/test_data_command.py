@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from trialbook.cli.main import cli
+from trialbook.contracts.conversation_folder import read_folder
 from trialbook.contracts.conversations import Conversation, Turn
 from trialbook.curation.build import build_folder
-from trialbook.curation.folder import read_folder
 from trialbook.curation.stats import figures, judge_blind
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook_plugins.datasets.conversations import Conversations

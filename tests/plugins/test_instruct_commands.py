@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from trialbook.cli.main import cli
+from trialbook.contracts.files import read_lines
 from trialbook.errors import TrialbookError
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.pages.stage_costs import stage_costs
 from trialbook_plugins.tasks.instruct import Instruct
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from trialbook.contracts.datasets import Modality
-from trialbook.registry.run_directory import read_lines
+from trialbook.contracts.files import read_lines
 from trialbook_plugins.losses.hard_negatives import HardNegatives
 from trialbook_plugins.losses.info_nce import InfoNCE
 

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from trialbook.cli.main import cli
-from trialbook.registry.run_directory import read_lines
+from trialbook.contracts.files import read_lines
 from trialbook_plugins.probes import perceptual
 
 SHAPES = {"0": (64, 3, 11), "3": (192, 64, 5), "6": (384, 192, 3), "8": (256, 384, 3), "10": (256, 256, 3)}

@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from trialbook.contracts.datasets import Modality
+from trialbook.contracts.files import read_json
 from trialbook.errors import ProblemsError, TrialbookError
-from trialbook.registry.run_directory import read_json
 from trialbook.testing import check_component
 from trialbook_plugins.metrics._agreement import (
     adjusted_rand_index,

@@ -13,13 +13,14 @@ from processes import run_processes
 
 from trialbook.config.load import load_experiment
 from trialbook.contracts import Measures
+from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Arrays, Record
 from trialbook.engine.builder import RunBuilder, Workshop
 from trialbook.engine.feature_store import FeatureStore
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
-from trialbook.registry.run_directory import RunDirectory, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook_plugins.tasks import align, embed, instruct, probe, similarity
 
 INSTRUCT = """

@@ -13,8 +13,8 @@ import pytest
 from interrupts import Interrupts
 from labelled_windows import LOSS, run_folder, run_windows
 
+from trialbook.contracts.files import read_json, read_lines
 from trialbook.execution import trackers
-from trialbook.registry.run_directory import read_json, read_lines
 from trialbook_plugins.trackers.mlflow import metric_name
 from trialbook_plugins.trackers.tensorboard import read_scalars
 from trialbook_plugins.trackers.wandb import STEP, files_of, read_history
@@ -158,7 +158,7 @@ def test_configuration_results_and_status_are_told(tmp_path: Path) -> None:
 
 
 def test_what_is_not_finite_reaches_every_tracker(tmp_path: Path) -> None:
-    from trialbook.execution.trackers import TrackedRun
+    from trialbook.contracts.trackers import TrackedRun
     from trialbook_plugins.trackers.tensorboard import TensorBoard
     from trialbook_plugins.trackers.wandb import WeightsAndBiases
 
@@ -191,7 +191,7 @@ def test_wrong_options_are_named_before_anything_runs(table: str, says: str, tmp
 
 @pytest.mark.parametrize("rows", [1, 700, 3000])
 def test_a_closed_file_of_any_length_is_told_from_a_torn_one(rows: int, tmp_path: Path) -> None:
-    from trialbook.execution.trackers import TrackedRun
+    from trialbook.contracts.trackers import TrackedRun
     from trialbook_plugins.trackers._wandb_file import is_closed
     from trialbook_plugins.trackers.wandb import WeightsAndBiases
 

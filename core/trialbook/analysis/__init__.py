@@ -1,1 +1,1 @@
-"""TODO."""
+"""What recorded runs say: estimates, comparisons, decisions, failures."""

@@ -72,7 +72,7 @@ def show(
 
     With --html they stand on a page with their pictures.
     """
-    from trialbook.curation.folder import read_folder
+    from trialbook.contracts.conversation_folder import read_folder
     from trialbook.curation.show import as_page, as_text, choose
 
     read = read_folder(folder)
@@ -94,9 +94,9 @@ def stats(folder: Path, as_json: bool) -> None:
 
     And say how many questions can be answered without looking at the picture.
     """
-    from trialbook.curation.folder import read_folder
+    from trialbook.contracts.conversation_folder import read_folder
+    from trialbook.contracts.files import to_json
     from trialbook.curation.stats import figures, tables
-    from trialbook.registry.run_directory import to_json
     from trialbook.reports.tables import render
 
     found = figures(read_folder(folder))

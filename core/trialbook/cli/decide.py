@@ -41,8 +41,8 @@ def decide_plan(plan: Plan, registry: Path, *, as_json: bool = False, png: bool 
     """Come to the decisions of a plan, print them and write them down."""
     from trialbook.analysis.decide.decide import decide as decisions_of
     from trialbook.analysis.decide.results import decision_record
+    from trialbook.contracts.files import to_json
     from trialbook.registry.query import open_index
-    from trialbook.registry.run_directory import to_json
     from trialbook.reports.write_decision import write_decisions
 
     with open_index(registry) as index:

@@ -36,9 +36,9 @@ def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: boo
     now; nothing is written.
     """
     from trialbook.cli.plugins import open_host
+    from trialbook.contracts.files import to_json
     from trialbook.doctor.doctor import load_checks
     from trialbook.registry.query import open_index
-    from trialbook.registry.run_directory import to_json
 
     checks, notes = load_checks(open_host())
     if list_checks:
@@ -82,9 +82,9 @@ def _choose(index: Registry, names: Sequence[str]) -> list[Run]:
 
 
 def _look(run: Run, checks: Sequence[Check], notes: Sequence[Finding]) -> _Look:
+    from trialbook.contracts.files import read_json
     from trialbook.doctor.doctor import diagnose
     from trialbook.doctor.evidence import read_chart
-    from trialbook.registry.run_directory import read_json
 
     options = (read_json(run.directory.json("run")) or {}).get("doctor") or {}
     ignored = set(options.get("ignore") or ())

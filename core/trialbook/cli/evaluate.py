@@ -48,7 +48,7 @@ def evaluate(
     fingerprint, the checkpoint, versions and commit, are written to RUN/evaluations/, answers beside them; the run's own
     record is not touched. Rows that were trained on are counted and told.
     """
-    from trialbook.registry.run_directory import to_json
+    from trialbook.contracts.files import to_json
     from trialbook.replay.evaluate import (
         choose_splits,
         evaluation_name,

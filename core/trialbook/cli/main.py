@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trialbook import __version__
+from trialbook._version import __version__
 from trialbook.errors import ProblemsError, TrialbookError
 from trialbook.registry.ranks import quiet_torch
 

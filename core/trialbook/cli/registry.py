@@ -92,8 +92,8 @@ def show(run: str, as_json: bool, runs: Path | None) -> None:
 
     RUN is a name or the beginning of one, an id, or a path.
     """
+    from trialbook.contracts.files import to_json
     from trialbook.registry.query import open_index
-    from trialbook.registry.run_directory import to_json
     from trialbook.reports.inspect import run_facts_of, show_text
 
     with open_index(registry_file(runs)) as index:
@@ -225,7 +225,7 @@ def registry() -> None:
 @_runs_option
 def registry_sync(anew: bool, as_json: bool, runs: Path | None) -> None:
     """Bring the registry in line with the run directories, those copied from elsewhere included."""
-    from trialbook.registry.run_directory import to_json
+    from trialbook.contracts.files import to_json
     from trialbook.registry.sync import sync
 
     file = registry_file(runs)
@@ -248,7 +248,7 @@ def registry_sync(anew: bool, as_json: bool, runs: Path | None) -> None:
 @_runs_option
 def registry_check(as_json: bool, runs: Path | None) -> None:
     """Compare every run directory with the registry; the status is 1 where they say different things."""
-    from trialbook.registry.run_directory import to_json
+    from trialbook.contracts.files import to_json
     from trialbook.registry.sync import check
 
     found = check(registry_file(runs))

@@ -44,8 +44,8 @@ def reproduce(
     Exit status: 0 equal or within tolerance, 1 not equal, 2 the run cannot be repeated.
     """
     from trialbook.cli.app import open_app
+    from trialbook.contracts.files import to_json
     from trialbook.registry.ranks import is_first_process
-    from trialbook.registry.run_directory import to_json
     from trialbook.replay.reproduce import Reproducer
 
     app = open_app(runs)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""An experiment file as data: read, merged, expanded into arms and runs."""

@@ -12,38 +12,53 @@ from trialbook._lazy import lazy_names
 
 if TYPE_CHECKING:
     from trialbook.contracts.components import *
+    from trialbook.contracts.conversation_folder import *
     from trialbook.contracts.conversations import *
     from trialbook.contracts.datasets import *
     from trialbook.contracts.decoders import *
+    from trialbook.contracts.distributed import *
     from trialbook.contracts.encoders import *
+    from trialbook.contracts.evidence import *
+    from trialbook.contracts.files import *
     from trialbook.contracts.findings import *
     from trialbook.contracts.language import *
     from trialbook.contracts.metric_names import *
     from trialbook.contracts.plots import *
     from trialbook.contracts.predictions import *
     from trialbook.contracts.probes import *
+    from trialbook.contracts.randomness import *
     from trialbook.contracts.records import *
+    from trialbook.contracts.risk import *
     from trialbook.contracts.tasks import *
     from trialbook.contracts.tensors import *
+    from trialbook.contracts.trackers import *
 
 #: Submodule to the names that it defines.
 HOMES = {
     "components": "Builder Encoder Features Loss Metric Prepared Projector",
+    "conversation_folder": "ConversationFolder IMAGES Line MANIFEST SPLITS read_folder read_manifest",
     "conversations": "Conversation IMAGE Role Turn conversation_hash",
     "datasets": (
-        "Dataset Modality Overlap Raw Rows Split assign_splits content_hash find_overlaps modalities_of pair_names"
+        "Dataset LeftOut Modality Overlap Raw Rows Split assign_splits content_hash find_overlaps modalities_of "
+        "pair_names"
     ),
     "decoders": "Decodes LatentShape",
+    "distributed": "everyone gather_with_grad gathering spread spread_in_turns",
     "encoders": "OrderResult Point Reconstruction Reconstructs Taps",
+    "evidence": "Chart part_of",
+    "files": "read_json read_lines sync_folder to_json write_whole",
     "findings": "Finding SEVERITIES Severity by_severity",
     "language": "Captioner Generated LanguageModel Piece",
-    "metric_names": "expand_produces",
+    "metric_names": "ENDS expand_produces fitting is_recorded with_ends",
     "plots": "HeatMap Profile Shown declare_pictures declare_plots fill look_up read_pictures read_plots",
     "predictions": "ABSTENTIONS Prediction Scorer UNANSWERABLE exact_match is_abstention normalize normalized_match score",
     "probes": "FindsBoxes PredictedBoxes Probe Probed TellsLimits",
+    "randomness": "derive_seed epoch_uniform",
     "records": "Arrays Artifact Event Facts Item Measured Predictions Record Timing Vitals answer_name curve_name",
+    "risk": "RiskCurve RiskPoint risk_curve",
     "tasks": "Answers Exports Measures Notes Shows Step Task Trains Weighs",
     "tensors": "CPU as_float64 counting_operations device_of float64_device places_of to_device",
+    "trackers": "TrackedRun Tracker",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, HOMES)

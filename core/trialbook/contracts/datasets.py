@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,3 +171,10 @@ def pair_names(modalities: Sequence[str]) -> dict[tuple[str, str], str]:
     return {
         (a, b): f"{short[i]}2{short[j]}" for i, a in enumerate(modalities) for j, b in enumerate(modalities) if i != j
     }
+
+
+class LeftOut(NamedTuple):
+    """Something that was not taken: where it stands (file and line, row or id), and why."""
+
+    where: str
+    why: str

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from trialbook.contracts.conversation_folder import MANIFEST, SPLITS
 from trialbook.contracts.conversations import Conversation, conversation_hash
-from trialbook.contracts.datasets import Dataset, Split, content_hash
-from trialbook.curation.folder import MANIFEST, SPLITS, LeftOut
+from trialbook.contracts.datasets import Dataset, LeftOut, Split, content_hash
 from trialbook.curation.store import PictureStore
 from trialbook.errors import TrialbookError
 
@@ -145,7 +145,7 @@ class _Builder:
             self.lines[split].append(replace(one, id=identity))
 
     def _write(self, about: Mapping[str, Any], licence: str | None) -> dict[str, Any]:
-        from trialbook import __version__
+        from trialbook._version import __version__
         from trialbook.curation.stats import count_conversations
 
         self.store.sweep({picture for lines in self.lines.values() for one in lines for picture in one.images})

@@ -6,8 +6,8 @@ import base64
 import random
 from collections.abc import Sequence
 
+from trialbook.contracts.conversation_folder import ConversationFolder, Line
 from trialbook.contracts.conversations import Conversation
-from trialbook.curation.folder import ConversationFolder, Line
 from trialbook.errors import TrialbookError
 from trialbook.reports.document.blocks import Block, Example, Examples, Facts, Page, Paragraph, Photo, Section
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from trialbook.contracts.conversation_folder import ConversationFolder
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.predictions import UNANSWERABLE
-from trialbook.curation.folder import ConversationFolder
 from trialbook.reports.tables import NOTHING, Column, Table
 
 _FREQUENT = 10  # answers that are listed

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook.contracts.conversation_folder import IMAGES
 from trialbook.contracts.datasets import Split, content_hash
-from trialbook.curation.folder import IMAGES
 
 
 class PictureStore:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, by_severity
 from trialbook.contracts.records import Item, Record, Vitals
-from trialbook.doctor.evidence import Chart
 from trialbook.errors import TrialbookError
 from trialbook.plugins.isolation import FAULTS, what_it_did
 from trialbook.plugins.manager import PluginHost

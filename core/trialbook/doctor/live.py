@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Item
 from trialbook.doctor.doctor import Check, Doctor
-from trialbook.doctor.evidence import Chart, read_chart
+from trialbook.doctor.evidence import read_chart
 from trialbook.errors import TrialbookError
 from trialbook.plugins.isolation import FAULTS
 

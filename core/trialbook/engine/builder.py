@@ -23,8 +23,9 @@ from trialbook.config.toml import KeyPath
 from trialbook.config.variants import Table
 from trialbook.contracts import Features, Taps, Task, Trains, device_of, to_device
 from trialbook.contracts.datasets import Overlap, find_overlaps, modalities_of
+from trialbook.contracts.randomness import derive_seed
 from trialbook.engine.feature_store import FeatureStore, Stored, weights_hash
-from trialbook.engine.seeding import derive_seed, seed_numpy
+from trialbook.engine.seeding import seed_numpy
 from trialbook.engine.warm_start import Lineage, Origin, find_origin, start_part
 from trialbook.errors import TrialbookError
 from trialbook.plugins.construct import Located, Wiring, own_keys

@@ -14,9 +14,9 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 
 from trialbook.config.options import CheckpointOptions, DoctorOptions, EvaluateOptions, stages_of
 from trialbook.contracts import Measures, Notes, Task, Trains
+from trialbook.contracts.distributed import gathering
 from trialbook.contracts.records import Event, Facts, Item, Measured, Record
 from trialbook.engine.checkpoint import CheckpointStore
-from trialbook.engine.distributed import gathering
 from trialbook.engine.group import PLAIN, join_group, refuse_what_is_not_built
 from trialbook.engine.instrumentation import Monitor, PartView
 from trialbook.engine.seeding import seed_step

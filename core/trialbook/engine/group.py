@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,10 +18,9 @@ from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from trialbook.contracts.distributed import everyone
 from trialbook.errors import TrialbookError
 from trialbook.registry.ranks import rank, world_size
-
-Value = TypeVar("Value")
 
 #: How long a process may wait in a collective for another that computes longer. One that failed is noticed in seconds.
 TIME_LIMIT = timedelta(hours=1)
@@ -87,15 +86,6 @@ def wrapped(accelerator: Accelerator, module: nn.Module) -> Any:
         # its successor is not in older versions of torch
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return accelerator.prepare(module)
-
-
-def everyone(value: Value) -> list[Value]:
-    """What every process gives here, in the order of the ranks; every process must call this."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [value]
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, value)
-    return parts
 
 
 def mean_of_all(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

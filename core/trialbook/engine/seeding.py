@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-
-def derive_seed(seed: int, *place: str | int) -> int:
-    """A 63-bit seed for ``place`` (``"build", "projector.image"`` or ``"step", 17``) of a run with ``seed``."""
-    text = "\x00".join(map(str, (seed, *place)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+from trialbook.contracts.randomness import derive_seed
 
 
 def seed_numpy(seed: int) -> None:
@@ -26,12 +21,6 @@ def epoch_order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
     """The order of ``size`` samples in ``epoch``: a permutation that depends on its arguments alone."""
     generator = np.random.Generator(np.random.Philox(derive_seed(seed, "order", epoch)))
     return generator.permutation(size).astype(np.int64)
-
-
-def epoch_uniform(seed: int, epoch: int, place: str, size: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) for choices within an epoch (which caption of a photo), [size]."""
-    generator = np.random.Generator(np.random.Philox(derive_seed(seed, "choice", place, epoch)))
-    return generator.random(size)
 
 
 _MPS = torch.backends.mps.is_available()

@@ -10,8 +10,9 @@ from torch import nn
 
 from trialbook.config.options import StageOptions
 from trialbook.contracts import Trains
+from trialbook.contracts.randomness import derive_seed
 from trialbook.engine import optim
-from trialbook.engine.seeding import derive_seed, epoch_order
+from trialbook.engine.seeding import epoch_order
 from trialbook.errors import TrialbookError
 
 

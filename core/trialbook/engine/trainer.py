@@ -19,12 +19,12 @@ from torch.optim import AdamW
 
 from trialbook.config.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step, Trains, Weighs, to_device
+from trialbook.contracts.distributed import everyone, gathering
 from trialbook.contracts.records import Event, Facts, Item, Record, Timing, Vitals, answer_name, curve_name
 from trialbook.engine import optim, state
 from trialbook.engine.checkpoint import CheckpointStore
-from trialbook.engine.distributed import gathering
 from trialbook.engine.flops import cost_of_all, count_flops, describe_stages, flops_of_all, seeing_shapes
-from trialbook.engine.group import everyone, mean_of_all, share_buffers, wrapped
+from trialbook.engine.group import mean_of_all, share_buffers, wrapped
 from trialbook.engine.guard import UpdateGuard, non_finite_names
 from trialbook.engine.instrumentation import Monitor
 from trialbook.engine.nonfinite import locate, told_place

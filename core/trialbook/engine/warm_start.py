@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from trialbook.contracts.files import read_json
 from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
 from trialbook.errors import TrialbookError, closest
-from trialbook.registry.run_directory import RunDirectory, find_runs, read_json
+from trialbook.registry.run_directory import RunDirectory, find_runs
 
 #: Names that a message lists at most.
 _MOST_NAMES = 4

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Doing planned runs, here or on several processes, and telling of them."""

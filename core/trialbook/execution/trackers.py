@@ -7,14 +7,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trialbook.config.settings import Settings
+from trialbook.contracts.files import read_json
+from trialbook.contracts.trackers import TrackedRun, Tracker
 from trialbook.errors import TrialbookError, closest
 from trialbook.plugins.isolation import FAULTS, what_it_did
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from trialbook.plugins.manager import Registered
@@ -22,39 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds that the end of a run waits for a tracker, and that the end of everything waits for one that was interrupted.
 PATIENCE, LAST_PATIENCE = 60.0, 5.0
-
-
-@dataclass(frozen=True)
-class TrackedRun:
-    """A run as a tracker is told of it.
-
-    Args:
-        name: ``<arm>-s<seed>-<id>``.
-        path: its directory; a tracker may keep a folder of its own name in it.
-        about: content of ``run.json``: ``experiment``, ``arm``, ``seed``, ``id``, ``question`` …
-        config: the resolved configuration.
-    """
-
-    name: str
-    path: Path
-    about: Mapping[str, Any]
-    config: Mapping[str, Any]
-
-
-class Tracker(Protocol):
-    """What a component of ``mlrun_trackers`` offers; all calls come from one thread. Wired, if asked for: ``runs: Path``.
-
-    The constructor stores its options (keys of ``[tracker.NAME]``) and imports nothing heavy.
-    """
-
-    def start(self, run: TrackedRun) -> Collection[tuple[int, str]]:
-        """Open the run, or go on with it; steps and metrics of the points that the tracker holds already."""
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take points of the run that it does not hold."""
-
-    def stop(self, status: str, results: Mapping[str, Any]) -> None:
-        """Close the run: ``finished``, ``failed`` or ``interrupted`` (it may go on); results of a finished one."""
 
 
 class Follower:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Finding plugins, keeping their faults apart, and making their components."""

@@ -96,7 +96,7 @@ class Hooks:
 
     @hookspec
     def mlrun_trackers(self) -> Iterable[Component]:
-        """Trackers: other programs that are told what runs record; see ``trialbook.execution.trackers.Tracker``."""
+        """Trackers: other programs that are told what runs record; see ``trialbook.contracts.trackers.Tracker``."""
         raise AssertionError
 
     @hookspec

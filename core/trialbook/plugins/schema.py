@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import trialbook
+from trialbook._version import __version__
 from trialbook.config.kinds import FROM, part_kind
 from trialbook.config.options import CORE_TABLES
 from trialbook.errors import TrialbookError
@@ -125,9 +125,7 @@ class SchemaBook:
 
             python = ".".join(map(str, sys.version_info[:2]))
             pydantic = metadata.version("pydantic")
-            self._version = "\0".join(
-                (trialbook.__version__, python, pydantic, source_hash("trialbook.plugins.signature"))
-            )
+            self._version = "\0".join((__version__, python, pydantic, source_hash("trialbook.plugins.signature")))
         return hashlib.sha256(f"{target}\0{source}\0{self._version}".encode()).hexdigest()[:32]
 
 

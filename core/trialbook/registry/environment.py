@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.config.settings import Settings
-from trialbook.registry.run_directory import LINE_FILES, RunDirectory, read_json, to_json, write_whole
+from trialbook.contracts.files import read_json, to_json, write_whole
+from trialbook.registry.run_directory import LINE_FILES, RunDirectory
 from trialbook.registry.run_row import session_seconds
 
 #: Distributions whose versions can change a result.

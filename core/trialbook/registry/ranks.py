@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from trialbook.contracts.files import read_json, read_lines
 from trialbook.errors import TrialbookError
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import Plan, RunSpec

@@ -15,23 +15,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
+from trialbook.contracts.files import read_json, read_lines, to_json, write_whole  # fmt: skip
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, Predictions, Record, Timing, Vitals
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
 from trialbook.registry.lock import RunLock
-from trialbook.registry.run_directory import (
+from trialbook.registry.run_directory import (  # fmt: skip
     LINE_FILES,
     RunDirectory,
     count_lines,
     cut_torn_line,
-    read_json,
-    read_lines,
-    to_json,
     write_arrays,
     write_artifact,
-    write_whole,
-)  # fmt: skip
+)
 from trialbook.registry.summary import summarise
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trialbook.registry.run_directory import JSON_FILES, RunDirectory, read_json, to_json
+from trialbook.contracts.files import read_json, to_json
+from trialbook.registry.run_directory import JSON_FILES, RunDirectory
 
 #: JSON files whose content is kept once however many runs share it, by column.
 _DOCUMENTS = {"environment": "env", "components": "components", "data": "data"}

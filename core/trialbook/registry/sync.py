@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trialbook.contracts.files import read_lines
 from trialbook.errors import TrialbookError
 from trialbook.registry.connection import open_registry, transaction
 from trialbook.registry.indexer import POINT_FILES, RunFollower
-from trialbook.registry.run_directory import RunDirectory, find_runs, read_lines
+from trialbook.registry.run_directory import RunDirectory, find_runs
 from trialbook.registry.run_row import begins_with, facts_stamp, file_size, is_unchanged, run_key
 
 _STATE = "SELECT path, stamp, metrics_size, metrics_check, timing_size, timing_check FROM run"

@@ -14,11 +14,12 @@ from typing import Any
 
 from trialbook.config.options import EvaluateOptions
 from trialbook.config.settings import Settings
+from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import answer_name, curve_name
 from trialbook.errors import TrialbookError
 from trialbook.registry.environment import environment
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines, to_json, write_whole
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.leaks import Leak, find_leaks
 from trialbook.replay.load import LoadedRun
 

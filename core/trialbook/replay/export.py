@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 from trialbook.config.settings import Settings
+from trialbook.contracts.files import to_json, write_whole
 from trialbook.errors import TrialbookError
 from trialbook.registry.environment import environment
-from trialbook.registry.run_directory import to_json, write_whole
 from trialbook.replay.load import LoadedRun
 
 #: Where an exported folder says what it was made from.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.datasets import find_overlaps, modalities_of
+from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from trialbook.replay.load import LoadedRun

@@ -12,11 +12,12 @@ from trialbook.config.numerics import Numerics, numerics_of, prepare_cublas
 from trialbook.config.runspec import RunSpec
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, KeyPath
+from trialbook.contracts.files import read_json
 from trialbook.errors import Position, TrialbookError
 from trialbook.plugins.manager import PluginHost
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.ranks import world_size
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.environment_diff import check_components, find_changes, numerics_then
 from trialbook.replay.recorded_run import RecordedRun, read_recorded
 from trialbook.replay.weights import fill, find_checkpoint

@@ -12,10 +12,11 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.runspec import RunSpec, run_id
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, parse_toml
+from trialbook.contracts.files import read_json, read_lines
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import open_index
 from trialbook.registry.ranks import processes_of
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 
 #: What a run notes of itself when it went on in other circumstances than those it started in.
 _MIXED = ("environment-changed", "data-changed", "resume-inexact", "resume-diverged", "records-lost")

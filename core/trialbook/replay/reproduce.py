@@ -23,7 +23,7 @@ from trialbook.replay.rerun import Repeater
 from trialbook.replay.trial import Trial, verdict_of
 
 if TYPE_CHECKING:
-    from trialbook.replay.weight_diff import WeightMatch
+    from trialbook.engine.weight_diff import WeightMatch
 
 #: Largest difference of two values that counts as none, as a share of the larger of the two.
 TOLERANCE = 1e-5

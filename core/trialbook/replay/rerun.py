@@ -11,6 +11,7 @@ from typing import Any
 
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.settings import Settings
+from trialbook.contracts.files import read_json, read_lines
 from trialbook.contracts.records import Item, Record
 from trialbook.engine.inventory import components_of
 from trialbook.errors import TrialbookError
@@ -23,7 +24,7 @@ from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.environment import environment
 from trialbook.registry.ranks import Companion, is_first_process
 from trialbook.registry.recorder import Recorder
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.environment_diff import Change, device_now
 from trialbook.replay.recorded_run import RecordedRun
 

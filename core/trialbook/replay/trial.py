@@ -15,7 +15,7 @@ from trialbook.replay.recorded_run import RecordedRun
 from trialbook.replay.rerun import FOLDER, Repeater, remove_repetition
 
 if TYPE_CHECKING:
-    from trialbook.replay.weight_diff import WeightMatch
+    from trialbook.engine.weight_diff import WeightMatch
 
 
 def verdict_of(records: RecordMatch, weights: WeightMatch | None, noise: Noise | None) -> str:
@@ -100,7 +100,7 @@ class Trial:
 
     def _tensors(self) -> TensorGaps | None:
         """How far the newest weights that all have are apart."""
-        from trialbook.replay.weight_diff import tensor_gaps
+        from trialbook.engine.weight_diff import tensor_gaps
 
         places = [self.place(number) for number in range(self.done + 1)]
         common = max(set.intersection(*map(_checkpoints, places)), default=None)
@@ -121,7 +121,7 @@ def _checkpoints(run: Path) -> set[str]:
 
 def _match_weights(recorded: Path, repeated: Path, tolerance: float) -> tuple[WeightMatch | None, str]:
     """The newest checkpoints that both have, compared; or why they were not."""
-    from trialbook.replay.weight_diff import match_weights
+    from trialbook.engine.weight_diff import match_weights
 
     own = _checkpoints(recorded)
     if not own:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.runspec import RunSpec
+from trialbook.contracts.files import read_lines
 from trialbook.errors import TrialbookError
-from trialbook.registry.run_directory import read_lines
 from trialbook.replay.recorded_run import RecordedRun
 
 if TYPE_CHECKING:

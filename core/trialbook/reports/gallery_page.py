@@ -10,9 +10,9 @@ from trialbook.analysis.failures.compare import Versus, compare_answers
 from trialbook.analysis.failures.judge import Judged
 from trialbook.analysis.failures.load import Answers, Surroundings, folders, open_surroundings
 from trialbook.config.settings import Settings
+from trialbook.contracts.files import write_whole
 from trialbook.errors import TrialbookError
 from trialbook.plugins.schema import SchemaBook
-from trialbook.registry.run_directory import write_whole
 from trialbook.reports.document.blocks import Items
 from trialbook.reports.document.html import to_html
 from trialbook.reports.pages.failures_page import FailurePage

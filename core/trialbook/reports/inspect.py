@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.analysis.selection import flatten
+from trialbook.contracts.files import read_lines
 from trialbook.registry.connection import open_registry
 from trialbook.registry.lock import RunLock
 from trialbook.registry.query import Registry, Run
-from trialbook.registry.run_directory import read_lines
 from trialbook.registry.run_row import run_key
 from trialbook.registry.sync import delete_runs
 from trialbook.reports.tables import NOTHING, Column, Table, render, show_duration, show_value

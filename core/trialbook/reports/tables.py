@@ -100,7 +100,7 @@ def render(table: Table, style: str, *, terminal: bool = False) -> str:
 
 
 def _json(table: Table) -> str:
-    from trialbook.registry.run_directory import to_json
+    from trialbook.contracts.files import to_json
 
     return to_json(table.records())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trialbook.analysis.compare.metrics import pareto_costs
 from trialbook.analysis.statistics import ALPHA, FEWEST_SEEDS
 from trialbook.analysis.verdicts import GATE_ALPHA
-from trialbook.registry.run_directory import to_json
+from trialbook.contracts.files import to_json
 from trialbook.reports.comparison_tables import (
     BROKEN,
     broken_arms,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trialbook.analysis.decide.results import Decision, decision_record, metrics_record, to_yaml
-from trialbook.registry.run_directory import to_json, write_whole
+from trialbook.contracts.files import to_json, write_whole
 from trialbook.reports.pages.decision_page import decision_page
 from trialbook.reports.pages.write import Written, write_pages
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, device_of
 from trialbook.contracts.conversations import Turn
-from trialbook.errors import TrialbookError
 from trialbook_plugins.llms.hf_causal import HFCausal
 
 _PROMPT = "Describe in one sentence what a person does, from these facts of a window of sensor data: {facts}"

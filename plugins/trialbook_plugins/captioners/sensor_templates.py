@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any, Literal
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import content_hash
-from trialbook.errors import TrialbookError
 
 from ._phrases import phrases_of
 

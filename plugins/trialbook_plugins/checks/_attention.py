@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trialbook.doctor.evidence import Chart, part_of
+from trialbook.contracts.evidence import Chart, part_of
 from trialbook_plugins.checks._tensors import part_names
 
 #: Among fewer keys, entropy says little.

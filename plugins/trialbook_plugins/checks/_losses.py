@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from trialbook.doctor.evidence import Chart
+from trialbook.contracts.evidence import Chart
 from trialbook_plugins.checks._curves import Points, finite
 from trialbook_plugins.checks._stages import Stage, stages
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.records import answer_name, curve_name
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._stages import shows_training
 
 #: Retrieval this often right, and this many times chance, means that the embeddings work, whatever they look like.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trialbook.config.options import StageOptions, stages_of
-from trialbook.doctor.evidence import Chart
-from trialbook.errors import TrialbookError
+from trialbook import StageOptions, TrialbookError, stages_of
+from trialbook.contracts.evidence import Chart
 
 #: A stage shows how it goes when this many steps are done, and this share of its steps.
 ENOUGH_STEPS = 50

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trialbook.doctor.evidence import Chart, part_of
+from trialbook.contracts.evidence import Chart, part_of
 
 #: From this share of a part's numbers (or of its tensors) on, what is wrong with them is wrong with the part. Below it are
 #: heads and poolers of checkpoints that a task leaves unused: a BERT pooler holds 0.5%, the last of 12 layers 8%.

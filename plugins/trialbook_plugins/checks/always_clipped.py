@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._curves import finite
 from trialbook_plugins.checks._stages import stages
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import curve_name
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._curves import end_of, finite
 from trialbook_plugins.checks._losses import outermost
 from trialbook_plugins.checks._shown import recorded

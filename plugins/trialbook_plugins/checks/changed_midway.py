@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 
 #: Events of a run that went on, and how much they matter to its figures.
 EVENTS: dict[str, Severity] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._shown import by_modality, in_splits
 
 #: Mean cosine of different rows from which on they are as good as one. Networks that have just been made lie at 0.3 to

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trialbook.contracts.evidence import Chart, part_of
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart, part_of
 from trialbook_plugins.checks._tensors import named, part_names
 
 #: Share of a module's units that are 0 for every row of the batch. A trained ReLU network has a few dead in a hundred.

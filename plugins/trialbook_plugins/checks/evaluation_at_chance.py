@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._curves import end_of, finite
 from trialbook_plugins.checks._losses import loss_curves
 from trialbook_plugins.checks._shown import Shown, recorded, shown

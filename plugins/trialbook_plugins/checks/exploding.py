@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from statistics import median_low
 from typing import Any
 
+from trialbook.contracts.evidence import Chart, part_of
 from trialbook.contracts.findings import Finding
-from trialbook.doctor.evidence import Chart, part_of
 from trialbook_plugins.checks._stages import ENOUGH_STEPS
 from trialbook_plugins.checks._tensors import Tensor, by_part, counted, part_names, tensors
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._curves import end_of, still_falls
 from trialbook_plugins.checks._losses import LossCurve, chance_in_words, loss_curves
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._stages import Stage, stages
 
 #: A peak below this share of ``lr`` is another learning rate than the file says; one from here to 1 is worth a note.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._shown import shown
 
 #: Standard errors by which pairs that are shifted must be closer than those that the data name. Of the six shifts that are

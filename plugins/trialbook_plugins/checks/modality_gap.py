@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._shown import by_pair, in_splits, works
 
 #: Distance of the centroids of two modalities on the unit sphere. CLIP itself has 0.8 (Liang et al. 2022); trainings that have

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._tensors import Tensor, by_part, counted, how_much, named, tensors, without_shadows
 
 _HOW_BAD: dict[Literal["all", "many", "few"], Severity] = {"all": "error", "many": "warning", "few": "note"}

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._stages import stages
 from trialbook_plugins.checks._tensors import Tensor, by_part, counted, how_much, named, tensors, without_shadows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._stages import stages
 from trialbook_plugins.checks._tensors import Tensor, by_part, counted, tensors
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._stages import stages
 
 #: Kinds of parts that have no business but to learn; an encoder or a language model may keep itself as it is.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._losses import outermost
 from trialbook_plugins.checks._stages import stages
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._curves import end_of, finite
 from trialbook_plugins.checks._losses import outermost
 from trialbook_plugins.checks._shown import recorded

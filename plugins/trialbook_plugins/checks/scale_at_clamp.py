@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 from trialbook_plugins.checks._curves import end_of
 from trialbook_plugins.checks._losses import loss_curves, outermost
 from trialbook_plugins.checks._stages import ENOUGH_STEPS

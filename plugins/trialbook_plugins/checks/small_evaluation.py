@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding
-from trialbook.doctor.evidence import Chart
 
 #: Groups below which a share such as recall@1 is known to no better than a tenth up or down (95%, at a recall of 0.5).
 FEW = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trialbook.contracts.evidence import Chart
 from trialbook.contracts.findings import Finding, Severity
-from trialbook.doctor.evidence import Chart
 
 #: Share of a split whose pairs are in the other from which on its figures say something else than they seem to; below the
 #: second, it is a handful of duplicates.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 Fit = Literal["pad", "crop"]
 Boxes = NDArray[np.float64]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._images import Pictures, image_shape
 from trialbook_plugins.datasets._splits import Column, Pool, PoolSplit, joined, text_column, unknown_modality
 

@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trialbook.contracts.datasets import Modality, Rows
-from trialbook.curation.folder import LeftOut
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
+from trialbook.contracts.datasets import LeftOut, Modality, Rows
 from trialbook_plugins.captioners.sensor_templates import Style
 from trialbook_plugins.datasets._captioned import all_texts
 from trialbook_plugins.datasets._event_logs import Log, moment

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Rows
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._images import Pictures
 from trialbook_plugins.datasets._splits import SPLITS, Column, array_column, text_column
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Raw, Rows
-from trialbook.errors import TrialbookError
 
 Picture = NDArray[np.uint8]
 _Item = TypeVar("_Item")

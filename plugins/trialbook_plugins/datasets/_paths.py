@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 
 def locate(data_root: Path | None, path: str) -> Path:

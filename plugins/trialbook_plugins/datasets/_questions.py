@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.conversations import IMAGE, Conversation
-from trialbook.contracts.datasets import Modality
-from trialbook.curation.folder import LeftOut
-from trialbook.errors import TrialbookError
+from trialbook.contracts.datasets import LeftOut, Modality
 from trialbook_plugins.datasets._conversations import (
     MODALITIES,
     conversation_column,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.captioners.sensor_templates import SensorTemplates, Style
 from trialbook_plugins.datasets._splits import Column, joined, text_column
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.contracts.datasets import Rows
-from trialbook.curation.folder import LeftOut
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
+from trialbook.contracts.datasets import LeftOut, Rows
 from trialbook_plugins.datasets._splits import SPLITS
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 Scaling = Literal["zscore", "minmax", "none"]
 #: Words for how much a window moves, by the quarters of the train split.

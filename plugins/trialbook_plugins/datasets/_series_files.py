@@ -4,56 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._sensor_windows import Sieve
+from trialbook_plugins.datasets._series_recording import Fields, Recording
 
 _TEXTS = (".txt", ".csv", ".tsv", ".dat")
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """Samples that were taken one after the other, all of one activity.
-
-    Args:
-        values: [T, C], float32, finite.
-        label: the activity.
-        unit: name of the recording that it is (a part of).
-        source: file, or file and line.
-        subject: who was recorded; empty where that is not known.
-        time: sorts recordings; empty where that is not known.
-        split: the split that it comes with; empty where there is none.
-        first: number of its first sample in the recording.
-    """
-
-    values: NDArray[np.float32]
-    label: str
-    unit: str
-    source: str
-    subject: str = ""
-    time: str = ""
-    split: str = ""
-    first: int = 0
-
-
-@dataclass(frozen=True)
-class Fields:
-    """Where label, recording, subject, time and split stand: columns of a CSV file, arrays of an NPZ file; of files in folders,
-    ``subject`` and ``time`` are regular expressions on the file's name."""
-
-    label: str
-    recording: str | None
-    subject: str | None
-    time: str | None
-    split: str | None
-    values: str
-    channels: Sequence[str] | None
 
 
 def find_reader(root: Path) -> Callable[[Path, Fields, Sieve], list[Recording]]:

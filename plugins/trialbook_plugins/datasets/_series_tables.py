@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.datasets._arrays import Arrays
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._sensor_windows import Sieve
-from trialbook_plugins.datasets._series_files import Fields, Recording
+from trialbook_plugins.datasets._series_recording import Fields, Recording
 
 
 class _Sample(NamedTuple):

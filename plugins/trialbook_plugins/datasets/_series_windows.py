@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Rows, content_hash
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._planted import find_planted
 from trialbook_plugins.datasets._sensor_windows import Sieve, cut, deal_by_time, deal_units
-from trialbook_plugins.datasets._series_files import Recording
+from trialbook_plugins.datasets._series_recording import Recording
 from trialbook_plugins.datasets._splits import SPLITS, split_name
 
 SplitBy = Literal["recording", "subject", "time", "given"]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Raw, Rows, Split, assign_splits, content_hash, find_overlaps
-from trialbook.errors import TrialbookError
 
 SPLITS = ("train", "val", "test")
 _ALSO = {"validation": "val", "valid": "val", "dev": "val"}

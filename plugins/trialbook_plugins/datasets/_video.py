@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Rows
-from trialbook.errors import TrialbookError
 
 Sampling = Literal["uniform", "start", "middle"]
 #: What a file of a clip may end in.

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.conversations import Conversation, Turn
-from trialbook.contracts.datasets import Dataset, Modality, Split, content_hash
-from trialbook.curation.folder import LeftOut
-from trialbook.errors import TrialbookError
+from trialbook.contracts.datasets import Dataset, LeftOut, Modality, Split, content_hash
 from trialbook_plugins.datasets._conversations import conversation_column, texts_of
 from trialbook_plugins.datasets._splits import Column, Pool, PoolSplit, unknown_modality
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.datasets._published import find_rows, texts
 from trialbook_plugins.datasets._questions import Asked, Questions
 from trialbook_plugins.datasets._splits import SPLITS

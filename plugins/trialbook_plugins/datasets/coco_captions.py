@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._captioned import CaptionedPool, Dropped, Photo, describe_pair, usable
 from trialbook_plugins.datasets._images import check_size
 from trialbook_plugins.datasets._paths import locate, read_text

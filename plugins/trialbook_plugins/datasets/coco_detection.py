@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._boxed import BoxedPhoto, Fit, boxes_of, place_boxes, upright_size
 from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
 from trialbook_plugins.datasets._paths import locate

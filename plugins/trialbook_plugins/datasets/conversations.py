@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trialbook import TrialbookError
+from trialbook.contracts.conversation_folder import MANIFEST, ConversationFolder, Line, read_folder
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import Modality
-from trialbook.curation.folder import MANIFEST, ConversationFolder, Line, read_folder
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._conversations import MODALITIES, conversation_column, describe_conversations
 from trialbook_plugins.datasets._images import Pictures, check_size
 from trialbook_plugins.datasets._paths import locate

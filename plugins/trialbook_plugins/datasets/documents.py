@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import Modality, Raw, Rows, content_hash
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._conversations import conversation_column, describe_conversations, question_turns
 from trialbook_plugins.datasets._documents_pages import draw_page
 from trialbook_plugins.datasets._documents_questions import KINDS, TOPICS, TRANSCRIPT, Question, ask_questions

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality, Rows
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._arrays import Arrays
 from trialbook_plugins.datasets._splits import (
     SPLITS,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets import _hub
 from trialbook_plugins.datasets._captioned import all_texts
 from trialbook_plugins.datasets._images import check_size, image_shape

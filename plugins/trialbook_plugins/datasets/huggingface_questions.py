@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.datasets import _hub
 from trialbook_plugins.datasets._published import texts
 from trialbook_plugins.datasets._questions import Asked, Questions

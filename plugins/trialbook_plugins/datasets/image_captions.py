@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._captioned import CaptionedPool, Dropped, Photo, describe_pair, usable
 from trialbook_plugins.datasets._images import check_size
 from trialbook_plugins.datasets._paths import locate, read_text

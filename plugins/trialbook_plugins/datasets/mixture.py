@@ -10,10 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.conversations import Conversation
-from trialbook.contracts.datasets import Dataset, Modality, Raw, Rows, Split, content_hash
-from trialbook.curation.folder import LeftOut
-from trialbook.errors import TrialbookError
+from trialbook.contracts.datasets import Dataset, LeftOut, Modality, Raw, Rows, Split, content_hash
 from trialbook_plugins.datasets._conversations import MODALITIES
 from trialbook_plugins.datasets._splits import SPLITS, refuse_overlap, unknown_modality
 

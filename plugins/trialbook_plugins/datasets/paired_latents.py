@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._splits import SPLITS, Pool, PoolSplit, array_column, fingerprint_of, unknown_modality
 
 _WAVES = 4  # width of the random expansion, as a multiple of latent_dim

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._published import first_file
 from trialbook_plugins.datasets._questions import Asked, Questions

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality, Rows
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._splits import (
     Column,
     Pool,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality, content_hash
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._captioned import describe_pair
 from trialbook_plugins.datasets._scene_captions import GRIDS, TEMPLATES, write_captions
 from trialbook_plugins.datasets._scene_shapes import COLOURS, SHAPES, SIZES, Layout, draw_layouts, draw_pictures

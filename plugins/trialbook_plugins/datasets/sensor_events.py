@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.captioners.sensor_templates import Style
 from trialbook_plugins.datasets._event_logs import STATES, Log, read_log
 from trialbook_plugins.datasets._event_set import EventOptions, EventSet, SplitBy

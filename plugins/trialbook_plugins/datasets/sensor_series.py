@@ -10,16 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.contracts.datasets import Modality, Rows, content_hash
-from trialbook.curation.folder import LeftOut
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
+from trialbook.contracts.datasets import LeftOut, Modality, Rows, content_hash
 from trialbook_plugins.captioners.sensor_templates import Style
 from trialbook_plugins.datasets._captioned import all_texts
 from trialbook_plugins.datasets._paths import locate
 from trialbook_plugins.datasets._sensor_text import caption_column, make_captioners
 from trialbook_plugins.datasets._sensor_windows import Sieve, class_numbers
 from trialbook_plugins.datasets._series_facts import Scaling, fit_scaling, series_facts
-from trialbook_plugins.datasets._series_files import Fields, Recording, find_reader
+from trialbook_plugins.datasets._series_files import find_reader
+from trialbook_plugins.datasets._series_recording import Fields, Recording
 from trialbook_plugins.datasets._series_windows import Dealing, SplitBy, Window, cut_all, deal_windows, refuse_planted
 from trialbook_plugins.datasets._splits import (
     Column,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality, Rows, content_hash
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets._shape_drawing import COLOURS, SHAPES, Mask, Scene, draw_scene
 from trialbook_plugins.datasets._splits import SPLITS, Column, Pool, PoolSplit, fingerprint_of, unknown_modality
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.captioners.sensor_templates import Style
 from trialbook_plugins.datasets._event_logs import Log, LogEvent, write_log
 from trialbook_plugins.datasets._event_set import EventOptions, EventSet, SplitBy

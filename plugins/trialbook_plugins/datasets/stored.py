@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Dataset, Modality, Raw, Rows, Split, content_hash
-from trialbook.errors import TrialbookError
 
 SAMPLES, SAMPLES_ABOUT = "samples.safetensors", "samples.json"
 #: Rows that are read at once.

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Rows
-from trialbook.errors import TrialbookError
 
 CAPTIONS = "captions.jsonl"
 EMBEDDINGS, EMBEDDINGS_NPZ = "embeddings.safetensors", "embeddings.npz"

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from trialbook import TrialbookError, closest
 from trialbook.contracts.datasets import Modality
-from trialbook.errors import TrialbookError, closest
 from trialbook_plugins.datasets._clip_lists import Clip, list_clips
 from trialbook_plugins.datasets._paths import locate
 from trialbook_plugins.datasets._splits import (

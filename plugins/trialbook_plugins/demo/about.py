@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trialbook.registry.run_directory import read_json
+from trialbook.contracts.files import read_json
 from trialbook.reports.document.blocks import Block, Code, Facts, Folded, Items, Listing, Text
 from trialbook.reports.pages.sections import config_text, data_facts, setup_facts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 #: Ports that are tried where none is asked for.
 _PORTS = range(7860, 7960)

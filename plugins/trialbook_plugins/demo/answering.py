@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.predictions import Prediction, score
-from trialbook.errors import TrialbookError
 
 if TYPE_CHECKING:
     from trialbook.replay.load import LoadedRun

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 if TYPE_CHECKING:
     from socket import socket

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from trialbook.contracts.conversations import Conversation
+from trialbook.contracts.files import read_lines
 from trialbook.contracts.predictions import Prediction
-from trialbook.registry.run_directory import read_lines
 
 if TYPE_CHECKING:
     from trialbook.registry.run_directory import RunDirectory

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 Made = TypeVar("Made")
 

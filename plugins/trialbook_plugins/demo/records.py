@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook.registry.query import Registry, Run, open_index
 from trialbook.reports.document.blocks import Block, Folded, Gallery, Grid, Items, Link, Page, Paragraph, Text
 from trialbook.reports.plots.layout import Arm, make_layout

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook.reports.document.blocks import Block, Paragraph
 from trialbook_plugins.demo.look import html, navigation, shown
 from trialbook_plugins.demo.records import MOST_CURVES, Records

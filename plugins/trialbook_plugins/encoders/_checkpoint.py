@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.hub import config_hash, import_transformers, quiet
 
 Precision = Literal["float32", "bfloat16", "float16"]

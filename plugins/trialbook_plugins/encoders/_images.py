@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 
 
 def patch_grid(modality: Modality, patch: int) -> tuple[int, int]:

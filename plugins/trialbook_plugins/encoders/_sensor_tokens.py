@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Reconstruction
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets.events import EventWindow
 
 _TIME_FEATURES = 4

@@ -12,7 +12,7 @@ from tokenizers.models import BPE, WordLevel
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.saved_tokenizer import KeptTokenizer
 
 Vocabulary = Literal["word", "bpe"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 
 class SelfAttention(nn.Module):

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features, OrderResult, Point, Prepared, Taps
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 
 
 class Frames(nn.Module):

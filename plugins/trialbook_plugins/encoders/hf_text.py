@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features
 from trialbook.contracts.datasets import Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.hub import files_hash, find_checkpoint, import_transformers, reading
 
 from . import _checkpoint as checkpoint

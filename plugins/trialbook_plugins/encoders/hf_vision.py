@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features
 from trialbook.contracts.datasets import Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.hub import config_hash, find_checkpoint, import_transformers, reading
 
 from . import _checkpoint as checkpoint

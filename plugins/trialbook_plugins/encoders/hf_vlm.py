@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features, OrderResult, Point, device_of, to_device
 from trialbook.contracts.datasets import Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.hub import config_hash, import_transformers
 from trialbook_plugins.vlms import architectures as tables
 from trialbook_plugins.vlms import load

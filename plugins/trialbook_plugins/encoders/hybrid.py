@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features, OrderResult, Point, Prepared, Taps, device_of, to_device
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 
 POINT = "joined"
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 
 
 class Identity(nn.Module):

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features, LatentShape, OrderResult, Point, device_of
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.hub import config_hash, reading
 
 #: Pixels of a latent's side, and frames of a latent behind the first, which has one.

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features, Reconstruction, to_device
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.projectors.pooling import Pool, make_pool
 
 from ._sensor_tokens import EventRows, EventTokens, Reconstructor, SeriesRows, SeriesTokens

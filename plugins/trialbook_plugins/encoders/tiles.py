@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features, Prepared, device_of, places_of, to_device
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.encoders.letterbox import Picture, fitted_size, letterbox
 
 #: Tiles that the inner encoder reads at once.

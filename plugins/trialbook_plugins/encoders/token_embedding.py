@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features
 from trialbook.contracts.datasets import Modality, Raw
-from trialbook.errors import TrialbookError
 
 from ._tokenizer import PAD, TrainedTokenizer, Vocabulary
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.hub import first_line, import_transformers
 
 from ._weights import blocks_of, import_extra

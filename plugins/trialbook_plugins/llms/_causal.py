@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Generated, Piece
 from trialbook.contracts.conversations import Turn
-from trialbook.errors import TrialbookError
 
 from ._adapters import save_merged
 from ._generate import continue_rows

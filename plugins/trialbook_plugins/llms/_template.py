@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
+from trialbook import TrialbookError
 from trialbook.contracts import Piece
 from trialbook.contracts.conversations import Turn
-from trialbook.errors import TrialbookError
 from trialbook_plugins.hub import first_line
 
 from ._messages import Message, messages_of

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 _ANCHORS = ("\n", ":", "a")
 """Texts that stand before a piece where the tokenizer would take its beginning for that of a text."""

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.hub import import_transformers
 
 Vocabulary = Literal["byte", "character", "bpe"]

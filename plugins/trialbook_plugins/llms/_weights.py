@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.hub import import_transformers, quiet
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU
-from trialbook.errors import TrialbookError
 from trialbook_plugins.hub import find_checkpoint, import_transformers, reading
 from trialbook_plugins.vlms.rounding import tolerances
 

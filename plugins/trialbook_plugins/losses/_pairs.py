@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trialbook.engine.distributed import gather_with_grad
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
+from trialbook.contracts.distributed import gather_with_grad
 
 
 def mean_over_pairs(embeddings: Mapping[str, Tensor], pair_loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trialbook.contracts.datasets import Modality
-from trialbook.engine.distributed import gather_with_grad
+from trialbook.contracts.distributed import gather_with_grad
 from trialbook_plugins.losses._duplicates import equal_rows, excluded
 from trialbook_plugins.losses._pairs import of_units
 from trialbook_plugins.losses._scale import add_scale, clamp_scale, scale_vitals

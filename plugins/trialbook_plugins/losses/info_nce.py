@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trialbook.engine.distributed import gather_with_grad
+from trialbook.contracts.distributed import gather_with_grad
 from trialbook_plugins.losses._duplicates import equal_rows, excluded, mean_candidates, shared_cross_entropy
 from trialbook_plugins.losses._pairs import mean_over_pairs, of_units
 from trialbook_plugins.losses._scale import add_scale, clamp_scale, scale_vitals

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from trialbook import TrialbookError, closest
 from trialbook.contracts.predictions import Prediction, Scorer, score
-from trialbook.errors import TrialbookError, closest
 
 
 def chosen(

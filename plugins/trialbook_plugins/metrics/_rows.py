@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 #: Matching pairs measured at once.
 PAIRS_AT_ONCE = 4096

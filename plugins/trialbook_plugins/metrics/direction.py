@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.metrics._pictures import floats, with_interval
 from trialbook_plugins.probes.pictures import direction_accuracy, directions
 from trialbook_plugins.probes.rows import Rows, chunks

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.predictions import Prediction
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.boxes import iou
 from trialbook_plugins.probes.resampling import share_interval
 from trialbook_plugins.vlms.box_text import FAMILIES, Box, Family

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.metrics._classes import Labelled, directions, labelled
 from trialbook_plugins.metrics._precision import full_precision
 from trialbook_plugins.metrics._rows import check_rows

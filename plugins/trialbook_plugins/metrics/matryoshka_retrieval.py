@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.metrics.retrieval import Retrieval
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 import torch
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, float64_device
-from trialbook.errors import TrialbookError
 from trialbook_plugins.metrics._pictures import by_row, with_interval
 from trialbook_plugins.probes.pictures import edge_f1, foreground, spatial_iou, ssim
 from trialbook_plugins.probes.rows import Rows

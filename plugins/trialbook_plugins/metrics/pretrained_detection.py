@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU
-from trialbook.errors import TrialbookError
 from trialbook_plugins.hub import find_checkpoint, import_transformers, quiet, reading
 from trialbook_plugins.metrics._precision import full_precision
 from trialbook_plugins.probes.average_precision import average_precision

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU
-from trialbook.errors import TrialbookError
 from trialbook_plugins.metrics._precision import full_precision
 from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.boxes import match_boxes

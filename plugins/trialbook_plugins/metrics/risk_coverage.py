@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from trialbook.analysis.failures.risk import RiskCurve, risk_curve
+from trialbook import TrialbookError
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.predictions import score as score_of
-from trialbook.errors import TrialbookError
+from trialbook.contracts.risk import RiskCurve, risk_curve
 from trialbook_plugins.metrics._answers import chosen
 from trialbook_plugins.metrics._scorers import SCORERS, Score
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality, Split
-from trialbook.errors import TrialbookError
 from trialbook_plugins.metrics._classifier import FIGURES, check_options, classify
 from trialbook_plugins.metrics._statistics import statistics
 

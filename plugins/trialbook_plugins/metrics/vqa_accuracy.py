@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from trialbook import TrialbookError
 from trialbook.contracts.predictions import Prediction, Scorer
-from trialbook.errors import TrialbookError
 from trialbook_plugins.metrics._answers import chosen, mean_scores
 from trialbook_plugins.metrics._vqa_words import plain_spaces, without_marks, words_of
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, Probed
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.resampling import bootstrap_interval, share_interval
 from trialbook_plugins.probes.ridge import Ridge, one_hot
 from trialbook_plugins.probes.rows import MadeRows, chunks, read_part, roomy_device

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, float64_device
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import Rows, check_paired, chunks, read_rows, roomy_device, width_of
 
 Pair = tuple[str, str]

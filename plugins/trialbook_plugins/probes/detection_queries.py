@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, PredictedBoxes, Probed
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures
 from trialbook_plugins.probes.detection import DetectionProbe
 from trialbook_plugins.probes.references import oracle_features

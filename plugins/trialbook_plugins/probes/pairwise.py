@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import as_float64
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, subsample
 
 _TIE = 1e-12  # share of the largest squared distance within which two are the same: rounding of the matrix product

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts.records import Event
-from trialbook.errors import TrialbookError
 
 #: (channels in, channels out, kernel, stride, padding, pooling before) of AlexNet's convolutions; each ends a stage.
 _LAYERS = (

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from trialbook import TrialbookError
 from trialbook.contracts import as_float64, to_device
-from trialbook.errors import TrialbookError
 
 #: Directions of ``directions``, in this order.
 DIRECTIONS = ("right", "left", "down", "up")

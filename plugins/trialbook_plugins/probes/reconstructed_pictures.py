@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, Probed, float64_device
 from trialbook.contracts.records import Event
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.perceptual import lpips, notes_of, perceptual_random
 from trialbook_plugins.probes.pictures import edge_f1, foreground, spatial_iou, ssim
 from trialbook_plugins.probes.reconstruction import ReconstructionProbe

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.probes.boxes import BoxLists, as_boxes, occupancy
 from trialbook_plugins.probes.rows import MadeRows, Rows, read_part
 

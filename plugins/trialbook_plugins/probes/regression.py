@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.resampling import Index, Interval, cluster_members
 from trialbook_plugins.probes.ridge import SHARES, Ridge
 from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, roomy_device, width_of

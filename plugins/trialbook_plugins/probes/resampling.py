@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 Index = NDArray[np.int64]
 _EXACT = 1e-9  # less than this from 1 or 0 is rounding

@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, as_float64
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import roomy_device
 
 #: Penalties as shares of the mean eigenvalue of the centred scatter matrix XᵀX, from hardly any to all but constant.

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, as_float64, float64_device
-from trialbook.errors import TrialbookError
 
 #: Samples along the first axis: a tensor, an array, a memory-mapped array that is larger than memory, or ``MadeRows``.
 Rows: TypeAlias = "Tensor | NDArray[Any] | MadeRows"

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.boxes import BoxLists, occupancy, to_corners
 from trialbook_plugins.probes.occupancy import boxes_from_maps, boxes_from_moments
 from trialbook_plugins.probes.recipes import Plan, Setting, grid

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import as_float64, to_device
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.recipes import Loss, Plan, Setting, first_weights, loss_of, sample_order
 
 _BETAS, _EPS = (0.9, 0.999), 1e-8

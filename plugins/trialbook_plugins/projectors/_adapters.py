@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 
 class Grid(NamedTuple):

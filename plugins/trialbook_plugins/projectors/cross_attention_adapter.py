@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.projectors._adapters import Grid, as_grid, fitting_width
 
 _OCTAVES = 6.0  # from one half-wave over the picture to 2 ** 6 of them

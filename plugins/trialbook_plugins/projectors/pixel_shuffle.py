@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 
 class PixelShuffle(nn.Module):

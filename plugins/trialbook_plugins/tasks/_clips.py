@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Split
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import MadeRows
 
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook import TrialbookError, closest
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import Split
-from trialbook.errors import TrialbookError, closest
 from trialbook_plugins.tasks._rows import Rows, prepared_rows, stored_rows
 from trialbook_plugins.tasks._turns import IGNORED, Sequence1D, Sequencer
 

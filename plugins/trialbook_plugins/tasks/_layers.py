@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder, Taps
 from trialbook.contracts.datasets import Split
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import MadeRows
 
 #: Name of the only layer of an encoder that gives one.

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Features
 from trialbook.contracts.datasets import Raw, Split
-from trialbook.errors import TrialbookError
 from trialbook_plugins.tasks._blocks import counted_blocks, masked_blocks
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.plots import Shown
-from trialbook.errors import TrialbookError
 
 _GAP, _MARGIN, _LARGEST = 4, 90, 160
 

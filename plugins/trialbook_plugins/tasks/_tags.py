@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Split
-from trialbook.errors import TrialbookError
 
 #: What losses may ask to know of each row of a batch: its group, a number of its content, the class of its group.
 TAGS = ("groups", "content", "classes")

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder, Features, Step, as_float64, device_of, float64_device, to_device
+from trialbook.contracts.distributed import spread
+from trialbook.contracts.randomness import epoch_uniform
 from trialbook.contracts.records import Event
-from trialbook.engine.distributed import spread
-from trialbook.engine.seeding import epoch_uniform
-from trialbook.errors import TrialbookError
 from trialbook_plugins.tasks._blocks import project
 from trialbook_plugins.tasks._left_out import left_out_events
 from trialbook_plugins.tasks._rows import Rows, Source

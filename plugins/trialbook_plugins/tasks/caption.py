@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder
+from trialbook.contracts.distributed import spread
 from trialbook.contracts.records import Artifact, Record
-from trialbook.engine.distributed import spread
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets.stored import modalities_in, sample_keys
 from trialbook_plugins.datasets.stored_texts import CAPTIONS, Caption, write_captions
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder, Features, device_of, to_device
 from trialbook.contracts.datasets import Rows
+from trialbook.contracts.distributed import spread
 from trialbook.contracts.records import Artifact, Facts, Record
-from trialbook.engine.distributed import spread
-from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets.stored import modalities_in, sample_keys
 from trialbook_plugins.datasets.stored_texts import EMBEDDINGS, EMBEDDINGS_NPZ, Vectors
 

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder, Features, Generated, Step, as_float64, device_of, to_device
 from trialbook.contracts.conversations import Conversation, Turn
+from trialbook.contracts.distributed import spread
 from trialbook.contracts.predictions import ABSTENTIONS, Prediction, is_abstention
 from trialbook.contracts.records import Event, Facts
-from trialbook.engine.distributed import spread
-from trialbook.errors import TrialbookError
 from trialbook_plugins.tasks._blocks import Projected, blocks_of, count_blocks, project
 from trialbook_plugins.tasks._dialogues import Batch, Dialogues, pad
 from trialbook_plugins.tasks._export import export

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder, FindsBoxes, Probe, Probed, TellsLimits
 from trialbook.contracts.datasets import find_overlaps
+from trialbook.contracts.distributed import spread, spread_in_turns
 from trialbook.contracts.plots import declare_pictures, declare_plots
 from trialbook.contracts.records import Artifact, Event, Facts, Record
-from trialbook.engine.distributed import spread, spread_in_turns
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.references import is_position_blind
 
 from ._beside import REFERENCES, Beside

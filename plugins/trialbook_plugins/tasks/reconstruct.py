@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder, Decodes, Step, as_float64, device_of, to_device
 from trialbook.contracts.datasets import find_overlaps
 from trialbook.contracts.plots import declare_pictures
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.rows import MadeRows, Rows, chunks, read_part
 
 from ._clips import Annotations, clips_of, mean_clip, to_bytes

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, Builder
+from trialbook.contracts.distributed import spread, spread_in_turns
 from trialbook.contracts.plots import declare_plots
 from trialbook.contracts.records import Arrays, Event, Facts, Record
-from trialbook.engine.distributed import spread, spread_in_turns
-from trialbook.errors import TrialbookError
 from trialbook_plugins.probes.cka import LinearSimilarity
 from trialbook_plugins.probes.regression import r2_interval, ridge_r2
 from trialbook_plugins.probes.resampling import Interval

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import CPU, Builder, counting_operations, to_device
 from trialbook.contracts.records import Event, Facts, Record, Timing
-from trialbook.errors import TrialbookError
 
 from ._peak import peak_growth, wait_for
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 
 
 def load(module: str, extra: str) -> Any:

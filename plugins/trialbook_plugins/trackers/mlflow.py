@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trialbook.execution.trackers import TrackedRun
-from trialbook.registry.run_directory import read_json, to_json, write_whole
+from trialbook.contracts.files import read_json, to_json, write_whole
+from trialbook.contracts.trackers import TrackedRun
 from trialbook_plugins.trackers._packages import load
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}

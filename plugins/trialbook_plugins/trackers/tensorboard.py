@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trialbook.execution.trackers import TrackedRun
+from trialbook.contracts.trackers import TrackedRun
 from trialbook_plugins.trackers._packages import load
 
 

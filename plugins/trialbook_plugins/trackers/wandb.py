@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from trialbook.errors import TrialbookError
-from trialbook.execution.trackers import TrackedRun
-from trialbook.registry.run_directory import read_json, to_json, write_whole
+from trialbook import TrialbookError
+from trialbook.contracts.files import read_json, to_json, write_whole
+from trialbook.contracts.trackers import TrackedRun
 from trialbook_plugins.trackers._packages import load
 from trialbook_plugins.trackers._wandb_file import is_closed, read_history
 

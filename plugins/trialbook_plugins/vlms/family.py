@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.vlms.pictures import Pictures
 
 PLACES = "image_places"

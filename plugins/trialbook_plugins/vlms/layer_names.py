@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from trialbook.errors import TrialbookError, closest
+from trialbook import TrialbookError, closest
 from trialbook_plugins.vlms.architecture import Architecture, Area
 from trialbook_plugins.vlms.layer_hooks import Tap
 from trialbook_plugins.vlms.module_paths import Paths

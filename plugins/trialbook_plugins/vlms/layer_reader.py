@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import device_of, to_device
 from trialbook.contracts.datasets import Raw
-from trialbook.errors import TrialbookError
 from trialbook_plugins.hub import first_line
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.family import PLACES, Family, Prompt, image_size

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from trialbook.errors import TrialbookError, closest
+from trialbook import TrialbookError, closest
 from trialbook_plugins.hub import find_checkpoint, import_transformers, quiet, reading
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.pictures import STATISTICS, Pictures

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
-from trialbook.errors import TrialbookError, closest
+from trialbook import TrialbookError, closest
 
 _DEPTH = re.compile(r"\{(\d+)(?:/(\d+))?\}")
 #: Path pieces that stand for one another; releases move or drop them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook_plugins.hub import import_transformers, reading
 from trialbook_plugins.vlms.family import Prompt
 

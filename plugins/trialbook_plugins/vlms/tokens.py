@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts import to_device
-from trialbook.errors import TrialbookError
 from trialbook_plugins.vlms.architecture import Area
 from trialbook_plugins.vlms.family import Layout
 from trialbook_plugins.vlms.order import ORDERS, Grid

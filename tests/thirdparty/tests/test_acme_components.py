@@ -11,7 +11,7 @@ from acme_trialbook.modality_gap import ModalityGap
 from acme_trialbook.progressions import Progressions
 from acme_trialbook.random_features import RandomFeatures
 
-from trialbook.errors import TrialbookError
+from trialbook import TrialbookError
 from trialbook.testing import check_component
 
 

@@ -14,9 +14,9 @@ from acme_trialbook.progressions import Progressions
 from acme_trialbook.random_features import RandomFeatures
 from acme_trialbook.ridge_probe import RidgeProbe
 
+from trialbook import TrialbookError
 from trialbook.contracts import Step
 from trialbook.contracts.datasets import Modality
-from trialbook.errors import TrialbookError
 from trialbook.testing import PartsBuilder, check_component
 
 

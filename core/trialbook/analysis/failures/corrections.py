@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trialbook.analysis.failures.taxonomy import BY_HAND, TAGS
+from trialbook.contracts.files import read_json, to_json, write_whole
 from trialbook.contracts.predictions import Prediction
 from trialbook.errors import TrialbookError, closest
-from trialbook.registry.run_directory import RunDirectory, read_json, to_json, write_whole
+from trialbook.registry.run_directory import RunDirectory
 
 
 class Corrections:

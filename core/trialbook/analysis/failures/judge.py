@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trialbook.analysis.failures.risk import risk_curve
 from trialbook.analysis.failures.taxonomy import tag_of
 from trialbook.contracts.predictions import Prediction, score
+from trialbook.contracts.risk import risk_curve
 
 #: Shares of all questions that the risk is told at.
 _COVERAGES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)

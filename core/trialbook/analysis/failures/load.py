@@ -17,11 +17,12 @@ from trialbook.config.settings import Settings
 from trialbook.config.variants import Table
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import modalities_of
+from trialbook.contracts.files import read_json, read_lines
 from trialbook.contracts.predictions import Prediction
 from trialbook.errors import TrialbookError, closest
 from trialbook.plugins.construct import Wiring
 from trialbook.plugins.schema import SchemaBook
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

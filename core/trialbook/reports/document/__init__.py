@@ -1,1 +1,1 @@
-"""TODO."""
+"""Blocks of a page, and how they become HTML and Markdown."""

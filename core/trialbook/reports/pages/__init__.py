@@ -1,1 +1,1 @@
-"""TODO."""
+"""The pages: of a run, an experiment, a decision, failures."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from trialbook.config.kinds import NAMED
 from trialbook.config.variants import Table, component_tables
-from trialbook.registry.run_directory import read_json
+from trialbook.contracts.files import read_json
 from trialbook.reports.comparison_tables import show_large
 from trialbook.reports.document.blocks import Block, Diagram
 from trialbook.reports.document.diagram import Box, Layers, draw_layers, layers_text

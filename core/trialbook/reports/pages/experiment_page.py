@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from trialbook.analysis.compare.compare import Comparison
 from trialbook.analysis.compare.findings import ArmFinding
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.contracts.files import read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import (
     BROKEN,
     broken_arms,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trialbook.analysis.selection import flatten
-from trialbook.registry.run_directory import read_json
+from trialbook.contracts.files import read_json
 from trialbook.reports.document.blocks import Block, Facts, Folded, Items, Listing, Paragraph, Strong, Text
 from trialbook.reports.pages.sections import config_text, data_facts, setup_facts, show_option
 from trialbook.reports.plots.arms import Arms

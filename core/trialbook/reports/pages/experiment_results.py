@@ -6,7 +6,8 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialbook.registry.run_directory import RunDirectory, read_json, to_json, write_whole
+from trialbook.contracts.files import read_json, to_json, write_whole
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.pages.write import Written, write_experiment_pages
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from trialbook.analysis.failures.load import read_answers
+from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Block, Code, Grid, Link, Paragraph, Text
 from trialbook.reports.pages.failures_page import tag_grid
 from trialbook.reports.tables import Column, show_value

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trialbook.analysis.compare.metrics import trained_parameters
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.contracts.files import read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import show_large
 from trialbook.reports.document.blocks import (
     Block,

@@ -6,8 +6,9 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from trialbook.contracts.files import read_json
 from trialbook.contracts.plots import Shown, read_pictures
-from trialbook.registry.run_directory import RunDirectory, read_json
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Block, Folded, Kept
 
 #: Beginnings of the files that a page takes in; larger ones it links to.

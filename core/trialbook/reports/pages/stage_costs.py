@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trialbook.analysis.statistics import mean
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.contracts.files import read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import show_large
 from trialbook.reports.document.blocks import Block, Grid, Paragraph, Text
 from trialbook.reports.tables import NOTHING, Column, show_duration

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trialbook.registry.run_directory import RunDirectory, read_json, write_whole
+from trialbook.contracts.files import read_json, write_whole
+from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Page, Picture
 from trialbook.reports.document.html import to_html
 from trialbook.reports.document.markdown import to_markdown

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Plots of runs and experiments."""

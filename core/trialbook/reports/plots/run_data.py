@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from trialbook.registry.run_directory import RunDirectory, read_json, read_lines
+from trialbook.contracts.files import read_json, read_lines
+from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder, Step, device_of
-from trialbook.errors import TrialbookError
 
 
 class NextToken:

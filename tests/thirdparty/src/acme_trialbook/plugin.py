@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from trialbook.plugins.hookspec import Component, hookimpl
+from trialbook import Component, hookimpl
 
 if TYPE_CHECKING:
     import click

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from acme_trialbook._splits import ArraySplit
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality, assign_splits, content_hash
-from trialbook.errors import TrialbookError
 
 
 class Progressions:

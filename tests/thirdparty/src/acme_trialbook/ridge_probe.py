@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from trialbook import TrialbookError
 from trialbook.contracts import Builder
 from trialbook.contracts.plots import Profile, declare_plots
 from trialbook.contracts.records import Facts, Record
-from trialbook.errors import TrialbookError
 
 
 class RidgeProbe:

@@ -16,18 +16,26 @@ import torch.distributed as dist
 from accelerate.utils import send_to_device
 from torch import Tensor
 
-from trialbook.engine.group import everyone
+_Value = TypeVar("_Value")
 
-__all__ = ["gather_with_grad", "gathering", "spread", "spread_in_turns"]
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Gathering = Literal["all", "own", "stand-in"]
-_gathering: ContextVar[Gathering] = ContextVar("gathering", default="all")
+def everyone(value: _Value) -> list[_Value]:
+    """What every process gives here, in the order of the ranks; every process must call this."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, value)
+    return parts
+
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_Gathering = Literal["all", "own", "stand-in"]
+_gathering: ContextVar[_Gathering] = ContextVar("gathering", default="all")
 
 
 @contextmanager
-def gathering(rows: Gathering) -> Iterator[None]:
+def gathering(rows: _Gathering) -> Iterator[None]:
     """Which rows ``gather_with_grad`` gives inside.
 
     Args:
@@ -65,7 +73,7 @@ def gather_with_grad(t: Tensor) -> Tensor:
     return gathered
 
 
-def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def spread(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
     """``[work(item) for item in items]``, shared out among the processes of a run and gathered once.
 
     Process r does the items r, r + world, …; every process gets all results in the order of the items. One process does them
@@ -83,7 +91,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
     return [parts[place % world][place // world] for place in range(len(items))]
 
 
-def spread_in_turns(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def spread_in_turns(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
     """The same, gathered whenever each process has done one item: for results that are recorded as they come."""
     turn = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     for start in range(0, len(items), turn):

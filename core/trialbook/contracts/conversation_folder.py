@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from trialbook.contracts.conversations import Conversation
 from trialbook.errors import TrialbookError
@@ -14,13 +14,6 @@ from trialbook.errors import TrialbookError
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
 IMAGES = "images"
-
-
-class LeftOut(NamedTuple):
-    """Something that was not taken: where it stands (file and line, row or id), and why."""
-
-    where: str
-    why: str
 
 
 @dataclass(frozen=True)
