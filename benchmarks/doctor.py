@@ -21,21 +21,21 @@ from benchmarks._measure import in_turn, ratio, save
 from benchmarks.engine_step import Autoencoder
 from trialbook.config.options import CheckpointOptions, DoctorOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.records import Record
 from trialbook.doctor.doctor import Doctor, load_checks
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
 from trialbook.engine.instrumentation import Monitor, PartView
-from trialbook.engine.trainer import Training
-from trialbook.plugins.manager import PluginHost
+from trialbook.engine.trainer import Trainer
+from trialbook.plugins.manager import PluginManager
 from trialbook.registry.recorder import Recorder
 from trialbook_plugins.losses.info_nce import InfoNCE
 from trialbook_plugins.projectors.perceiver import Perceiver
 
 STEPS, BATCH, ROUNDS = 400, 64, 11
 EVERY = DoctorOptions().every
-CHECKS, _ = load_checks(PluginHost.discover())
+CHECKS, _ = load_checks(PluginManager.discover())
 TOKENS = torch.randn(1024, 16, 64, generator=torch.Generator().manual_seed(0))
 
 
@@ -77,14 +77,14 @@ def program(make: Callable[[], Any], every: int) -> Callable[[], float]:
         task = make()
         parts = [PartView(name, module, False) for name, module in task.module().items()]
         with tempfile.TemporaryDirectory() as folder:
-            training = Training(
+            training = Trainer(
                 task, [StageOptions(name="train", steps=STEPS, batch_size=BATCH, lr=1e-3)], seed=0,
                 accelerator=make_accelerator("cpu", "no"), checkpoints=CheckpointStore(Path(folder) / "checkpoints"),
                 evaluate=EvaluateOptions(at_start=False), checkpoint=CheckpointOptions(every=0),
                 monitor=Monitor(task.module(), parts, every),
             )  # fmt: skip
             doctor = Doctor(
-                Chart({"train": {"steps": STEPS, "lr": 1e-3, "batch_size": BATCH}}), CHECKS if every else ()
+                RunEvidence({"train": {"steps": STEPS, "lr": 1e-3, "batch_size": BATCH}}), CHECKS if every else ()
             )
             with Recorder(Path(folder) / "run", None) as recorder:
                 return _seconds_a_step(training, recorder, doctor)
@@ -92,7 +92,7 @@ def program(make: Callable[[], Any], every: int) -> Callable[[], float]:
     return run
 
 
-def _seconds_a_step(training: Training, recorder: Recorder, doctor: Doctor) -> float:
+def _seconds_a_step(training: Trainer, recorder: Recorder, doctor: Doctor) -> float:
     started = 0.0
     for item in training.run():
         recorder.add(item)

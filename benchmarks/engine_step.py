@@ -24,7 +24,7 @@ from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
 from trialbook.engine.optim import learning_rate
 from trialbook.engine.seeding import epoch_order
-from trialbook.engine.trainer import Training
+from trialbook.engine.trainer import Trainer
 from trialbook.registry.recorder import Recorder
 
 STEPS, BATCH = 200, 64
@@ -62,7 +62,7 @@ class Autoencoder:
 def engine() -> float:
     """Seconds a step in the engine, its records written to a run directory."""
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(
+        training = Trainer(
             Autoencoder(), [OPTIONS], seed=0, accelerator=make_accelerator("cpu", "no"),
             checkpoints=CheckpointStore(Path(folder) / "checkpoints"), evaluate=EvaluateOptions(at_start=False),
             checkpoint=CheckpointOptions(every=0),

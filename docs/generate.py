@@ -20,7 +20,7 @@ import trialbook_plugins.plugin
 from trialbook.config.kinds import ARRAYS, KINDS, NAMED, RESERVED, part_kind
 from trialbook.config.numerics import OF_THE_RUN
 from trialbook.config.options import CORE_TABLES
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import ComponentSchema, SchemaBook
 from trialbook.plugins.signature import documented
 from trialbook.plugins.table_errors import describe
@@ -57,7 +57,7 @@ def main() -> None:
 def make_page() -> str:
     """The whole page."""
     with tempfile.TemporaryDirectory() as cache:
-        book = SchemaBook(PluginHost.from_modules({"trialbook": trialbook_plugins.plugin}), Path(cache))
+        book = SchemaBook(PluginManager.from_modules({"trialbook": trialbook_plugins.plugin}), Path(cache))
         sections = [_core_section(book), *(_kind_section(kind, book) for kind in KINDS)]
     return "\n".join([_NOTE, INTRO.read_text(encoding="utf-8").rstrip(), "", *sections]).rstrip() + "\n"
 

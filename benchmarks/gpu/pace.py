@@ -10,7 +10,7 @@ from unittest import mock
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.idle import Idle
-from trialbook.engine.trainer import Training
+from trialbook.engine.trainer import Trainer
 
 
 class Pace:
@@ -48,14 +48,14 @@ class Pace:
 @contextmanager
 def steps_of_runs(pace: Pace) -> Iterator[None]:
     """Within the block, a run of this program tells of its steps."""
-    optimize = Training._optimize
+    optimize = Trainer._optimize
 
-    def told(training: Training, *given: Any) -> Any:
+    def told(training: Trainer, *given: Any) -> Any:
         pace.before(training.step)
         values = optimize(training, *given)
         if training.step + 1 == pace.total:
             pace.before(pace.total)
         return values
 
-    with mock.patch.object(Training, "_optimize", told):
+    with mock.patch.object(Trainer, "_optimize", told):
         yield

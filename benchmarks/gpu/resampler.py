@@ -16,7 +16,7 @@ from benchmarks.gpu import standins
 from benchmarks.gpu.bench import Bench, inside
 from benchmarks.gpu.pace import Pace, steps_of_runs
 from benchmarks.gpu.workplace import SHIPPED, Workplace, final
-from trialbook.contracts import Trains
+from trialbook.contracts import Trainable
 from trialbook.contracts import parts as contracts
 from trialbook.replay.load import LoadedRun, load_run
 
@@ -58,7 +58,7 @@ class Step:
     """
 
     def __init__(self, loaded: LoadedRun) -> None:
-        self.loaded, self.task = loaded, cast(Trains, loaded.task)
+        self.loaded, self.task = loaded, cast(Trainable, loaded.task)
         self.size = loaded.spec.config["train"]["batch_size"]
         self.optimizer = torch.optim.AdamW(self.task.module().parameters(), lr=1e-5, fused=True)
         self.task.module().train()

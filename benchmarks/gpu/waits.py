@@ -16,7 +16,7 @@ import torch
 from benchmarks.gpu import standins
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.workplace import ROOT, SHIPPED, CommandFailed, Workplace
-from trialbook.engine.trainer import Training
+from trialbook.engine.trainer import Trainer
 
 _SOURCES = ("core", "plugins")
 _SAID = "called a synchronizing CUDA operation"
@@ -78,9 +78,9 @@ def debugging(mode: str, waits: Waits) -> Iterator[None]:
         mode: ``warn`` counts them, ``error`` lets the first one end the run.
         waits: counts.
     """
-    optimize: Callable[..., Any] = Training._optimize
+    optimize: Callable[..., Any] = Trainer._optimize
 
-    def watched(training: Training, *given: Any) -> Any:
+    def watched(training: Trainer, *given: Any) -> Any:
         if not training.step:
             return optimize(training, *given)
         waits.steps += 1
@@ -90,7 +90,7 @@ def debugging(mode: str, waits: Waits) -> Iterator[None]:
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    with warnings.catch_warnings(), mock.patch.object(Training, "_optimize", watched):
+    with warnings.catch_warnings(), mock.patch.object(Trainer, "_optimize", watched):
         warnings.simplefilter("always")
         with mock.patch.object(warnings, "showwarning", waits.note):
             yield

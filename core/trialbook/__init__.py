@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from trialbook.config.options import StageOptions as StageOptions
     from trialbook.config.options import stages_of as stages_of
     from trialbook.errors import TrialbookError as TrialbookError
-    from trialbook.errors import closest as closest
+    from trialbook.errors import suggest as suggest
     from trialbook.plugins.hookspec import Component as Component
     from trialbook.plugins.hookspec import hookimpl as hookimpl
 
 #: Submodule to the names that are public.
 HOMES = {
     "config.options": "StageOptions stages_of",
-    "errors": "TrialbookError closest",
+    "errors": "TrialbookError suggest",
     "plugins.hookspec": "Component hookimpl",
 }
 

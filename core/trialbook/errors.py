@@ -47,7 +47,7 @@ class Problem:
         return f"{where}:{table} {self.message}{hint}"
 
 
-class ProblemsError(TrialbookError):
+class ExperimentErrors(TrialbookError):
     """All the problems of a file at once, one a line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -55,7 +55,7 @@ class ProblemsError(TrialbookError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class Problems:
+class ErrorCollector:
     """The problems found so far.
 
     Args:
@@ -74,7 +74,7 @@ class Problems:
         self, place: Position | None, table: str, message: str, *, word: str | None = None, known: Iterable[str] = ()
     ) -> None:
         """Note a problem, with the suggestion that of ``known`` ``word`` was meant to be."""
-        self.add_suggested(place, table, message, closest(word, known) if word is not None else None)
+        self.add_suggested(place, table, message, suggest(word, known) if word is not None else None)
 
     def add_suggested(self, place: Position | None, table: str, message: str, suggestion: str | None) -> None:
         """Note a problem with a suggestion that is known already."""
@@ -90,7 +90,7 @@ class Problems:
         """Take over the problems that are raised within, of tables that stand in the table ``outer``."""
         try:
             yield
-        except ProblemsError as error:
+        except ExperimentErrors as error:
             for one in error.problems:
                 table = ".".join(filter(None, (outer, one.table)))
                 self.extend([replace(one, table=table, file=one.file or str(self.file))])
@@ -104,7 +104,7 @@ class Problems:
         return len(self._found)
 
 
-def closest(word: str, candidates: Iterable[str]) -> str | None:
+def suggest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that ``word`` is most likely a misspelling of, or None where none is near.
 
     Near is up to a third of the longer word's letters (at least one), counted as edits; another case, ``-`` for ``_``

@@ -16,10 +16,10 @@ from trialbook.config.kinds import KINDS
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.findings import Finding
-from trialbook.contracts.records import Arrays, Item, Record, Timing, Vitals
+from trialbook.contracts.records import Arrays, Item, ModuleStats, Record, Timing
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.recorder import Recorder
 
@@ -123,14 +123,14 @@ def toy_plugin(offer: dict[str, dict[str, str]], module: str) -> object:
 
 
 @pytest.fixture(scope="session")
-def toy_host(tmp_path_factory: pytest.TempPathFactory) -> Iterable[PluginHost]:
+def toy_host(tmp_path_factory: pytest.TempPathFactory) -> Iterable[PluginManager]:
     """Plugin ``toys``; ``left`` and ``right`` both offer a projector ``twin``; ``broken`` an encoder that cannot be loaded."""
     folder = tmp_path_factory.mktemp("toys")
     (folder / "toy_parts.py").write_text(PARTS)
     (folder / "toy_broken.py").write_text("import package_that_nobody_has\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        yield PluginHost.from_modules({
+        yield PluginManager.from_modules({
             "toys": toy_plugin(OFFER, "toy_parts"),
             "broken": toy_plugin({"encoder": {"missing": "Missing"}}, "toy_broken"),
             "left": toy_plugin({"projector": {"twin": "Flat"}}, "toy_parts"),
@@ -139,7 +139,7 @@ def toy_host(tmp_path_factory: pytest.TempPathFactory) -> Iterable[PluginHost]:
 
 
 @pytest.fixture(scope="session")
-def toys(toy_host: PluginHost, tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
+def toys(toy_host: PluginManager, tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
     """Schemas of the toy components."""
     return SchemaBook(toy_host, tmp_path_factory.mktemp("schemas"))
 
@@ -231,7 +231,7 @@ def record_plan(toys: SchemaBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def record_course(toys: SchemaBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
-    """Plans a file of toys and records its runs as training would: curves, vitals, embeddings, timing, findings.
+    """Plans a file of toys and records its runs as training would: curves, stats, embeddings, timing, findings.
 
     ``change(spec, items)`` gives what a run yields instead; where it raises, the run fails with that error.
     """
@@ -270,7 +270,7 @@ def course_of(spec: RunSpec) -> list[Item]:
     """What a run of 100 steps yields; ``deep`` learns faster than ``flat``."""
     rng = np.random.default_rng([spec.seed, zlib.crc32(spec.arm.encode())])
     speed = 0.05 if spec.base_arm == "deep" else 0.02
-    items: list[Item] = [Vitals(0, "own", {"loss.pull": {"batch": 64, "chance": math.log(64)}})]
+    items: list[Item] = [ModuleStats(0, "own", {"loss.pull": {"batch": 64, "chance": math.log(64)}})]
     for step in range(0, 101, 10):
         loss = math.log(64) * math.exp(-speed * step) + 0.05 * rng.random()
         items.append(Record(step, {"loss": loss, "loss/pull": loss, "lr": 1e-3 * (1 - step / 100)}))

@@ -15,12 +15,12 @@ from trialbook.config.settings import Settings
 from trialbook.contracts import device_of
 from trialbook.contracts.files import read_lines
 from trialbook.engine import builder as build
-from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.feature_store import FeatureStore
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.testing import pretend_cuda
@@ -61,7 +61,7 @@ class Place:
 
     def __init__(self, folder: Path, text: str = FILE) -> None:
         (folder / "small.toml").write_text(text)
-        host = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin})
+        host = PluginManager.from_modules({"trialbook": trialbook_plugins.plugin})
         self.book = SchemaBook(host, folder / "cache")
         self.plan = make_plan(load_experiment(folder / "small.toml"), self.book)
         self.settings = Settings(
@@ -70,7 +70,7 @@ class Place:
         self.launcher = LocalLauncher(self.settings, host, self.book, PlainWatcher(print), plots=False)
 
     def builder(self, store: Path) -> RunBuilder:
-        return RunBuilder(self.plan.runs[0], Workshop(self.book, FeatureStore(store), None))
+        return RunBuilder(self.plan.runs[0], BuildContext(self.book, FeatureStore(store), None))
 
 
 def features(task: Any, split: str) -> np.ndarray:
@@ -115,7 +115,7 @@ def test_the_rows_of_a_survey_have_the_shape_of_a_split(tmp_path: Path) -> None:
     from trialbook.engine.survey import SurveyBuilder
 
     place = Place(tmp_path)
-    builder = SurveyBuilder(place.plan.runs[0], Workshop(place.book, FeatureStore(tmp_path / "features"), None))
+    builder = SurveyBuilder(place.plan.runs[0], BuildContext(place.book, FeatureStore(tmp_path / "features"), None))
     found = features(builder.task(), "train")
     whole = features(place.builder(tmp_path / "whole").task(), "train")
     assert found.shape == whole.shape

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.load import load_experiment
-from trialbook.errors import ProblemsError
+from trialbook.errors import ExperimentErrors
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.schema import SchemaBook
 
@@ -21,7 +21,7 @@ def complaints(file: Path, book: SchemaBook, *, profile: str | None = None, sets
     """All problems as ``line: [table] …``."""
     try:
         make_plan(load_experiment(file, profile=profile, sets=sets), book)
-    except ProblemsError as error:
+    except ExperimentErrors as error:
         return [str(problem).removeprefix(f"{file}:") for problem in error.problems]
     return []
 

@@ -15,7 +15,7 @@ from trialbook.analysis.compare.compare import Comparison, compare
 from trialbook.analysis.compare.effects import Design
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan
-from trialbook.errors import ProblemsError
+from trialbook.errors import ExperimentErrors
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.schema import SchemaBook
@@ -179,7 +179,7 @@ ARMS = ('[arm.deep.projector.image]\nuse = "deep"\ndepth = 2\n', "[arm.deep.data
 def complaints(file: Path, toys: SchemaBook, **options: Any) -> list[str]:
     try:
         make_plan(load_experiment(file, **options), toys)
-    except ProblemsError as error:
+    except ExperimentErrors as error:
         return str(error).replace(f"{file}:", "").splitlines()
     return []
 

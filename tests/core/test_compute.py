@@ -27,7 +27,7 @@ from trialbook.errors import TrialbookError
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import pretend_cuda
 
@@ -210,7 +210,7 @@ def launch(root: Path, text: str, **options: Any) -> dict[str, Any]:
     file = root / "small.toml"
     file.write_text(text)
     settings = Settings(root=root, runs=root / "runs", data_root=root, cache=root / "cache", **options)
-    book = SchemaBook(PluginHost.from_modules({"trialbook": trialbook_plugins.plugin}), settings.cache)
+    book = SchemaBook(PluginManager.from_modules({"trialbook": trialbook_plugins.plugin}), settings.cache)
     plan = make_plan(load_experiment(file), book)
     outcomes = LocalLauncher(settings, book.host, book, PlainWatcher(print), plots=False).mlrun_launch(plan)
     assert {outcome.state for outcome in outcomes} == {"finished"}

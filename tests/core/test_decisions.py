@@ -17,7 +17,7 @@ from trialbook.cli.decide import decide_plan
 from trialbook.cli.main import cli
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan, RunSpec
-from trialbook.errors import ProblemsError
+from trialbook.errors import ExperimentErrors
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.schema import SchemaBook
@@ -311,14 +311,14 @@ def test_mistakes_come_with_their_line_and_what_was_meant(
     files: Callable[..., Path], toys: SchemaBook, old: str, new: str, expected: str
 ) -> None:
     file = files((old, new))
-    with pytest.raises(ProblemsError) as caught:
+    with pytest.raises(ExperimentErrors) as caught:
         make_plan(load_experiment(file), toys)
     assert any(str(one).removeprefix(f"{file}:").startswith(expected) for one in caught.value.problems), caught.value
 
 
 def test_what_only_a_decision_reads_is_refused_without_one(toy_file: Write, toys: SchemaBook) -> None:
     file = toy_file(("at_least = 0.5", 'at_least = 0.5\nmeasured_in = "x"'))
-    with pytest.raises(ProblemsError, match="'measured_in' is for a \\[decision\\]"):
+    with pytest.raises(ExperimentErrors, match="'measured_in' is for a \\[decision\\]"):
         make_plan(load_experiment(file), toys)
 
 

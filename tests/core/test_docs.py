@@ -17,9 +17,9 @@ import pytest
 
 from trialbook.cli.main import cli
 from trialbook.config.load import load_experiment
-from trialbook.errors import ProblemsError
+from trialbook.errors import ExperimentErrors
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def generate() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def book(generate: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
-    host = PluginHost.from_modules({"trialbook": generate.trialbook_plugins.plugin})
+    host = PluginManager.from_modules({"trialbook": generate.trialbook_plugins.plugin})
     return SchemaBook(host, tmp_path_factory.mktemp("schemas"))
 
 
@@ -188,7 +188,7 @@ def test_the_mistakes_that_the_readme_shows_come_out_so(book: SchemaBook, tmp_pa
     file.write_text(
         re.sub(r"^pool\b", "poool", whole, flags=re.MULTILINE).replace('"perceiver"', '"perciever"'), "utf-8"
     )
-    with pytest.raises(ProblemsError) as raised:
+    with pytest.raises(ExperimentErrors) as raised:
         make_plan(load_experiment(file), book)
     (shown,) = [text for text in blocks(ROOT / "README.md", "") if text.startswith("$ mlrun check question.toml")]
     assert str(raised.value).replace(str(file), file.name) == shown.partition("\n")[2].rstrip()

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from trialbook.cli.main import cli
 from trialbook.config.runspec import RunSpec
-from trialbook.contracts.records import Record, Vitals
+from trialbook.contracts.records import ModuleStats, Record
 from trialbook.errors import TrialbookError
 from trialbook.registry.recorder import Recorder
 
@@ -35,7 +35,7 @@ def add(root: Path, arm: str, seed: int = 0, *, broken: bool = False, ignore: tu
         recorder.start(spec, {}, {})
         recorder.describe({"dataset": {"splits": {"train": 900, "test": 300}}})
         if broken:
-            recorder.add(Vitals(0, "wiring", LEFT_OUT))
+            recorder.add(ModuleStats(0, "wiring", LEFT_OUT))
         recorder.add(Record(10, {"loss": 0.5, "lr": 1e-3}))
         recorder.finish({})
     return spec

@@ -19,7 +19,7 @@ from trialbook.contracts.records import Event, Record
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
 from trialbook.engine.guard import UpdateGuard, non_finite_names
-from trialbook.engine.trainer import Training
+from trialbook.engine.trainer import Trainer
 from trialbook.errors import TrialbookError
 
 DATA = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
@@ -65,12 +65,12 @@ class Halves(nn.Module):
 def make_training(
     task: Halves, folder: Path, *, stages: list[StageOptions] | None = None, on_device: bool = False,
     scaled: bool = False, every: int = 0,
-) -> Training:  # fmt: skip
+) -> Trainer:  # fmt: skip
     """A training whose guard works as on a GPU, or with a gradient scaler, though it computes on the CPU."""
     accelerator = make_accelerator("cpu", "no")
     if scaled:
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
-    training = Training(
+    training = Trainer(
         task, stages or [StageOptions(name="train", steps=12, batch_size=8, lr=0.01, log_every=12)], seed=3,
         accelerator=accelerator, checkpoints=CheckpointStore(folder, keep=9), evaluate=EvaluateOptions(at_start=False),
         checkpoint=CheckpointOptions(every=every),
@@ -169,7 +169,7 @@ def test_no_checkpoint_is_written_of_weights_that_overflowed(tmp_path: Path, mon
     assert not list(tmp_path.glob("step-*"))
 
 
-def norms_of(training: Training) -> list[float]:
+def norms_of(training: Trainer) -> list[float]:
     return [r.values["grad_norm"] for r in training.run() if isinstance(r, Record) and "grad_norm" in r.values]
 
 

@@ -17,7 +17,7 @@ from trialbook.contracts import Step
 from trialbook.contracts.records import Event, Record
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import execute, make_accelerator
-from trialbook.engine.trainer import Training
+from trialbook.engine.trainer import Trainer
 from trialbook.errors import TrialbookError
 from trialbook.registry.recorder import Recorder
 
@@ -61,15 +61,15 @@ class Regression:
         return None
 
 
-def _training(task: Regression, directory: Path, stages: list[StageOptions] | None = None, every: int = 7) -> Training:
-    return Training(
+def _training(task: Regression, directory: Path, stages: list[StageOptions] | None = None, every: int = 7) -> Trainer:
+    return Trainer(
         task, stages or [StageOptions(name="train", steps=25, batch_size=8, lr=0.01, log_every=3)],
         seed=3, accelerator=make_accelerator("cpu", "no"), checkpoints=CheckpointStore(directory, keep=2),
         evaluate=EvaluateOptions(every=5), checkpoint=CheckpointOptions(every=every),
     )  # fmt: skip
 
 
-def _run(training: Training, stop_after: int | None = None) -> list[Record]:
+def _run(training: Trainer, stop_after: int | None = None) -> list[Record]:
     """Run, or stop dead after so many records, as a kill would."""
     records = []
     for item in training.run():
@@ -278,7 +278,7 @@ def test_a_step_over_unequal_micro_batches_is_that_over_the_whole_batch(tmp_path
     for accumulate in (1, 2, 5):
         task = Weighed(dropout=0.0)
         stage = StageOptions(name="s", steps=6, batch_size=10, accumulate=accumulate, lr=1e-2, log_every=1)
-        training = Training(
+        training = Trainer(
             task, [stage], seed=0, accelerator=make_accelerator("cpu", "no"),
             checkpoints=CheckpointStore(tmp_path / str(accumulate)), evaluate=EvaluateOptions(),
             checkpoint=CheckpointOptions(every=0),

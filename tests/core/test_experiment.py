@@ -10,7 +10,7 @@ import pytest
 from trialbook.config.experiment import Experiment
 from trialbook.config.load import load_experiment
 from trialbook.config.variants import arm_document
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 
 BASE = """\
 # Does it work?
@@ -124,7 +124,7 @@ def test_a_file_is_laid_over_those_that_it_extends(base: Path, tmp_path: Path) -
 def test_files_that_extend_one_another_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("extends = 'b.toml'\n")
     (tmp_path / "b.toml").write_text("\nextends = 'a.toml'\n")
-    with pytest.raises(ProblemsError, match=r"b\.toml:2: files extend one another: a\.toml -> b\.toml -> a\.toml"):
+    with pytest.raises(ExperimentErrors, match=r"b\.toml:2: files extend one another: a\.toml -> b\.toml -> a\.toml"):
         load_experiment(tmp_path / "a.toml")
 
 
@@ -138,7 +138,7 @@ def test_one_file_may_be_extended_on_two_ways(base: Path, tmp_path: Path) -> Non
 def test_a_file_that_is_not_there_is_named(base: Path, tmp_path: Path) -> None:
     child = tmp_path / "child.toml"
     child.write_text("\nextends = 'sub/none.toml'\n")
-    with pytest.raises(ProblemsError, match=r"child\.toml:2: 'extends' names .*none\.toml, which is no file"):
+    with pytest.raises(ExperimentErrors, match=r"child\.toml:2: 'extends' names .*none\.toml, which is no file"):
         load_experiment(child)
     with pytest.raises(TrialbookError, match=r"no\.toml cannot be read: no such file"):
         load_experiment(tmp_path / "no.toml")

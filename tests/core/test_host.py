@@ -15,7 +15,7 @@ import pytest
 from trialbook.errors import TrialbookError
 from trialbook.plugins.entrypoints import EntryPoint, find_entry_points, parse_group
 from trialbook.plugins.hookspec import Component, hookimpl
-from trialbook.plugins.manager import AmbiguousComponent, PluginHost, UnknownComponent
+from trialbook.plugins.manager import AmbiguousComponent, PluginManager, UnknownComponent
 
 GOOD = """
 from trialbook.plugins.hookspec import Component, hookimpl
@@ -54,7 +54,7 @@ def linear() -> Component:
     return Component("linear", "some.module:Linear", "a map")
 
 
-def error_of(host: PluginHost, name: str) -> str:
+def error_of(host: PluginManager, name: str) -> str:
     (info,) = (info for info in host.plugins if info.name == name)
     assert info.error is not None
     return info.error
@@ -82,7 +82,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def test_an_installed_plugin_is_found_with_its_distribution(install: Any) -> None:
     install("good", GOOD)
-    found = PluginHost.discover().find("projector", "good")
+    found = PluginManager.discover().find("projector", "good")
     assert (found.target, found.summary) == ("good.parts:Good", "a good one")
     assert (found.plugin.name, found.plugin.distribution, found.plugin.version) == ("good", "good-dist", "1.2")
     assert found.plugin.hooks == ("mlrun_projectors",)
@@ -111,7 +111,7 @@ BROKEN = {
 def test_a_broken_plugin_is_set_aside(install: Any, source: str, error: str) -> None:
     install("good", GOOD)
     install("bad", source)
-    host = PluginHost.discover()
+    host = PluginManager.discover()
     assert error in error_of(host, "bad")
     assert host.find("projector", "good").plugin.name == "good"
     assert [one for one in host.components() if one.plugin.name == "bad"] == []
@@ -123,7 +123,7 @@ def test_a_plugin_that_fails_in_one_hook_offers_nothing_at_all() -> None:
         def mlrun_metrics(self) -> Any:
             raise RuntimeError("half")
 
-    host = PluginHost.from_modules({"half": Half(linear())})
+    host = PluginManager.from_modules({"half": Half(linear())})
     assert host.components("projector") == []
     assert error_of(host, "half") == "mlrun_metrics raises RuntimeError: half"
 
@@ -131,13 +131,13 @@ def test_a_plugin_that_fails_in_one_hook_offers_nothing_at_all() -> None:
 def test_two_plugins_of_one_name_are_told_apart(install: Any) -> None:
     install("first", GOOD, plugin="same")
     install("second", GOOD, plugin="same")
-    host = PluginHost.discover()
+    host = PluginManager.discover()
     assert host.find("projector", "good").plugin.distribution == "first-dist"
     assert error_of(host, "same@second-dist") == "the plugin name 'same' is taken by first-dist 1.2"
 
 
 def test_a_name_offered_twice_must_be_picked_by_plugin() -> None:
-    host = PluginHost.from_modules({"ours": Offers(linear()), "acme": Offers(linear())})
+    host = PluginManager.from_modules({"ours": Offers(linear()), "acme": Offers(linear())})
     with pytest.raises(AmbiguousComponent, match="'acme' and 'ours' both offer projector 'linear'") as caught:
         host.find("projector", "linear")
     assert caught.value.candidates == ("acme:linear", "ours:linear")
@@ -145,12 +145,12 @@ def test_a_name_offered_twice_must_be_picked_by_plugin() -> None:
 
 
 def test_a_name_yielded_twice_by_one_plugin_is_its_fault() -> None:
-    host = PluginHost.from_modules({"acme": Offers(linear(), linear())})
+    host = PluginManager.from_modules({"acme": Offers(linear(), linear())})
     assert error_of(host, "acme") == "mlrun_projectors yields 'linear' twice"
 
 
 def test_an_unknown_component_comes_with_candidates_and_what_was_meant() -> None:
-    host = PluginHost.from_modules({"ours": Offers(linear())})
+    host = PluginManager.from_modules({"ours": Offers(linear())})
     with pytest.raises(UnknownComponent, match="unknown projector 'liner'; did you mean 'linear'") as caught:
         host.find("projector", "liner")
     assert caught.value.candidates == ("linear",)
@@ -159,7 +159,7 @@ def test_an_unknown_component_comes_with_candidates_and_what_was_meant() -> None
 
 
 def test_an_unknown_component_names_plugins_that_were_set_aside() -> None:
-    host = PluginHost.from_modules({"ours": Offers(linear()), "bad": Offers(3)})
+    host = PluginManager.from_modules({"ours": Offers(linear()), "bad": Offers(3)})
     with pytest.raises(UnknownComponent, match="set aside: plugin 'bad'"):
         host.find("projector", "perceiver")
 
@@ -167,7 +167,7 @@ def test_an_unknown_component_names_plugins_that_were_set_aside() -> None:
 @pytest.mark.parametrize("name", ["good", "good-dist"])
 def test_a_plugin_that_is_left_out_is_not_imported(install: Any, name: str) -> None:
     install("good", "raise AssertionError")
-    assert "good" not in [info.name for info in PluginHost.discover(leave_out=[name]).plugins]
+    assert "good" not in [info.name for info in PluginManager.discover(leave_out=[name]).plugins]
     assert "good_plugin" not in sys.modules
 
 
@@ -190,7 +190,7 @@ def test_plugins_add_commands_and_a_taken_one_sets_aside() -> None:
     plugins = {
         "good": commands("hello"), "thief": commands("mine", "run"), "broken": commands("half", error=ValueError("no")),
     }  # fmt: skip
-    host = PluginHost.from_modules(plugins)
+    host = PluginManager.from_modules(plugins)
     host.add_commands(cli)
     assert sorted(cli.commands) == ["hello", "run"]
     assert cli.commands["run"] is run
@@ -203,7 +203,7 @@ def test_an_observer_that_raises_is_warned_of_once_and_kills_nothing(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad = Observer(), Observer(error)
-    host = PluginHost.from_modules({"good": good, "bad": bad})
+    host = PluginManager.from_modules({"good": good, "bad": bad})
     with caplog.at_level(logging.WARNING):
         host.notify("mlrun_run_finished", run="a", results={})
         host.notify("mlrun_run_finished", run="b", results={})
@@ -219,12 +219,12 @@ def test_an_observer_cannot_change_what_the_run_goes_by() -> None:
             config["train"]["steps"] = 1
 
     config = {"train": {"steps": 20}}
-    PluginHost.from_modules({"meddler": Meddler()}).notify("mlrun_run_started", run="a", path="", config=config)
+    PluginManager.from_modules({"meddler": Meddler()}).notify("mlrun_run_started", run="a", path="", config=config)
     assert config == {"train": {"steps": 20}}
 
 
 def test_an_interrupt_passes_through_an_observer() -> None:
-    host = PluginHost.from_modules({"bad": Observer(KeyboardInterrupt())})
+    host = PluginManager.from_modules({"bad": Observer(KeyboardInterrupt())})
     with pytest.raises(KeyboardInterrupt):
         host.notify("mlrun_run_finished", run="a", results={})
 
@@ -235,7 +235,7 @@ def test_an_observer_that_raised_still_offers_its_components() -> None:
         def mlrun_run_failed(self, error: str) -> None:
             raise RuntimeError
 
-    host = PluginHost.from_modules({"both": Both(linear())})
+    host = PluginManager.from_modules({"both": Both(linear())})
     host.notify("mlrun_run_failed", run="a", error="b")
     assert host.find("projector", "linear").plugin.error is None
 
@@ -244,10 +244,10 @@ def test_the_first_launcher_that_takes_the_plan_runs_it() -> None:
     def launcher(result: object) -> object:
         return SimpleNamespace(mlrun_launch=hookimpl(lambda plan: result))
 
-    host = PluginHost.from_modules({"local": launcher("local"), "cluster": launcher(None)})
+    host = PluginManager.from_modules({"local": launcher("local"), "cluster": launcher(None)})
     assert host.launch(SimpleNamespace()) == "local"
     with pytest.raises(TrialbookError, match="no plugin launches"):
-        PluginHost.from_modules({"cluster": launcher(None)}).launch(SimpleNamespace())
+        PluginManager.from_modules({"cluster": launcher(None)}).launch(SimpleNamespace())
 
 
 def test_entry_points_agree_with_importlib_metadata() -> None:

@@ -16,12 +16,12 @@ import trialbook_plugins.plugin
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan
 from trialbook.config.settings import Settings
-from trialbook.errors import ProblemsError
+from trialbook.errors import ExperimentErrors
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 
 EXPERIMENT = align_file(
@@ -132,7 +132,7 @@ def test_a_failing_run_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
 
 def test_a_run_that_another_process_has_finished_meanwhile_is_kept(finished: Path, tmp_path: Path) -> None:
     settings = Settings(root=finished, runs=finished / "runs", data_root=None, cache=tmp_path)
-    book = SchemaBook(PluginHost.discover(), tmp_path)
+    book = SchemaBook(PluginManager.discover(), tmp_path)
     plan = make_plan(load_experiment(finished / "small.toml"), book)
     results = finished / "runs" / plan.runs[0].relative_path / "results.json"
     before = results.stat().st_mtime_ns
@@ -235,7 +235,7 @@ def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalLauncher:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "broken_losses", raising=False)
     (tmp_path / "broken_losses.py").write_text(BROKEN)
-    host = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin, "broken": BrokenLosses()})
+    host = PluginManager.from_modules({"trialbook": trialbook_plugins.plugin, "broken": BrokenLosses()})
     settings = Settings(root=tmp_path, runs=tmp_path / "runs", data_root=None, cache=tmp_path)
     return LocalLauncher(settings, host, SchemaBook(host, tmp_path), PlainWatcher(print))
 
@@ -257,7 +257,7 @@ def test_a_component_that_calls_exit_fails_its_run_alone(launcher: LocalLauncher
 
 
 def test_a_component_that_cannot_be_made_is_named_with_its_place_before_any_run(launcher: LocalLauncher) -> None:
-    with pytest.raises(ProblemsError, match=r"\[arm.broken\] KeyError: 'nothing' \(.*broken_losses.py:16\)"):
+    with pytest.raises(ExperimentErrors, match=r"\[arm.broken\] KeyError: 'nothing' \(.*broken_losses.py:16\)"):
         launcher.survey(_plan(launcher, "raises"))
 
 

@@ -17,7 +17,7 @@ import torch
 from trialbook.config.numerics import CUBLAS_VARIABLE
 from trialbook.contracts.files import read_lines
 from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.plugins import provenance as source
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.evaluate import evaluate
@@ -219,16 +219,16 @@ def test_other_data_are_evaluated_whole_with_the_vocabulary_of_the_run(place: An
 
 def test_data_that_do_not_fit_are_refused_in_a_sentence(place: Any) -> None:
     with pytest.raises(
-        ProblemsError, match=r"--dataset: .*'image' is image \(3, 32, 32\) in the run's data and vector"
+        ExperimentErrors, match=r"--dataset: .*'image' is image \(3, 32, 32\) in the run's data and vector"
     ):
         load(place, "space/main", dataset={"use": "paired-latents"})
     with pytest.raises(
-        ProblemsError, match=r"modality 'conversation', which these data have not \(they have image, text\)"
+        ExperimentErrors, match=r"modality 'conversation', which these data have not \(they have image, text\)"
     ):
         load(place, "small/main", dataset={"use": "scenes"})
     with pytest.raises(TrialbookError, match="unknown dataset 'card'; did you mean 'cards'"):
         load(place, "small/main", dataset={"use": "card"})
-    with pytest.raises(ProblemsError, match="unknown key 'wrods'; did you mean 'words'"):
+    with pytest.raises(ExperimentErrors, match="unknown key 'wrods'; did you mean 'words'"):
         load(place, "small/main", dataset={"use": "cards", "wrods": "a b"})
 
 

@@ -17,7 +17,7 @@ from trialbook.engine.oom import out_of_memory
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 from trialbook_plugins.tasks.align import Align
@@ -39,7 +39,7 @@ def allocate_far_too_much() -> torch.Tensor:
 
 def launch(folder: Path) -> tuple[Outcome, RunDirectory]:
     (folder / "large.toml").write_text(EXPERIMENT)
-    host, book = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin}), SchemaBook
+    host, book = PluginManager.from_modules({"trialbook": trialbook_plugins.plugin}), SchemaBook
     settings = Settings(root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache", device="cpu")
     schemas = book(host, settings.cache)
     plan = make_plan(load_experiment(folder / "large.toml"), schemas)

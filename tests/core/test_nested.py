@@ -12,13 +12,13 @@ import pytest
 from trialbook.config.kinds import part_kind
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan
-from trialbook.config.variants import Table
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.config.variants import ComponentTable
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.construct import Wiring
+from trialbook.plugins.construct import ComponentFactory
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.json_schema import experiment_json_schema
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 
 PARTS = '''
@@ -77,7 +77,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        yield SchemaBook(PluginHost.from_modules({"nested": plugin}), folder / "cache")
+        yield SchemaBook(PluginManager.from_modules({"nested": plugin}), folder / "cache")
 
 
 def plan(tmp_path: Path, book: SchemaBook, *changes: tuple[str, str], **options: Any) -> Plan:
@@ -113,8 +113,8 @@ def test_what_is_nested_counts_in_the_source(tmp_path: Path, book: SchemaBook) -
 
 def test_the_components_are_made_and_handed_over_by_name(tmp_path: Path, book: SchemaBook) -> None:
     run = plan(tmp_path, book).runs[0]
-    made = Wiring(book, "file.toml", run.positions, {}).construct(
-        Table("dataset", ("dataset",), run.config["dataset"]), {}
+    made = ComponentFactory(book, "file.toml", run.positions, {}).construct(
+        ComponentTable("dataset", ("dataset",), run.config["dataset"]), {}
     )
     assert list(made.of) == ["first", "second"]
     assert (made.of["first"].count, made.of["second"].of["inner"].count, made.last.count) == (2, 3, 3)
@@ -136,7 +136,7 @@ def test_the_components_are_made_and_handed_over_by_name(tmp_path: Path, book: S
 def test_a_mistake_at_any_depth_comes_with_its_place(
     tmp_path: Path, book: SchemaBook, old: str, new: str, expected: str
 ) -> None:
-    with pytest.raises(ProblemsError) as raised:
+    with pytest.raises(ExperimentErrors) as raised:
         plan(tmp_path, book, (old, new))
     assert any(expected in str(problem) for problem in raised.value.problems), str(raised.value)
 
@@ -144,15 +144,15 @@ def test_a_mistake_at_any_depth_comes_with_its_place(
 def test_a_part_that_must_be_there_is_missed(tmp_path: Path, book: SchemaBook) -> None:
     file = tmp_path / "short.toml"
     file.write_text('[task]\nuse = "measure"\n[dataset]\nuse = "joined"\n')
-    with pytest.raises(ProblemsError, match=r"3: \[dataset\] missing key 'of'"):
+    with pytest.raises(ExperimentErrors, match=r"3: \[dataset\] missing key 'of'"):
         make_plan(load_experiment(file), book)
 
 
 def test_a_value_that_a_nested_constructor_refuses_is_named_with_its_line(tmp_path: Path, book: SchemaBook) -> None:
     run = plan(tmp_path, book, ("count = 2", "count = 0")).runs[0]
-    with pytest.raises(ProblemsError, match=r"file.toml:15: \[dataset.of.first\] count \(0\) must be at least 1"):
-        Wiring(book, "file.toml", run.positions, {}).construct(
-            Table("dataset", ("dataset",), run.config["dataset"]), {}
+    with pytest.raises(ExperimentErrors, match=r"file.toml:15: \[dataset.of.first\] count \(0\) must be at least 1"):
+        ComponentFactory(book, "file.toml", run.positions, {}).construct(
+            ComponentTable("dataset", ("dataset",), run.config["dataset"]), {}
         )
 
 
@@ -164,7 +164,7 @@ def test_set_reaches_a_nested_key(tmp_path: Path, book: SchemaBook) -> None:
 
 def test_a_wired_value_that_nobody_offers_is_an_error(book: SchemaBook) -> None:
     with pytest.raises(TrialbookError, match="task 'measure' wants 'builder', which the task does not offer"):
-        Wiring(book, "file.toml", {}, {}).construct(Table("task", ("task",), {"use": "measure"}), {})
+        ComponentFactory(book, "file.toml", {}, {}).construct(ComponentTable("task", ("task",), {"use": "measure"}), {})
 
 
 def test_editors_know_nested_tables(book: SchemaBook) -> None:

@@ -12,7 +12,7 @@ import pytest
 from trialbook.config.load import load_experiment
 from trialbook.config.numerics import CUBLAS_VARIABLE, Numerics, numerics_of, prepare_cublas
 from trialbook.config.settings import Settings, load_settings
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.schema import SchemaBook
 
@@ -97,7 +97,7 @@ def test_a_mistake_in_a_file_is_named_with_its_line(
     toy_file: Callable[..., Path], toys: SchemaBook, text: str, says: str
 ) -> None:
     file = toy_file(append=text)
-    with pytest.raises(ProblemsError) as caught:
+    with pytest.raises(ExperimentErrors) as caught:
         make_plan(load_experiment(file), toys)
     last = len(file.read_text().splitlines())  # where the key stands
     assert str(caught.value) == f"{file}:{last}: {says}"

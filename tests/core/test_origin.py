@@ -17,11 +17,11 @@ from trialbook.config.runspec import Plan
 from trialbook.config.settings import Settings
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.warm_start import Origin, find_origin, start_part
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 
@@ -34,7 +34,7 @@ Run = Callable[..., list[Path]]
 def run(tmp_path: Path) -> Run:
     """Runs a file and gives the directories of its runs, in the plan's order."""
     settings = Settings(root=tmp_path, runs=tmp_path / "runs", data_root=None, cache=tmp_path / "cache")
-    book = SchemaBook(PluginHost.discover(), tmp_path / "cache")
+    book = SchemaBook(PluginManager.discover(), tmp_path / "cache")
     launcher = LocalLauncher(settings, book.host, book, PlainWatcher(print), plots=False)
 
     def go(text: str, name: str = "file.toml") -> list[Path]:
@@ -117,8 +117,8 @@ def test_a_run_that_is_not_there_is_an_error_at_its_line(run: Run, tmp_path: Pat
 def test_a_later_stage_cannot_start_from_elsewhere(tmp_path: Path) -> None:
     file = tmp_path / "late.toml"
     file.write_text(BASE + '[[stage]]\n[[stage]]\nfrom = "base"\n')
-    book = SchemaBook(PluginHost.discover(), tmp_path / "cache")
-    with pytest.raises(ProblemsError, match="'from' belongs to the first stage"):
+    book = SchemaBook(PluginManager.discover(), tmp_path / "cache")
+    with pytest.raises(ExperimentErrors, match="'from' belongs to the first stage"):
         make_plan(load_experiment(file), book)
 
 

@@ -10,19 +10,19 @@ import pytest
 from trialbook.reports.document.blocks import (
     Block,
     Code,
-    Facts,
-    Folded,
+    CodeBlock,
+    Collapsible,
     Gallery,
-    Grid,
     Items,
+    KeyValues,
     Link,
-    Listing,
     Notice,
     Page,
     Paragraph,
     Picture,
     Section,
     Strong,
+    TableBlock,
 )  # fmt: skip
 from trialbook.reports.document.html import to_html
 from trialbook.reports.document.markdown import escape, to_markdown
@@ -69,10 +69,14 @@ def whole(*blocks: Block) -> Page:
 
 
 EVERYTHING: list[Block] = [
-    Paragraph([EVIL, Strong(EVIL), Code(EVIL), Link(EVIL, EVIL)], lead=True), Items([EVIL]), Facts({EVIL: EVIL}),
-    Grid(EVIL, [Column(EVIL), Column("n", right=True)], [[EVIL, "1"], ["", Link(EVIL, "a/b.html")]], {0: "good"}, grouped=False),
-    Grid("groups", [Column("g"), Column("r"), Column("v")], [["a", "x", "1"], ["", "y", "2"], ["b", "z", "3"]], grouped=True),
-    Notice("error", EVIL, {"part": Code(EVIL)}), Listing(EVIL), Folded(EVIL, [Listing(EVIL)]),
+    Paragraph([EVIL, Strong(EVIL), Code(EVIL), Link(EVIL, EVIL)], lead=True), Items([EVIL]), KeyValues({EVIL: EVIL}),
+    TableBlock(
+        EVIL, [Column(EVIL), Column("n", right=True)], [[EVIL, "1"], ["", Link(EVIL, "a/b.html")]], {0: "good"}, grouped=False
+    ),
+    TableBlock(
+        "groups", [Column("g"), Column("r"), Column("v")], [["a", "x", "1"], ["", "y", "2"], ["b", "z", "3"]], grouped=True
+    ),
+    Notice("error", EVIL, {"part": Code(EVIL)}), CodeBlock(EVIL), Collapsible(EVIL, [CodeBlock(EVIL)]),
     Gallery([Picture("p", EVIL, EVIL, EVIL, "<svg><g/></svg>"), Picture("q", EVIL, EVIL, error=EVIL)]),
 ]  # fmt: skip
 
@@ -110,7 +114,7 @@ def test_an_html_page_asks_for_nothing_and_has_what_readers_of_screens_need() ->
 
 
 def test_rows_of_a_group_stand_under_one_heading() -> None:
-    (grid,) = [block for block in EVERYTHING if isinstance(block, Grid) and block.grouped]
+    (grid,) = [block for block in EVERYTHING if isinstance(block, TableBlock) and block.grouped]
     page = to_html(whole(grid))
     assert re.findall(r'scope="rowgroup" rowspan="(\d)">(\w)', page) == [("2", "a"), ("1", "b")]
     assert re.findall(r'scope="row">(\w)', page) == ["x", "y", "z"]
@@ -119,8 +123,8 @@ def test_rows_of_a_group_stand_under_one_heading() -> None:
 
 def test_a_table_keeps_what_its_colours_say() -> None:
     table = Table([Column("arm"), Column("verdict")], [["a", "better"], ["b", "worse"]], "T", {0: "green", 1: "red"})
-    assert Grid.of(table).tones == {0: "good", 1: "bad"}
-    assert '<tr class="bad"><th scope="row">b</th><td>worse</td></tr>' in to_html(whole(Grid.of(table)))
+    assert TableBlock.of(table).tones == {0: "good", 1: "bad"}
+    assert '<tr class="bad"><th scope="row">b</th><td>worse</td></tr>' in to_html(whole(TableBlock.of(table)))
 
 
 def test_markdown_has_the_same_words_without_their_mark_up() -> None:
@@ -148,6 +152,6 @@ def test_only_what_would_be_read_as_mark_up_is_escaped(text: str, escaped: str) 
 
 
 def test_code_that_holds_backticks_and_listings_that_hold_fences_end_where_they_should() -> None:
-    text = to_markdown(whole(Paragraph(["x ", Code("a `b` c"), " y"]), Listing("```\ninner\n```")))
+    text = to_markdown(whole(Paragraph(["x ", Code("a `b` c"), " y"]), CodeBlock("```\ninner\n```")))
     assert "x `` a `b` c `` y" in text
     assert "````\n```\ninner\n```\n````" in text

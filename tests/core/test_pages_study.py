@@ -22,7 +22,7 @@ from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import Facts, Item, Predictions, Timing
 from trialbook.engine.flops import seeing_shapes
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.reports.document.blocks import Diagram, Examples, Grid
+from trialbook.reports.document.blocks import Diagram, Examples, TableBlock
 from trialbook.reports.document.diagram import Box, draw_layers, layers_text
 from trialbook.reports.document.html import to_fragment
 from trialbook.reports.pages.experiment_results import write_conclusion
@@ -199,7 +199,7 @@ def test_a_run_without_a_record_of_stages_has_no_table_of_them(
     assert stage_costs(run) == []
     page = run_page(run, read_json(run.json("results")))
     (cost,) = [section for section in page.sections if section.title == "Cost"]
-    assert not [block for block in cost.blocks if isinstance(block, Grid)]
+    assert not [block for block in cost.blocks if isinstance(block, TableBlock)]
 
 
 CLOCK = """
@@ -244,7 +244,7 @@ def test_failures_are_shares_of_all_answers_with_intervals_over_runs(
     study: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     texts = study(WRONG)
-    (grid,) = [block for block in failure_blocks(runs_of(tmp_path)) if isinstance(block, Grid)]
+    (grid,) = [block for block in failure_blocks(runs_of(tmp_path)) if isinstance(block, TableBlock)]
     told, tag = {}, ""
     for name, arm, count, share, interval, *_ in grid.rows:
         tag = str(name) or tag

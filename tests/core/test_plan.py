@@ -14,7 +14,7 @@ from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan, RunSpec, read_config
 from trialbook.errors import TrialbookError
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook_plugins import plugin as first_party
 
@@ -183,7 +183,7 @@ def test_a_wide_grid_is_planned_quickly(toy_file: Write, toys: SchemaBook) -> No
 
 
 def test_what_is_better_when_lower_and_what_each_arm_changes_goes_with_the_runs(tmp_path: Path) -> None:
-    book = SchemaBook(PluginHost.from_modules({"trialbook": first_party}), tmp_path / "cache")
+    book = SchemaBook(PluginManager.from_modules({"trialbook": first_party}), tmp_path / "cache")
     plan = make_plan(load_experiment(EXPERIMENTS / "perceiver_vs_mlp.toml"), book)
     about = plan.runs[0].about
     assert {"retrieval/i2t/median_rank", "val/retrieval/t2i/median_rank", "val/loss"} <= set(about["lower_is_better"])

@@ -24,9 +24,9 @@ from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
-from trialbook.registry.lock import RunBusy
+from trialbook.registry.lock import RunLocked
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.load import load_run
@@ -66,7 +66,7 @@ Make = Callable[[PlainWatcher], tuple[LocalLauncher, Plan]]
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
-    return SchemaBook(PluginHost.discover(), tmp_path_factory.mktemp("schemas"))
+    return SchemaBook(PluginManager.discover(), tmp_path_factory.mktemp("schemas"))
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def test_what_a_collective_meets_where_a_process_was_killed_is_told_as_that() ->
 
 def test_one_process_decides_for_itself_and_opens_no_store() -> None:
     def busy() -> None:
-        raise RunBusy("in use")
+        raise RunLocked("in use")
 
     with Peers() as peers:
         assert peers.first(lambda: 3) == 3
-        with pytest.raises(RunBusy, match="in use"):
+        with pytest.raises(RunLocked, match="in use"):
             peers.first(busy)

@@ -19,7 +19,7 @@ from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_json, read_lines
 from trialbook.contracts.records import Event, Record, Timing
 from trialbook.registry.background import BackgroundFollower
-from trialbook.registry.lock import RunBusy
+from trialbook.registry.lock import RunLocked
 from trialbook.registry.recorder import Recorder
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.registry.summary import summarise
@@ -276,7 +276,7 @@ def test_going_on_with_other_data_is_an_event(tmp_path: Path) -> None:
 
 
 def test_only_one_process_records_a_run(tmp_path: Path) -> None:
-    with started(tmp_path) as recorder, pytest.raises(RunBusy):
+    with started(tmp_path) as recorder, pytest.raises(RunLocked):
         Recorder(recorder.run.path, None).__enter__()
 
 

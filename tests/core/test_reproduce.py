@@ -25,13 +25,13 @@ from trialbook.config.load import load_experiment
 from trialbook.config.numerics import CUBLAS_VARIABLE
 from trialbook.config.settings import Settings
 from trialbook.contracts.files import read_lines
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins import provenance as source
 from trialbook.plugins.hookspec import Component, hookimpl
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.lock import RunLock
 from trialbook.registry.query import open_index
@@ -157,9 +157,9 @@ class Place:
         self.said: list[str] = []
         self.observed: list[str] = []
 
-    def host(self, *without: str) -> PluginHost:
+    def host(self, *without: str) -> PluginManager:
         plugins = {"trialbook": trialbook_plugins.plugin, "mine": Mine(), "observer": self}
-        return PluginHost.from_modules({name: plugin for name, plugin in plugins.items() if name not in without})
+        return PluginManager.from_modules({name: plugin for name, plugin in plugins.items() if name not in without})
 
     @hookimpl
     def mlrun_run_started(self, run: str) -> None:
@@ -180,7 +180,7 @@ class Place:
         return RunDirectory(self.settings.runs / plan.runs[-1].relative_path)
 
     def again(
-        self, run: RunDirectory, *, watcher: Any = None, host: PluginHost | None = None, settings: Settings | None = None,
+        self, run: RunDirectory, *, watcher: Any = None, host: PluginManager | None = None, settings: Settings | None = None,
         **options: Any,
     ) -> Reproduction:  # fmt: skip
         self.said = []
@@ -386,7 +386,7 @@ def test_a_probe_without_training_is_repeated(place: Place, monkeypatch: pytest.
     monkeypatch.syspath_prepend(str(ACME))
     plugin = importlib.import_module("acme_trialbook.plugin")
     text = (ACME.parent / "experiments" / "ridge_probe.toml").read_text().replace("seeds = [0, 1]", "seeds = [1]")
-    monkeypatch.setattr(place, "host", lambda: PluginHost.from_modules({"acme": plugin}))
+    monkeypatch.setattr(place, "host", lambda: PluginManager.from_modules({"acme": plugin}))
     run = place.run(text, "ridge")
     found = place.again(run)
     assert (found.verdict, found.records.compared, found.weights) == ("equal", 3, None)
@@ -522,7 +522,7 @@ def test_a_component_that_is_gone_or_takes_other_options_is_named(
     monkeypatch.delitem(sys.modules, "mine_parts")
     source.source_hash.cache_clear()
     line = next(i for i, text in enumerate(run.config.read_text().splitlines(), 1) if "power = 1.5" in text)
-    with pytest.raises(ProblemsError, match=rf"config\.toml:{line}: \[loss\] unknown key 'power'"):
+    with pytest.raises(ExperimentErrors, match=rf"config\.toml:{line}: \[loss\] unknown key 'power'"):
         place.again(run)
 
 

@@ -15,7 +15,7 @@ from trialbook.contracts.files import read_json, read_lines, to_json, write_whol
 from trialbook.errors import TrialbookError
 from trialbook.registry import lock as runlock
 from trialbook.registry import run_directory as rundir
-from trialbook.registry.lock import RunBusy, RunLock, is_locked
+from trialbook.registry.lock import RunLock, RunLocked, is_locked
 from trialbook.registry.run_directory import RunDirectory, cut_torn_line, find_runs
 
 HOLD = """
@@ -102,7 +102,7 @@ def test_status_is_what_the_directory_shows(tmp_path: Path) -> None:
 def test_a_lock_is_held_once_and_given_back(tmp_path: Path) -> None:
     first, second = RunLock(tmp_path / "lock"), RunLock(tmp_path / "lock")
     first.acquire()
-    with pytest.raises(RunBusy, match=f"in use by process {os.getpid()}"):
+    with pytest.raises(RunLocked, match=f"in use by process {os.getpid()}"):
         second.acquire()
     first.release()
     first.release()
@@ -139,7 +139,7 @@ def test_without_locks_in_the_file_system_pid_and_start_time_tell(
     with _hold(file) as process:
         monkeypatch.setattr(runlock, "_try_lock", lambda handle, exclusive: None)
         assert is_locked(file)
-        with pytest.raises(RunBusy):
+        with pytest.raises(RunLocked):
             RunLock(file).acquire()
         held = json.loads(file.read_text())
         file.write_text(json.dumps(held | {"started": "another process had this id before"}))

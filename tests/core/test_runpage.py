@@ -12,7 +12,7 @@ import pytest
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.files import read_json
 from trialbook.contracts.findings import Finding
-from trialbook.contracts.records import Arrays, Event, Facts, Item, Record, Vitals
+from trialbook.contracts.records import Arrays, Event, Facts, Item, ModuleStats, Record
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.html import to_html
 from trialbook.reports.document.markdown import to_markdown
@@ -204,7 +204,7 @@ def test_events_overlaps_and_operations_are_told(one: Callable[..., RunDirectory
     overlap = {"modality": "image", "first": "train", "second": "val", "count": 5, "rows": 64}
     more: list[Item] = [
         Event(3, "resume", "went on from step 3"), Facts(0, {"overlaps": [overlap], "flops": {"training": 2.5e12}}),
-        Vitals(0, "modules", {"projector": {"dead": 0.0}}),
+        ModuleStats(0, "modules", {"projector": {"dead": 0.0}}),
     ]  # fmt: skip
     run = one(lambda spec, items: [*more, *items])
     text = to_markdown(run_page(run, read_json(run.json("results"))))

@@ -19,7 +19,7 @@ from trialbook.contracts.metric_names import expand_produces
 from trialbook.errors import TrialbookError
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.json_schema import experiment_json_schema
-from trialbook.plugins.manager import PluginHost, UnknownComponent
+from trialbook.plugins.manager import PluginManager, UnknownComponent
 from trialbook.plugins.schema import ComponentSchema, SchemaBook, construct, table_problems
 from trialbook.plugins.signature import describe_class, documented
 
@@ -264,7 +264,7 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SchemaBook:
 
     source_hash.cache_clear()
     sys.modules.pop("schemed", None)
-    return SchemaBook(PluginHost.from_modules({"tests": Plugin()}), tmp_path / "cache")
+    return SchemaBook(PluginManager.from_modules({"tests": Plugin()}), tmp_path / "cache")
 
 
 def test_a_schema_that_is_cached_is_read_and_not_made(book: SchemaBook, tmp_path: Path) -> None:

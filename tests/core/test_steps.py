@@ -10,7 +10,7 @@ import pytest
 
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.planning.planner import make_plan, plan_files
 from trialbook.plugins.schema import SchemaBook
 
@@ -91,7 +91,7 @@ def test_mistakes_in_steps_come_with_line_and_table(
     toy_file: Write, plan_of: Callable[..., Plan], old: str, new: str, message: str
 ) -> None:
     file = toy_file(append=STEPS.replace(old, new))
-    with pytest.raises(ProblemsError) as raised:
+    with pytest.raises(ExperimentErrors) as raised:
         plan_of(file)
     (problem,) = raised.value.problems
     assert message in str(problem)
@@ -100,12 +100,12 @@ def test_mistakes_in_steps_come_with_line_and_table(
 
 def test_steps_that_need_one_another_are_refused(toy_file: Write, plan_of: Callable[..., Plan]) -> None:
     text = STEPS.replace("[step.raw.task]", "[step.raw]\nneeds = ['words']\n[step.raw.task]")
-    with pytest.raises(ProblemsError, match="steps need one another: raw -> words -> raw"):
+    with pytest.raises(ExperimentErrors, match="steps need one another: raw -> words -> raw"):
         plan_of(toy_file(append=text))
 
 
 def test_a_step_and_an_arm_cannot_share_a_name(toy_file: Write, plan_of: Callable[..., Plan]) -> None:
-    with pytest.raises(ProblemsError, match="'deep' is an arm too"):
+    with pytest.raises(ExperimentErrors, match="'deep' is an arm too"):
         plan_of(toy_file(append=STEPS.replace("step.raw", "step.deep")))
 
 
@@ -127,7 +127,7 @@ def test_a_seed_that_a_needed_file_does_not_have_is_refused(
     first = toy_file()
     second = tmp_path / "second.toml"
     second.write_text(f'extends = "{first.name}"\nneeds = ["{first.name}"]\nseeds = [7]\n[train]\nsteps = 9\n')
-    with pytest.raises(ProblemsError, match=r"second.toml:2: .* is needed with seed 7, and has seeds 0, 1"):
+    with pytest.raises(ExperimentErrors, match=r"second.toml:2: .* is needed with seed 7, and has seeds 0, 1"):
         plan_of(second)
 
 
@@ -138,10 +138,10 @@ def test_files_that_need_one_another_or_nothing_are_refused(
     second = tmp_path / "second.toml"
     first.write_text(f'needs = ["second.toml"]\n{first.read_text()}')
     second.write_text(f'extends = "{first.name}"\nneeds = ["{first.name}"]\n[train]\nsteps = 9\n')
-    with pytest.raises(ProblemsError, match=f"files need one another: second.toml -> {first.name} -> second.toml"):
+    with pytest.raises(ExperimentErrors, match=f"files need one another: second.toml -> {first.name} -> second.toml"):
         plan_of(second)
     first.write_text(first.read_text().replace("second.toml", "third.toml"))
-    with pytest.raises(ProblemsError, match=r":1: 'needs' names .*third.toml, which is no file"):
+    with pytest.raises(ExperimentErrors, match=r":1: 'needs' names .*third.toml, which is no file"):
         plan_of(first)
 
 

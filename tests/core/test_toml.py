@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trialbook.config.toml import KeyPath, parse_key, parse_toml, parse_value
-from trialbook.errors import ProblemsError
+from trialbook.errors import ExperimentErrors
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -239,7 +239,7 @@ def test_every_key_of_any_data_has_a_position(data: dict[str, Any]) -> None:
     ],
 )
 def test_a_syntax_error_names_its_line(text: str, line: int, part: str) -> None:
-    with pytest.raises(ProblemsError) as caught:
+    with pytest.raises(ExperimentErrors) as caught:
         parse_toml(text, FILE)
     (problem,) = caught.value.problems
     assert (problem.file, problem.line) == ("some.toml", line)

@@ -16,10 +16,10 @@ from labelled_windows import host_of, run_folder, run_windows
 
 from trialbook.config.settings import load_settings
 from trialbook.contracts.files import read_lines
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.execution import trackers
 from trialbook.plugins.hookspec import Component, hookimpl
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 
 MODULE = """
@@ -64,7 +64,7 @@ class Offer:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginHost:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginManager:
     (tmp_path / "noting_tracker.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "noting_tracker", raising=False)
@@ -85,7 +85,7 @@ def set_aside(folder: Path) -> list[str]:
     return [one["message"] for one in events if one["kind"] == "tracker-set-aside"]
 
 
-def test_a_tracker_hears_a_run_from_start_to_end(host: PluginHost, tmp_path: Path) -> None:
+def test_a_tracker_hears_a_run_from_start_to_end(host: PluginManager, tmp_path: Path) -> None:
     run_windows(tmp_path / "run", host=host, trackers=("notes",))
     told = heard(tmp_path / "run")
     assert told[0][0] == "start"
@@ -94,7 +94,7 @@ def test_a_tracker_hears_a_run_from_start_to_end(host: PluginHost, tmp_path: Pat
     assert told[-1] == ["stop", "finished", ["metrics", "parameters"]]
 
 
-def test_what_a_run_makes_again_when_it_goes_on_is_not_told_again(host: PluginHost, tmp_path: Path) -> None:
+def test_what_a_run_makes_again_when_it_goes_on_is_not_told_again(host: PluginManager, tmp_path: Path) -> None:
     for step in (13, 31):
         with pytest.raises(KeyboardInterrupt):
             run_windows(tmp_path / "run", host=host, trackers=("notes",), watcher=Interrupts(step))
@@ -105,7 +105,7 @@ def test_what_a_run_makes_again_when_it_goes_on_is_not_told_again(host: PluginHo
 
 
 def test_what_was_recorded_but_not_told_when_a_run_was_killed_is_told_when_it_goes_on(
-    host: PluginHost, tmp_path: Path
+    host: PluginManager, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -134,7 +134,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.mark.parametrize(("fails", "says"), FAULTS.items())
 def test_a_tracker_that_fails_is_set_aside_with_an_event(
-    fails: str, says: str, host: PluginHost, undisturbed: bytes, tmp_path: Path
+    fails: str, says: str, host: PluginManager, undisturbed: bytes, tmp_path: Path
 ) -> None:
     (outcome,) = run_windows(tmp_path / "run", host=host, trackers=("notes",), tracker={"notes": {"fails": fails}})
     assert outcome.state == "finished"
@@ -144,7 +144,7 @@ def test_a_tracker_that_fails_is_set_aside_with_an_event(
 
 @pytest.mark.parametrize("fails", ["start", "log", "stop"])
 def test_a_tracker_that_hangs_is_left_behind(
-    fails: str, host: PluginHost, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fails: str, host: PluginManager, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "PATIENCE", 0.5)
     options = {"notes": {"fails": fails, "seconds": 60.0}}
@@ -168,14 +168,14 @@ def test_a_missing_package_is_one_sentence_that_says_what_to_install(
     assert set_aside(tmp_path) == [f"tracker 'wandb' is set aside, the run goes on without it: {why}"]
 
 
-def test_a_failed_run_is_told_as_failed(host: PluginHost, tmp_path: Path) -> None:
+def test_a_failed_run_is_told_as_failed(host: PluginManager, tmp_path: Path) -> None:
     parts = '[[loss]]\nuse = "info-nce"\n[[metric]]\nuse = "zero-shot"'
     run_windows(tmp_path / "run", parts, host=host, dataset="labelled = false", trackers=("notes",))
     assert heard(tmp_path / "run")[-1] == ["stop", "failed", ["error"]]
 
 
 def test_a_file_names_trackers_in_place_of_the_workplace_s_and_keeps_its_run_ids(
-    host: PluginHost, tmp_path: Path
+    host: PluginManager, tmp_path: Path
 ) -> None:
     run_windows(tmp_path / "plain")
     run_windows(tmp_path / "named", host=host, top='trackers = ["notes"]')
@@ -185,8 +185,8 @@ def test_a_file_names_trackers_in_place_of_the_workplace_s_and_keeps_its_run_ids
     assert not heard(tmp_path / "none")
 
 
-def test_a_misspelt_tracker_of_a_file_is_refused_at_its_line(host: PluginHost, tmp_path: Path) -> None:
-    with pytest.raises(ProblemsError, match=r"windows\.toml:4: there is no tracker 'note'; did you mean 'notes'\?"):
+def test_a_misspelt_tracker_of_a_file_is_refused_at_its_line(host: PluginManager, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentErrors, match=r"windows\.toml:4: there is no tracker 'note'; did you mean 'notes'\?"):
         run_windows(tmp_path / "run", host=host, top='trackers = ["note"]')
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.load import load_experiment
-from trialbook.errors import ProblemsError
+from trialbook.errors import ExperimentErrors
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 
 FILES = (
@@ -239,7 +239,7 @@ def misspell(name: str, rng: random.Random) -> str:
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
-    return SchemaBook(PluginHost.discover(), tmp_path_factory.mktemp("cache"))
+    return SchemaBook(PluginManager.discover(), tmp_path_factory.mktemp("cache"))
 
 
 def test_the_files_are_right_as_they_stand(book: SchemaBook, tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_every_typo_is_refused_with_its_line_and_nine_in_ten_with_the_meant_name
         file = tmp_path / "typo.toml"
         file.write_text(changed)
         line = text.count("\n", 0, site.start) + 1
-        with pytest.raises(ProblemsError) as caught:
+        with pytest.raises(ExperimentErrors) as caught:
             make_plan(load_experiment(file), book)
         problems = caught.value.problems
         assert line in [problem.line for problem in problems], f"{site.name} -> {typo}, line {line}:\n{caught.value}"

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from trialbook.errors import closest, distance
+from trialbook.errors import distance, suggest
 
 NAMES = ["encoder", "projector", "decoder", "dataset", "loss", "metric", "lr", "steps", "batch_size", "info-nce", "k"]
 
@@ -27,27 +27,27 @@ NAMES = ["encoder", "projector", "decoder", "dataset", "loss", "metric", "lr", "
     ],
 )
 def test_the_meant_word_is_found(typo: str, meant: str) -> None:
-    assert closest(typo, NAMES) == meant
+    assert suggest(typo, NAMES) == meant
 
 
 @pytest.mark.parametrize("word", ["transformer", "x", "temperature", ""])
 def test_a_word_that_is_near_to_none_gets_no_suggestion(word: str) -> None:
-    assert closest(word, NAMES) is None
+    assert suggest(word, NAMES) is None
 
 
 def test_a_known_word_is_not_suggested_for_itself() -> None:
-    assert closest("loss", ["loss"]) is None
+    assert suggest("loss", ["loss"]) is None
 
 
 def test_the_longer_common_beginning_decides_between_equal_distances() -> None:
-    assert closest("latens", ["patens", "latent"]) == "latent"
+    assert suggest("latens", ["patens", "latent"]) == "latent"
 
 
 def test_the_order_of_the_candidates_does_not_matter() -> None:
     shuffled = NAMES[:]
     random.Random(0).shuffle(shuffled)
-    assert [closest(word, shuffled) for word in ("encodr", "los")] == [
-        closest(word, NAMES) for word in ("encodr", "los")
+    assert [suggest(word, shuffled) for word in ("encodr", "los")] == [
+        suggest(word, NAMES) for word in ("encodr", "los")
     ]
 
 

@@ -14,7 +14,7 @@ from trialbook.contracts.findings import Finding
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 
@@ -47,7 +47,7 @@ class Ward:
 
     def __init__(self, folder: Path, plugins: dict[str, object]) -> None:
         self.folder = folder
-        self.host = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin, **plugins})
+        self.host = PluginManager.from_modules({"trialbook": trialbook_plugins.plugin, **plugins})
         self.settings = Settings(root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache")
         self.book = SchemaBook(self.host, self.settings.cache)
 

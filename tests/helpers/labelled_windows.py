@@ -17,10 +17,10 @@ from trialbook.config.settings import Settings
 from trialbook.contracts import Features
 from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.execution.launcher import LocalLauncher
-from trialbook.execution.progress import PlainWatcher, Watcher
+from trialbook.execution.progress import PlainWatcher, Progress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook_plugins import plugin
 
@@ -149,14 +149,14 @@ use = "info-nce"
 """
 
 
-def host_of(**more: object) -> PluginHost:
+def host_of(**more: object) -> PluginManager:
     """First-party plugins, the data set above, and others."""
-    return PluginHost.from_modules({"trialbook": plugin, "windows": Offer(), **more})
+    return PluginManager.from_modules({"trialbook": plugin, "windows": Offer(), **more})
 
 
 def run_windows(
-    folder: Path, parts: str = LOSS, *, top: str = "", dataset: str = "", watcher: Watcher | None = None,
-    host: PluginHost | None = None, **settings: Any,
+    folder: Path, parts: str = LOSS, *, top: str = "", dataset: str = "", watcher: Progress | None = None,
+    host: PluginManager | None = None, **settings: Any,
 ) -> list[Outcome]:  # fmt: skip
     """Run the experiment with these losses and metrics in ``folder``, or go on with it."""
     folder.mkdir(exist_ok=True)

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 import trialbook_plugins.checks
 import trialbook_plugins.plugin
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
-from trialbook.contracts.records import Event, Record, Vitals
+from trialbook.contracts.records import Event, ModuleStats, Record
 from trialbook.doctor.doctor import diagnose, load_checks
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook_plugins.checks._curves import before_end, end_of, lowest_window
 
-HOST = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin})
+HOST = PluginManager.from_modules({"trialbook": trialbook_plugins.plugin})
 CHECKS, NOTES = load_checks(HOST)
 FOLDER = Path(trialbook_plugins.checks.__file__).parent
 STEPS, BATCH = 200, 64
@@ -46,7 +46,7 @@ sys.exit("torch" in sys.modules or "numpy" in sys.modules)
 OVERLAP = {"modality": "text", "first": "train", "second": "test"}
 
 
-def healthy() -> Chart:
+def healthy() -> RunEvidence:
     """A sound run of 200 steps, as a task that aligns two modalities leaves it."""
     config = {
         "train": {"steps": STEPS, "batch_size": BATCH, "lr": 1e-3}, "encoder": {"image": {}, "text": {}},
@@ -57,12 +57,12 @@ def healthy() -> Chart:
         "dataset": {"splits": {"train": 4096, "val": 256, "test": 256}},
         "overlaps": [],
     }
-    chart = Chart(config, data, finished=True)
+    chart = RunEvidence(config, data, finished=True)
     for step in range(STEPS + 1):
         if step % 50 == 0:
             splits = ("val", "test") if step in (0, STEPS) else ("val",)
             chart.records += [evaluation(step, split) for split in splits]
-            chart.vitals += [vitals for split in splits for vitals in (own(step, split), embeddings(step, split))]
+            chart.stats += [stats for split in splits for stats in (own(step, split), embeddings(step, split))]
         if step == 0:
             parts = {"projector.image": 16640, "projector.text": 4160, "loss.info-nce": 1}
             wired = {
@@ -76,7 +76,10 @@ def healthy() -> Chart:
                 "in_module": 0,
                 "optimized": 0,
             }
-            chart.vitals += [Vitals(0, "wiring", wired), Vitals(0, "frozen", {"encoder.image": {"sum": "a" * 64}})]
+            chart.stats += [
+                ModuleStats(0, "wiring", wired),
+                ModuleStats(0, "frozen", {"encoder.image": {"sum": "a" * 64}}),
+            ]
         elif step == 1 or step % 10 == 0:
             loss = training_loss(step)
             chart.records.append(
@@ -92,8 +95,8 @@ def healthy() -> Chart:
                 )
             )
         if step in (1, 100, 200):
-            chart.vitals += looks(step)
-    chart.vitals.append(Vitals(STEPS, "frozen", {"encoder.image": {"sum": "a" * 64}}))
+            chart.stats += looks(step)
+    chart.stats.append(ModuleStats(STEPS, "frozen", {"encoder.image": {"sum": "a" * 64}}))
     return chart
 
 
@@ -116,25 +119,25 @@ def evaluation(step: int, split: str) -> Record:
     return Record(step, {prefix[name]: value for name, value in figures.items()})
 
 
-def own(step: int, split: str = "") -> Vitals:
+def own(step: int, split: str = "") -> ModuleStats:
     facts = {
         "batch": 64.0, "chance": math.log(64), "random": 5.6, "scale": 14.3 + step / 50, "scale_min": 1.0, "scale_max": 100.0,
     }  # fmt: skip
-    return Vitals(step, "own", {"loss.info-nce": facts}, split)
+    return ModuleStats(step, "own", {"loss.info-nce": facts}, split)
 
 
-def embeddings(step: int, split: str) -> Vitals:
+def embeddings(step: int, split: str) -> ModuleStats:
     single = {"rows": 256, "dim": 64, "rank": 30.0, "cosine": 0.02 if step else 0.97, "spread": 0.98}
     pair = {
         "gap": 0.1 if step else 1.4, "matching": 0.8, "other": 0.0, "rows": 256, "candidates": 256,
         "expected@1": 0.6 if step else 0.004, "chance@1": 1 / 256, "ties": 0.0, "shift": 0, "shift_gain": 0.0,
     }  # fmt: skip
-    return Vitals(
+    return ModuleStats(
         step, "embeddings", {"image": single, "text": dict(single), "image>text": pair, "text>image": dict(pair)}, split
     )
 
 
-def looks(step: int) -> list[Vitals]:
+def looks(step: int) -> list[ModuleStats]:
     """What is measured inside the parts at a step."""
     parameters = {}
     for name, size in PARAMETERS.items():
@@ -153,20 +156,25 @@ def looks(step: int) -> list[Vitals]:
     }  # fmt: skip
     attention = {"projector.image.attention": {"entropy": 0.9, "lowest": 0.8, "highest": 0.97, "keys": 16}}
     return [
-        Vitals(step, "parameters", parameters), Vitals(step, "modules", modules), Vitals(step, "attention", attention), own(step),
-    ]  # fmt: skip
+        ModuleStats(step, "parameters", parameters),
+        ModuleStats(step, "modules", modules),
+        ModuleStats(step, "attention", attention),
+        own(step),
+    ]
 
 
-def until(chart: Chart, step: int) -> Chart:
+def until(chart: RunEvidence, step: int) -> RunEvidence:
     """The chart as it was at a step, while the run went on."""
     kept = {
-        field: [one for one in getattr(chart, field) if one.step <= step] for field in ("records", "vitals", "events")
+        field: [one for one in getattr(chart, field) if one.step <= step] for field in ("records", "stats", "events")
     }
     return dataclasses.replace(chart, finished=chart.finished and step >= STEPS, **kept)
 
 
-def edit(chart: Chart, kind: str, names: str = "*", split: str | None = None, since: int = 0, **facts: Any) -> Chart:
-    """Set facts of those vitals; a function is given the step and the facts."""
+def edit(
+    chart: RunEvidence, kind: str, names: str = "*", split: str | None = None, since: int = 0, **facts: Any
+) -> RunEvidence:
+    """Set facts of those stats; a function is given the step and the facts."""
     chart = copy.deepcopy(chart)
     for one in chart.of(kind, split):
         for name, values in one.values.items():
@@ -175,7 +183,7 @@ def edit(chart: Chart, kind: str, names: str = "*", split: str | None = None, si
     return chart
 
 
-def curve(chart: Chart, values: Callable[[int], float], *names: str) -> Chart:
+def curve(chart: RunEvidence, values: Callable[[int], float], *names: str) -> RunEvidence:
     """Record these values under these names."""
     chart = copy.deepcopy(chart)
     chart.records = [
@@ -185,20 +193,20 @@ def curve(chart: Chart, values: Callable[[int], float], *names: str) -> Chart:
     return chart
 
 
-def loss(chart: Chart, values: Callable[[int], float]) -> Chart:
+def loss(chart: RunEvidence, values: Callable[[int], float]) -> RunEvidence:
     return curve(chart, values, "loss", "loss/info-nce")
 
 
-def train(chart: Chart, **options: Any) -> Chart:
+def train(chart: RunEvidence, **options: Any) -> RunEvidence:
     return dataclasses.replace(chart, config={**chart.config, "train": {**chart.config["train"], **options}})
 
 
-def found(check: str, chart: Chart) -> list[Finding]:
+def found(check: str, chart: RunEvidence) -> list[Finding]:
     function = next(one.function for one in CHECKS if one.name == check)
     return list(function(chart))
 
 
-def only(check: str, chart: Chart) -> Finding:
+def only(check: str, chart: RunEvidence) -> Finding:
     (finding,) = found(check, chart)
     assert finding.check == check
     assert finding.advice
@@ -229,7 +237,7 @@ def test_where_something_was_not_measured_nothing_is_said(
     kinds: set[str], step: int, records: bool, data: bool
 ) -> None:
     chart = until(healthy(), step)
-    chart.vitals = [one for one in chart.vitals if one.kind in kinds]
+    chart.stats = [one for one in chart.stats if one.kind in kinds]
     chart.records = chart.records if records else []
     chart.data = chart.data if data else {}
     assert diagnose(chart, CHECKS) == []
@@ -238,17 +246,17 @@ def test_where_something_was_not_measured_nothing_is_said(
 def test_a_language_model_in_stages_and_a_probe_without_training_have_no_finding() -> None:
     stages = [{"name": "embedding", "train": ["llm.embedding"], "steps": 60}, {"name": "all", "steps": 120}]
     config = {"train": {"batch_size": 32, "lr": 1e-2}, "stage": stages}
-    model = Chart(config, {"dataset": {"splits": {"train": 900, "val": 300, "test": 300}}}, finished=True)
+    model = RunEvidence(config, {"dataset": {"splits": {"train": 900, "val": 300, "test": 300}}}, finished=True)
     wiring = {"llm": {"stage": "embedding", "frozen": False, "parameters": 500, "in_module": 500, "optimized": 100}}
-    model.vitals.append(Vitals(0, "wiring", wiring))
+    model.stats.append(ModuleStats(0, "wiring", wiring))
     model.records += [Record(step, {"loss": 3.4 - step / 100, "lr": 1e-2}) for step in range(1, 61, 5)]
     assert diagnose(model, CHECKS) == []
-    model.vitals.append(Vitals(60, "wiring", {"llm": {**wiring["llm"], "stage": "all", "optimized": 500}}))
+    model.stats.append(ModuleStats(60, "wiring", {"llm": {**wiring["llm"], "stage": "all", "optimized": 500}}))
     model.records += [
         Record(step, {"loss": 2.6 * math.exp((60 - step) / 100), "lr": 1e-2}) for step in range(65, 181, 5)
     ]
     assert [finding.severity for finding in diagnose(model, CHECKS)] == ["note"]  # it still falls
-    probe = Chart({"task": {"use": "ridge-probe"}}, {}, [Record(0, {"vector/r2@1": 0.9})], finished=True)
+    probe = RunEvidence({"task": {"use": "ridge-probe"}}, {}, [Record(0, {"vector/r2@1": 0.9})], finished=True)
     assert diagnose(probe, CHECKS) == []
 
 
@@ -295,8 +303,8 @@ def test_only_the_stage_that_stays_at_chance_is_named_and_an_early_one_is_no_err
     chart = loss(healthy(), lambda step: 4.16 if step <= 80 else training_loss(step - 80))
     stages = [{"name": "warm", "steps": 80}, {"name": "main", "steps": 120}]
     chart = dataclasses.replace(chart, config={**chart.config, "stage": stages})
-    chart.vitals.append(own(60))
-    chart.vitals.sort(key=lambda one: one.step)
+    chart.stats.append(own(60))
+    chart.stats.sort(key=lambda one: one.step)
     finding = only("loss-at-chance", chart)
     assert finding.severity == "warning"
     assert "of stage 'warm'" in finding.what
@@ -307,8 +315,10 @@ def test_a_loss_that_other_losses_stand_beside_is_read_from_its_own_curve() -> N
     for one in chart.of("own", ""):
         one.values["loss.other"] = {"chance": 1.0}  # type: ignore[index]
     assert found("loss-at-chance", curve(chart, lambda step: 1.0, "loss")) == []
-    alone = Chart(chart.config, records=[Record(s, {"loss": math.log(50)}) for s in range(1, 201, 10)], finished=True)
-    alone.vitals = [Vitals(200, "own", {"llm.head": {"chance": math.log(50)}})]
+    alone = RunEvidence(
+        chart.config, records=[Record(s, {"loss": math.log(50)}) for s in range(1, 201, 10)], finished=True
+    )
+    alone.stats = [ModuleStats(200, "own", {"llm.head": {"chance": math.log(50)}})]
     assert only("loss-at-chance", alone).part == "llm.head"
 
 
@@ -451,8 +461,8 @@ def test_updates_that_are_lost_at_the_end_of_a_schedule_are_no_finding() -> None
     skipped = edit(healthy(), "parameters", update=lambda step, facts: 0.0 if step == 1 else facts["update"])
     assert found("no-update", skipped) == []
     spoilt = until(edit(healthy(), "parameters", update=0.0), 1)
-    spoilt.vitals.append(
-        Vitals(1, "failure", {"step": 1, "name": "loss", "value": "nan", "module": "", "how": "vanished"})
+    spoilt.stats.append(
+        ModuleStats(1, "failure", {"step": 1, "name": "loss", "value": "nan", "module": "", "how": "vanished"})
     )
     assert found("no-update", spoilt) == []
 
@@ -570,7 +580,7 @@ def test_attention_on_one_key_is_a_warning_from_the_start_and_a_note_where_it_wa
 def test_the_module_that_first_made_nan_is_named(how: str) -> None:
     chart = until(healthy(), 100)
     values = {"step": 100, "name": "loss", "value": "nan", "module": "projector.image.norm", "how": how}
-    chart.vitals.append(Vitals(100, "failure", values))
+    chart.stats.append(ModuleStats(100, "failure", values))
     finding = only("not-finite", chart)
     assert (finding.severity, finding.part) == ("error", "projector.image.norm")
     where = "'projector.image.norm' of the batch" if how == "input" else "projector.image.norm"
@@ -590,7 +600,7 @@ def test_a_figure_that_is_no_number_is_named_unless_it_recovers() -> None:
 # --- embeddings ---------------------------------------------------------------------------------------------------------
 
 
-def at_chance(chart: Chart, split: str | None = None) -> Chart:
+def at_chance(chart: RunEvidence, split: str | None = None) -> RunEvidence:
     return edit(chart, "embeddings", "*>*", split, **{"expected@1": 0.004})
 
 
@@ -643,7 +653,7 @@ def test_evaluation_over_single_rows_is_an_error_at_once() -> None:
 
 def test_the_validation_loss_of_the_published_report_gives_itself_away_without_vitals() -> None:
     chart = curve(loss(healthy(), lambda step: 1.12), lambda step: 0.0, "val/loss")
-    chart.vitals = []
+    chart.stats = []
     finding = only("batch-of-one", chart)
     assert (finding.severity, finding.part) == ("error", "val")
     assert finding.evidence == {"loss": 0.0, "training loss": 1.12}
@@ -701,7 +711,7 @@ def test_no_recall_that_breaks_ties_at_random_counts_as_too_high(
     assert found("ties-as-hits", chart) == []
 
 
-def overlapping(*shared: tuple[str, int, int], groups: int = 256, first: str = "train") -> Chart:
+def overlapping(*shared: tuple[str, int, int], groups: int = 256, first: str = "train") -> RunEvidence:
     """(modality, different contents, rows of test that have them)."""
     chart = healthy()
     overlaps = [{**OVERLAP, "modality": m, "count": count, "rows": rows, "first": first} for m, count, rows in shared]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trialbook.config.kinds import KINDS
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins import plugin
 from trialbook_plugins.datasets.paired_latents import PairedLatents
@@ -60,7 +60,7 @@ _PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "name", "options", "wired"), _PLAIN)
 def test_it_conforms(kind: str, name: str, options: dict[str, Any], wired: dict[str, Any]) -> None:
-    found = PluginHost.from_modules({"trialbook": plugin}).find(kind, name)
+    found = PluginManager.from_modules({"trialbook": plugin}).find(kind, name)
     check_component(found.target, kind, options=options, wired=wired)
 
 
@@ -81,7 +81,7 @@ def test_no_component_is_left_out() -> None:
     """Each component's class or name stands in a test module beside a call of ``check_component``."""
     folder = Path(__file__).parent
     texts = [text for file in folder.glob("test_*.py") if "check_component(" in (text := file.read_text())]
-    offered = PluginHost.from_modules({"trialbook": plugin}).components()
+    offered = PluginManager.from_modules({"trialbook": plugin}).components()
     assert {one.kind for one in offered} <= set(KINDS)
     for one in offered:
         named = re.compile(rf'\b{one.target.partition(":")[2]}\b|"{re.escape(one.name)}"')

@@ -22,7 +22,7 @@ from trialbook.contracts.conversation_folder import read_folder
 from trialbook.contracts.conversations import Conversation, Turn
 from trialbook.curation.build import build_folder
 from trialbook.curation.stats import figures, judge_blind
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook_plugins.datasets.conversations import Conversations
 from trialbook_plugins.datasets.documents import Documents
 from trialbook_plugins.datasets.mixture import Mixture
@@ -244,7 +244,7 @@ def test_a_mistake_in_a_nested_table_comes_with_file_and_line(place, wrong, righ
     if "sources = 3" in wrong:
         text = '\n[dataset]\nuse = "mixture"\nsources = 3\n'
     (place / "mixed.toml").write_text(text)
-    with pytest.raises(ProblemsError, match=message):
+    with pytest.raises(ExperimentErrors, match=message):
         run("build", place / "mixed.toml", place / "out")
 
 
@@ -257,7 +257,7 @@ def test_the_command_line_says_what_is_missing(place):
     result = CliRunner().invoke(cli, ["data", "build", "out"])
     assert result.exit_code == 2
     assert "give FILE and OUT, or --use NAME and OUT" in result.output
-    with pytest.raises(ProblemsError, match="unknown dataset 'recipts'; did you mean 'receipts'"):
+    with pytest.raises(ExperimentErrors, match="unknown dataset 'recipts'; did you mean 'receipts'"):
         run("build", "--use", "recipts", "out")
     with pytest.raises(TrialbookError, match="KEY=VALUE"):
         run("build", "--use", "documents", "--set", "train", "out")

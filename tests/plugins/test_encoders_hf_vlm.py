@@ -17,10 +17,10 @@ transformers = pytest.importorskip("transformers")
 from remote_models import InternChat  # noqa: E402
 from vision_checkpoints import make_checkpoint  # noqa: E402
 
-from trialbook.contracts import Encoder, Taps  # noqa: E402
+from trialbook.contracts import Encoder, LayerEncoder  # noqa: E402
 from trialbook.errors import TrialbookError  # noqa: E402
 from trialbook.plugins.hookspec import Component, hookimpl  # noqa: E402
-from trialbook.plugins.manager import PluginHost  # noqa: E402
+from trialbook.plugins.manager import PluginManager  # noqa: E402
 from trialbook.testing import check_component  # noqa: E402
 from trialbook_plugins import plugin  # noqa: E402
 from trialbook_plugins.encoders.hf_vlm import HFVLM  # noqa: E402
@@ -76,7 +76,7 @@ def tiny(name: str, layers: list[str] | None = None, **options: Any) -> HFVLM:
 
 def tapped(encoder: HFVLM, raw: np.ndarray) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        return encoder.tap(encoder.prepare(raw))
+        return encoder.encode_layers(encoder.prepare(raw))
 
 
 def test_every_architecture_of_the_tables_that_transformers_has_is_tried() -> None:
@@ -87,7 +87,7 @@ def test_every_architecture_of_the_tables_that_transformers_has_is_tried() -> No
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_point_gives_a_grid_of_tokens_and_passes_its_self_test(name: str) -> None:
     encoder = tiny(name)
-    assert isinstance(encoder, Taps)
+    assert isinstance(encoder, LayerEncoder)
     assert isinstance(encoder, Encoder)
     tokens = tapped(encoder, photos())
     assert {point: tuple(value.shape[1:]) for point, value in tokens.items()} == SHAPES[name]
@@ -171,7 +171,7 @@ def test_qwen_without_types_of_tokens_is_refused(monkeypatch: pytest.MonkeyPatch
     prepared = encoder.prepare(photos())
     lacking = {name: value for name, value in prepared.items() if name != "mm_token_type_ids"}
     with pytest.raises(TrialbookError, match="lack 'mm_token_type_ids'"):
-        encoder.tap(lacking)
+        encoder.encode_layers(lacking)
     monkeypatch.setattr(family("qwen"), "kind", lambda self, name, image: torch.zeros_like(image))
     with pytest.raises(TrialbookError, match="does not mark the image's tokens"):
         encoder.prepare(photos())
@@ -215,7 +215,7 @@ def test_windows_are_undone_as_transformers_makes_them(height: int, width: int, 
 def test_llava_next_reads_the_layer_before_the_last_without_class_token() -> None:
     encoder = tiny("llava-next", ["L1"], image_size=[32, 64])
     prepared = encoder.prepare(photos())
-    found = encoder.tap(prepared)["L1"]
+    found = encoder.encode_layers(prepared)["L1"]
     tower = encoder.tapped.model.model.vision_tower
     whole = tower(prepared["pixel_values"][:, 0], output_hidden_states=True).hidden_states[-2][:, 1:]
     torch.testing.assert_close(found.flatten(1, 2), whole, atol=1e-5, rtol=0)
@@ -320,7 +320,7 @@ def test_plain_vision_encoders_are_read_without_class_token_and_registers(kind: 
     prepared = encoder.prepare(photos(2, (32, 32)))
     with torch.no_grad():
         states = encoder.tapped.model(**prepared, output_hidden_states=True).hidden_states
-        last_but_one = list(encoder.tap(prepared).values())[1].flatten(1, 2)
+        last_but_one = list(encoder.encode_layers(prepared).values())[1].flatten(1, 2)
     torch.testing.assert_close(last_but_one, states[2][:, -16:], atol=1e-5, rtol=0)
 
 
@@ -457,7 +457,7 @@ def test_an_architecture_is_a_table_that_a_plugin_adds(monkeypatch: pytest.Monke
         def mlrun_architectures(self) -> list[Component]:
             return [Component("aya-vision", "acme_trialbook.aya_vision:AYA_VISION", "points A1 to A3")]
 
-    host = PluginHost.from_modules({"trialbook": plugin, "acme": Acme()})
+    host = PluginManager.from_modules({"trialbook": plugin, "acme": Acme()})
     encoder = HFVLM(None, host.records, tiny="aya-vision", layers=["A1", "A2", "A3", "all"]).eval()
     assert {name: p.grid for name, p in encoder.points().items() if ":" not in name} == {
         "A1": (8, 8), "A2": (4, 4), "A3": (4, 4),
@@ -473,7 +473,7 @@ def test_a_plain_encoder_reads_images_of_another_size_than_its_table_of_position
     encoder.verify()
     assert encoder.points()["V2"].grid == (12, 16)
     prepared = encoder.prepare(np.random.default_rng(0).integers(0, 256, (2, 3, 96, 128), dtype=np.uint8))
-    found = encoder.tap(prepared)["V2"].flatten(1, 2)
+    found = encoder.encode_layers(prepared)["V2"].flatten(1, 2)
     model = encoder.tapped.model
     with torch.no_grad():
         states = model(**prepared, interpolate_pos_encoding=True, output_hidden_states=True).hidden_states

@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from trialbook.contracts import Decodes, Encoder, Taps
+from trialbook.contracts import Decodes, Encoder, LayerEncoder
 from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
@@ -34,7 +34,7 @@ def of_images() -> LTXVideo:
 
 
 def test_it_is_encoder_taps_and_decoder(of_images: LTXVideo) -> None:
-    assert all(isinstance(of_images, kind) for kind in (Encoder, Taps, Decodes))
+    assert all(isinstance(of_images, kind) for kind in (Encoder, LayerEncoder, Decodes))
     check_component(
         LTXVideo, "encoder", options={"tiny": True}, wired={"modality": IMAGE}, inputs=noise((2, 3, 64, 96))
     )
@@ -43,7 +43,7 @@ def test_it_is_encoder_taps_and_decoder(of_images: LTXVideo) -> None:
 def test_latents_are_those_of_diffusers_normalised_mode(of_images: LTXVideo) -> None:
     raw = noise((2, 3, 64, 96))
     with torch.no_grad():
-        found = of_images.tap(of_images.prepare(raw))["latents"]
+        found = of_images.encode_layers(of_images.prepare(raw))["latents"]
         video = torch.from_numpy(raw).float()[:, :, None] / 127.5 - 1
         mode = of_images.vae.encode(video).latent_dist.mode()[:, :, 0]
     assert found.shape == (2, 2, 3, 128)
@@ -69,7 +69,9 @@ def test_clips_give_a_grid_for_each_moment_and_come_back_with_all_frames() -> No
         latents = clips.encode(pictures)
         assert latents.shape == (1, 2, 2, 2, 128)
         assert clips.decode(latents).shape == pictures.shape
-        assert torch.equal(clips.tap(pictures)["latents"][0, 2:], latents[0, 1])  # the later moment stands below
+        assert torch.equal(
+            clips.encode_layers(pictures)["latents"][0, 2:], latents[0, 1]
+        )  # the later moment stands below
     assert clips.points()["latents"].grid == (4, 2)
     assert clips.points()["latents"].times == 2
     clips.verify()
@@ -123,17 +125,17 @@ class Grid(torch.nn.Module):
     verify = staticmethod(lambda: None)
 
     def points(self) -> dict[str, Any]:
-        from trialbook.contracts import Point
+        from trialbook.contracts import LayerPoint
 
-        return {"cells": Point(3, (4, 4), "means")}
+        return {"cells": LayerPoint(3, (4, 4), "means")}
 
-    def tap(self, prepared: torch.Tensor) -> dict[str, torch.Tensor]:
+    def encode_layers(self, prepared: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"cells": torch.nn.functional.adaptive_avg_pool2d(prepared, 4).permute(0, 2, 3, 1)}
 
     def forward(self, prepared: torch.Tensor) -> Any:
         from trialbook.contracts import Features
 
-        return Features(self.tap(prepared)["cells"].flatten(1, 2))
+        return Features(self.encode_layers(prepared)["cells"].flatten(1, 2))
 
 
 def test_frames_stack_the_grids_of_chosen_frames() -> None:
@@ -141,10 +143,10 @@ def test_frames_stack_the_grids_of_chosen_frames() -> None:
     encoder = Frames(CLIP, Grid(), frames=3)
     assert encoder.chosen.tolist() == [0, 4, 8]
     assert encoder.tap_rows == 2
-    found = encoder.tap(encoder.prepare(raw))["cells"]
+    found = encoder.encode_layers(encoder.prepare(raw))["cells"]
     assert found.shape == (2, 12, 4, 3)
     assert encoder.points()["cells"][1:] == ((12, 4), "means", True, 3)
-    torch.testing.assert_close(found[1, 4:8], Grid().tap(Grid.prepare(raw[1:, 4]))["cells"][0])
+    torch.testing.assert_close(found[1, 4:8], Grid().encode_layers(Grid.prepare(raw[1:, 4]))["cells"][0])
     check_component(Frames, "encoder", options={"frames": 2}, wired={"modality": CLIP, "of": Grid()}, inputs=raw)
     with pytest.raises(TrialbookError, match="frames"):
         Frames(CLIP, Grid(), frames=10)
@@ -155,7 +157,7 @@ def test_a_hybrid_joins_grids_in_the_finest() -> None:
     parts = {"coarse": Grid(), "fine": Patches(image, patch=8, positions=0)}
     encoder = Hybrid(image, parts, normalize=False)
     raw = noise((2, 3, 64, 64))
-    found = encoder.tap(encoder.prepare(raw))["joined"]
+    found = encoder.encode_layers(encoder.prepare(raw))["joined"]
     assert found.shape == (2, 8, 8, 3 + 192)
     assert encoder.points()["joined"].grid == (8, 8)
     assert encoder.dim == 195

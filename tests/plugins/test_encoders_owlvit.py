@@ -29,7 +29,7 @@ def test_its_layers_are_those_of_the_image_side(kind: str, part: str, tmp_path: 
     assert {name: point.grid for name, point in encoder.points().items()} == {"V2": (8, 8), "V4": (8, 8)}
     prepared = encoder.prepare(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), dtype=np.uint8))
     with torch.no_grad():
-        found = encoder.tap(prepared)
+        found = encoder.encode_layers(prepared)
         pixels = encoder.tapped.family.arguments(prepared)["pixel_values"].view(2, 3, 64, 64)
         states = getattr(model, part).vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states
     for name, state in {"V2": states[2], "V4": states[4]}.items():

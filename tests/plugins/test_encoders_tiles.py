@@ -14,12 +14,12 @@ import torch
 from trialbook.config.load import load_experiment
 from trialbook.contracts import Step
 from trialbook.contracts.datasets import Modality
-from trialbook.engine.builder import RunBuilder, Workshop
-from trialbook.engine.feature_store import FeatureStore, Stored, take
+from trialbook.engine.builder import BuildContext, RunBuilder
+from trialbook.engine.feature_store import FeatureStore, StoredFeatures, take
 from trialbook.engine.warm_start import Origin, start_part
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.testing import check_component
@@ -234,7 +234,7 @@ def test_it_starts_from_a_run_in_which_the_inner_encoder_stood_alone() -> None:
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
-    return SchemaBook(PluginHost.discover(), tmp_path_factory.mktemp("schemas"))
+    return SchemaBook(PluginManager.discover(), tmp_path_factory.mktemp("schemas"))
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def build(book: SchemaBook, tmp_path: Path) -> Callable[..., Any]:
             text = text.replace(old, new)
         (tmp_path / "paged.toml").write_text(text)
         plan = make_plan(load_experiment(tmp_path / "paged.toml"), book)
-        task = RunBuilder(plan.runs[0], Workshop(book, FeatureStore(tmp_path / "features"), None)).task()
+        task = RunBuilder(plan.runs[0], BuildContext(book, FeatureStore(tmp_path / "features"), None)).task()
         task.parts.eval()
         return task
 
@@ -353,7 +353,7 @@ def test_stored_features_are_those_of_the_encoder_and_change_with_what_is_inside
     rows = np.array([0, 7, 11])
     with torch.no_grad():
         expected = task.encoder(task.encoder.prepare(task.dataset.splits()["train"].read("image", rows)))
-    found = take(Stored(tokens, mask), rows)
+    found = take(StoredFeatures(tokens, mask), rows)
     assert torch.equal(found.mask, expected.mask)
     torch.testing.assert_close(found.tokens, expected.tokens, atol=1e-5, rtol=1e-5)  # other batches, other sums
     stored = {file.name for file in (tmp_path / "features").glob("*.safetensors")}
@@ -382,7 +382,7 @@ def test_images_and_captions_are_aligned_through_tiles(book: SchemaBook, tmp_pat
         '[[loss]]\nuse = "info-nce"\n[train]\nsteps = 2\nbatch_size = 8\n'
     )
     plan = make_plan(load_experiment(tmp_path / "near.toml"), book)
-    task: Any = RunBuilder(plan.runs[0], Workshop(book, FeatureStore(tmp_path / "features"), None)).task()
+    task: Any = RunBuilder(plan.runs[0], BuildContext(book, FeatureStore(tmp_path / "features"), None)).task()
     assert task.losses(task.batch(np.arange(8), 0, Step(0, "train", 0)))["loss"].isfinite()
 
 
@@ -399,7 +399,7 @@ def test_images_and_captions_are_aligned_through_tiles(book: SchemaBook, tmp_pat
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place(build: Any, old: str, new: str, said: str) -> None:
-    with pytest.raises(ProblemsError) as raised:
+    with pytest.raises(ExperimentErrors) as raised:
         build((old, new))
     assert any(said in str(problem) for problem in raised.value.problems), str(raised.value)
 

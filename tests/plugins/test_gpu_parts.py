@@ -13,10 +13,10 @@ import torch
 from trialbook.config.load import load_experiment
 from trialbook.contracts import CPU, Probed, as_float64, device_of, float64_device
 from trialbook.contracts.records import Event, Facts, Record, Timing
-from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.feature_store import FeatureStore
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, pretend_cuda
 from trialbook_plugins.datasets.documents import Documents
@@ -123,10 +123,10 @@ steps = 1
 
 def test_what_is_made_for_a_run_is_told_its_device(tmp_path: Path) -> None:
     (tmp_path / "probed.toml").write_text(FILE)
-    book = SchemaBook(PluginHost.discover(), tmp_path / "schemas")
+    book = SchemaBook(PluginManager.discover(), tmp_path / "schemas")
     plan = make_plan(load_experiment(tmp_path / "probed.toml"), book)
     with pretend_cuda():
-        workshop = Workshop(book, FeatureStore(tmp_path / "features"), None, device=CUDA)
+        workshop = BuildContext(book, FeatureStore(tmp_path / "features"), None, device=CUDA)
         task: Any = RunBuilder(plan.runs[0], workshop).task()
         assert {probe._device for probe in task.probes.values()} == {CUDA}
         records = [item for item in task.measurements() if isinstance(item, Record)]

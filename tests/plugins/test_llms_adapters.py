@@ -20,7 +20,7 @@ from trialbook.engine.builder import Part  # noqa: E402
 from trialbook.engine.checkpoint import CheckpointStore  # noqa: E402
 from trialbook.engine.execute import make_accelerator  # noqa: E402
 from trialbook.engine.instrumentation import Monitor, PartView  # noqa: E402
-from trialbook.engine.trainer import Training  # noqa: E402
+from trialbook.engine.trainer import Trainer  # noqa: E402
 from trialbook.engine.warm_start import Origin, start_part  # noqa: E402
 from trialbook.errors import TrialbookError  # noqa: E402
 from trialbook.registry.run_directory import RunDirectory  # noqa: E402
@@ -253,7 +253,7 @@ def test_stages_of_projector_and_adapters_go_on_bit_for_bit_wherever_they_are_ki
     def run(name: str, stop: int | None = None, seen: int = 0) -> tuple[list[Record], Captions]:
         task = Captions(str(llm_folder("qwen2")), quantize)
         parts = [PartView("llm", task.parts["llm"], False)]
-        training = Training(
+        training = Trainer(
             task, stages, seed=0, accelerator=make_accelerator("cpu", "no"), checkpoints=CheckpointStore(tmp_path / name),
             evaluate=EvaluateOptions(at_start=False), checkpoint=CheckpointOptions(every=2),
             monitor=Monitor(task.module(), parts, 1),

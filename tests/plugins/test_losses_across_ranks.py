@@ -47,7 +47,7 @@ def step(name: str, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     model = DistributedDataParallel(module) if world > 1 else module
     loss = model(batch.chunk(world)[rank])
     loss.backward()
-    told = torch.tensor(list(module.loss.vitals().values()), dtype=torch.float64)
+    told = torch.tensor(list(module.loss.stats().values()), dtype=torch.float64)
     return {"value": loss.detach(), "told": told} | {key: p.grad.clone() for key, p in module.named_parameters()}
 
 

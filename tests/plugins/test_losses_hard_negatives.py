@@ -139,7 +139,7 @@ def test_the_loss_of_equal_embeddings_is_the_chance_that_it_tells() -> None:
     ours.rows.copy_(torch.nn.functional.normalize(torch.ones(6, dtype=torch.float64), dim=0).expand_as(ours.rows))
     same = {name: torch.ones(5, 6, dtype=torch.float64) for name in TWO}
     value = ours(embeddings=same, content=numbers([0, 5, 6, 7, 7], [20, 21, 22, 23, 24]))
-    assert value.item() == pytest.approx(ours.vitals()["chance"], abs=1e-12)
+    assert value.item() == pytest.approx(ours.stats()["chance"], abs=1e-12)
 
 
 @pytest.mark.parametrize("treated", ["excluded", "shared"])

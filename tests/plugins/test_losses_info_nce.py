@@ -117,14 +117,14 @@ def test_one_modality_or_uneven_rows_are_refused():
 
 
 def test_before_the_first_pass_there_is_nothing_to_tell():
-    assert InfoNCE().vitals() == {}
+    assert InfoNCE().stats() == {}
 
 
 def test_it_tells_the_batch_chance_and_the_scale_with_its_bounds():
     loss = InfoNCE()
     loss(embeddings=random_pair(0, 64, 32))
     loss(embeddings=random_pair(0, 24, 32))  # the last pass counts
-    told = loss.vitals()
+    told = loss.stats()
     assert told.pop("random") > told["chance"]
     assert told == {
         "batch": 24, "chance": math.log(24), "scale": pytest.approx(1 / 0.07), "scale_min": 1, "scale_max": 100,
@@ -134,7 +134,7 @@ def test_it_tells_the_batch_chance_and_the_scale_with_its_bounds():
 def test_a_fixed_scale_has_no_bounds():
     loss = InfoNCE(temperature=0.002, learn_scale=False)
     loss(embeddings=random_pair(0, 4, 8))
-    told = loss.vitals()
+    told = loss.stats()
     assert told["scale"] == pytest.approx(500)
     assert set(told) == {"batch", "chance", "random", "scale"}
 
@@ -143,7 +143,7 @@ def test_chance_is_the_loss_of_equal_embeddings():
     same = torch.randn(1, 32).expand(48, 32)
     loss = InfoNCE()
     value = loss(embeddings={"image": same, "text": same})
-    assert loss.vitals()["chance"] == pytest.approx(value.item(), abs=1e-5)
+    assert loss.stats()["chance"] == pytest.approx(value.item(), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_random_is_the_mean_loss_of_random_embeddings(batch: int, dim: int, scal
     loss = InfoNCE(temperature=1 / scale)
     simulated = [loss(embeddings=random_pair(seed, batch, dim)).item() for seed in range(300)]
     error = np.std(simulated) / math.sqrt(len(simulated))
-    assert loss.vitals()["random"] == pytest.approx(np.mean(simulated), abs=5 * error + 1e-4)
+    assert loss.stats()["random"] == pytest.approx(np.mean(simulated), abs=5 * error + 1e-4)
 
 
 @pytest.mark.parametrize(("batch", "dim", "scale"), [(64, 512, 5), (128, 4096, 14.3), (512, 256, 4), (4096, 768, 10)])
@@ -162,7 +162,7 @@ def test_random_is_half_the_squared_scale_over_the_dimension_above_chance_to_fir
     """The next order is (scale²/dim)² / 4 dim and e^(scale²/dim) / 2 batch."""
     loss = InfoNCE(temperature=1 / scale)
     loss(embeddings=random_pair(0, batch, dim))
-    told = loss.vitals()
+    told = loss.stats()
     next_order = (scale**2 / dim) ** 2 / 4 / dim + math.expm1(scale**2 / dim) / 2 / batch
     assert told["random"] == pytest.approx(told["chance"] + scale**2 / 2 / dim, abs=2 * next_order)
 
@@ -170,7 +170,7 @@ def test_random_is_half_the_squared_scale_over_the_dimension_above_chance_to_fir
 def test_random_stays_below_what_the_largest_cosine_allows():
     loss = InfoNCE(temperature=1e-5, learn_scale=False)
     loss(embeddings=random_pair(0, 8, 2))
-    told = loss.vitals()
+    told = loss.stats()
     assert 0.5 * told["scale"] < told["random"] < told["scale"] + told["chance"]
 
 
@@ -180,7 +180,7 @@ def test_telling_changes_neither_results_nor_state():
     for one in (loss, twin):
         one(embeddings=embeddings).backward()
         if one is loss:
-            one.vitals()
+            one.stats()
     assert set(loss.state_dict()) == {"log_scale"}
     torch.testing.assert_close(loss.log_scale.grad, twin.log_scale.grad, rtol=0, atol=0)
     torch.testing.assert_close(loss(embeddings=embeddings), twin(embeddings=embeddings), rtol=0, atol=0)

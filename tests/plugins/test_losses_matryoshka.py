@@ -78,7 +78,7 @@ def test_an_inner_loss_may_lack_the_optional_methods():
     loss.after_step()
     loss(embeddings=rows())
     assert loss.report() == {}
-    assert loss.vitals() == {}
+    assert loss.stats() == {}
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def random_rows(seed: int) -> dict[str, Tensor]:
 def test_chance_and_random_are_weighed_and_added_up_over_the_sizes(inner: type[nn.Module]):
     """Every size measured alone with the inner loss."""
     loss = Matryoshka(16, inner(), dims=[2, 16, 8], weights=[0.5, 1.0, 2.0])
-    assert loss.vitals() == {}
+    assert loss.stats() == {}
     loss(embeddings=random_rows(0))
-    told, alone = loss.vitals(), []
+    told, alone = loss.stats(), []
     for size in (2, 16, 8):
         one = inner()
         one(embeddings={name: x[:, :size] for name, x in random_rows(0).items()})
-        alone.append(one.vitals())
+        alone.append(one.stats())
     for key in ("chance", "random"):
         assert told[key] == pytest.approx(0.5 * alone[0][key] + alone[1][key] + 2 * alone[2][key])
     assert {key: told[key] for key in told if key not in ("chance", "random")} == {
@@ -132,29 +132,29 @@ def test_random_is_the_mean_loss_of_random_embeddings():
     """A simulation of 300 batches, within five of its standard errors."""
     loss = Matryoshka(16, InfoNCE(), dims=[4, 16])
     simulated = [loss(embeddings=random_rows(seed)).item() for seed in range(300)]
-    assert loss.vitals()["random"] == pytest.approx(np.mean(simulated), abs=5 * np.std(simulated) / math.sqrt(300))
+    assert loss.stats()["random"] == pytest.approx(np.mean(simulated), abs=5 * np.std(simulated) / math.sqrt(300))
 
 
 def test_chance_is_the_loss_of_equal_embeddings():
     same = torch.randn(1, 16).expand(20, 16)
     loss = Matryoshka(16, InfoNCE(), dims=[1, 4, 16])
     value = loss(embeddings={"image": same, "text": same})
-    assert loss.vitals()["chance"] == pytest.approx(value.item(), abs=1e-5) == 3 * math.log(20)
+    assert loss.stats()["chance"] == pytest.approx(value.item(), abs=1e-5) == 3 * math.log(20)
 
 
 def test_the_scale_is_the_one_of_now():
     loss = Matryoshka(16, InfoNCE(), dims=[4, 16])
     loss(embeddings=rows())
     nn.init.constant_(loss.of.log_scale, 2.0)
-    assert loss.vitals()["scale"] == pytest.approx(math.exp(2))
+    assert loss.stats()["scale"] == pytest.approx(math.exp(2))
     moved = copy.deepcopy(loss).double()
     nn.init.constant_(moved.of.log_scale, 1.0)
-    assert moved.vitals()["scale"] == pytest.approx(math.e)
+    assert moved.stats()["scale"] == pytest.approx(math.e)
 
 
 def test_telling_leaves_the_state_as_it_is():
     loss = Matryoshka(16, InfoNCE(), dims=[4, 16])
     loss(embeddings=rows())
-    loss.vitals()
+    loss.stats()
     assert list(loss.state_dict()) == ["of.log_scale"]
     assert [name for name, _ in loss.named_modules()] == ["", "of"]

@@ -73,9 +73,9 @@ def random_pair(seed: int, batch: int, dim: int) -> dict[str, torch.Tensor]:
 
 def test_it_tells_the_batch_and_the_scale_of_its_last_pass():
     loss = SigLIP()
-    assert loss.vitals() == {}
+    assert loss.stats() == {}
     loss(embeddings=random_pair(0, 9, 4))
-    told = loss.vitals()
+    told = loss.stats()
     assert set(told) == {"batch", "chance", "random", "scale"}
     assert (told["batch"], told["scale"]) == (9, pytest.approx(10))
 
@@ -90,14 +90,14 @@ def test_chance_is_the_least_that_equal_embeddings_can_have(batch: int):
         values.append(math.log1p(math.exp(-logit)) + (batch - 1) * math.log1p(math.exp(logit)))
     loss = SigLIP(init_bias=-10 - math.log(batch - 1))
     at_best = loss(embeddings={"image": same, "text": same}).item()
-    assert loss.vitals()["chance"] == pytest.approx(min(values), abs=1e-5)
-    assert loss.vitals()["chance"] == pytest.approx(at_best, abs=1e-4)
+    assert loss.stats()["chance"] == pytest.approx(min(values), abs=1e-5)
+    assert loss.stats()["chance"] == pytest.approx(at_best, abs=1e-4)
 
 
 def test_chance_of_a_batch_of_one_is_zero():
     loss = SigLIP()
     loss(embeddings=random_pair(0, 1, 4))
-    assert loss.vitals()["chance"] == 0
+    assert loss.stats()["chance"] == 0
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_random_is_the_mean_loss_of_random_embeddings(batch: int, dim: int, scal
     loss = SigLIP(init_scale=scale, init_bias=bias)
     simulated = [loss(embeddings=random_pair(seed, batch, dim)).item() for seed in range(300)]
     error = np.std(simulated) / math.sqrt(len(simulated))
-    assert loss.vitals()["random"] == pytest.approx(np.mean(simulated), abs=5 * error + 1e-4)
+    assert loss.stats()["random"] == pytest.approx(np.mean(simulated), abs=5 * error + 1e-4)

@@ -9,9 +9,9 @@ from small_align import align_file
 
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan
-from trialbook.errors import ProblemsError
+from trialbook.errors import ExperimentErrors
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 
 FILE = align_file(
@@ -38,7 +38,7 @@ at_most = 1.0
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
-    return SchemaBook(PluginHost.discover(), tmp_path_factory.mktemp("cache"))
+    return SchemaBook(PluginManager.discover(), tmp_path_factory.mktemp("cache"))
 
 
 def plan_of(metric: str, book: SchemaBook, folder: Path) -> Plan:
@@ -64,7 +64,7 @@ def test_a_gate_on_a_misspelt_figure_is_refused_with_the_right_name(
     right: str, typo: str, book: SchemaBook, tmp_path: Path
 ):
     assert len(plan_of(right, book, tmp_path).runs) == 1
-    with pytest.raises(ProblemsError) as caught:
+    with pytest.raises(ExperimentErrors) as caught:
         plan_of(typo, book, tmp_path)
     assert {problem.suggestion for problem in caught.value.problems} <= {right, "cut/i2t@1/d8"}
     assert len(caught.value.problems) == 2  # the headline and the gate

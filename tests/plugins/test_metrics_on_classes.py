@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from trialbook.contracts.datasets import Modality
 from trialbook.contracts.files import read_json
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.metrics._agreement import (
     adjusted_rand_index,
@@ -375,5 +375,5 @@ def test_a_series_that_the_data_do_not_have_is_refused_at_its_line(tmp_path: Pat
 
 
 def test_a_figure_that_a_metric_does_not_give_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProblemsError, match="did you mean 'clustering/sensor/scan/nmi'"):
+    with pytest.raises(ExperimentErrors, match="did you mean 'clustering/sensor/scan/nmi'"):
         run_windows(tmp_path, LOSS + METRICS, top='headline = ["clustering/sensor/scan/nmy"]')

@@ -288,9 +288,9 @@ def test_normal_computation_is_back_after_the_trial() -> None:
     encoder = tiny("florence-2")
     raw = np.random.default_rng(0).integers(0, 256, (2, 3, 128, 128), dtype=np.uint8)
     with torch.no_grad():
-        before = encoder.tap(encoder.prepare(raw))
+        before = encoder.encode_layers(encoder.prepare(raw))
         encoder.verify()
-        after = encoder.tap(encoder.prepare(raw))
+        after = encoder.encode_layers(encoder.prepare(raw))
     assert all(torch.equal(before[point], after[point]) for point in before)
     assert torch.backends.mha.get_fastpath_enabled()
 
@@ -375,4 +375,4 @@ def test_tokens_in_bfloat16_are_given_as_float32() -> None:
     encoder = tiny("llava", dtype="bfloat16")
     raw = np.zeros((1, 3, 64, 64), dtype=np.uint8)
     with torch.no_grad():
-        assert {tokens.dtype for tokens in encoder.tap(encoder.prepare(raw)).values()} == {torch.float32}
+        assert {tokens.dtype for tokens in encoder.encode_layers(encoder.prepare(raw)).values()} == {torch.float32}

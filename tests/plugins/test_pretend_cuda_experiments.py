@@ -17,7 +17,7 @@ from trialbook.config.settings import Settings
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.testing import pretend_cuda
@@ -133,7 +133,7 @@ class Bench:
         )
 
     def run(self, watcher: PlainWatcher | None = None) -> None:
-        host = PluginHost.discover()
+        host = PluginManager.discover()
         book = SchemaBook(host, self.settings.cache)
         launcher = LocalLauncher(self.settings, host, book, watcher or PlainWatcher(lambda line: None), plots=False)
         (outcome,) = launcher.mlrun_launch(make_plan(load_experiment(self.file), book))

@@ -14,7 +14,7 @@ from trialbook.config.settings import Settings
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 
@@ -87,7 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(place: Path) -> Run:
     """Runs a file with its steps; how the runs of each ended, by experiment."""
     settings = Settings(root=place, runs=place / "runs", data_root=None, cache=place / "cache")
-    book = SchemaBook(PluginHost.discover(), place / "cache")
+    book = SchemaBook(PluginManager.discover(), place / "cache")
     launcher = LocalLauncher(settings, book.host, book, PlainWatcher(print), plots=False)
 
     def go(text: str) -> dict[str, list[Outcome]]:

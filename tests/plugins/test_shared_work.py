@@ -12,13 +12,13 @@ import pytest
 from processes import run_processes
 
 from trialbook.config.load import load_experiment
-from trialbook.contracts import Measures
+from trialbook.contracts import Measurable
 from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Arrays, Record
-from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.feature_store import FeatureStore
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 from trialbook_plugins.tasks import align, embed, instruct, probe, similarity
@@ -150,7 +150,7 @@ MODULES = {"instruct": instruct, "align": align, "probe": probe, "similarity": s
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
-    return SchemaBook(PluginHost.discover(), tmp_path_factory.mktemp("schemas"))
+    return SchemaBook(PluginManager.discover(), tmp_path_factory.mktemp("schemas"))
 
 
 class Shares:
@@ -172,7 +172,7 @@ class Shares:
 
 def _results(task: Any) -> list[Any]:
     """All that a task measures, or that it evaluates of its splits."""
-    if isinstance(task, Measures):
+    if isinstance(task, Measurable):
         task.measured(0)
         items = [one for one in task.measurements() if isinstance(one, Record | Arrays)]
         return [one.values if isinstance(one, Record) else np.concatenate([*one.values.values()]) for one in items]
@@ -191,7 +191,7 @@ def test_figures_do_not_depend_on_who_does_the_work(
     spec = make_plan(load_experiment(tmp_path / "file.toml"), book).runs[0]
     found = []
     for shares in (None, Shares()):
-        task: Any = RunBuilder(spec, Workshop(book, FeatureStore(tmp_path / "features"), None)).task()
+        task: Any = RunBuilder(spec, BuildContext(book, FeatureStore(tmp_path / "features"), None)).task()
         if shares is not None:
             monkeypatch.setattr(MODULES[name], "spread", shares.spread)
             monkeypatch.setattr(MODULES[name], "spread_in_turns", shares.in_turns, raising=False)

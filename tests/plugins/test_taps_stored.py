@@ -14,11 +14,11 @@ pytest.importorskip("transformers")
 
 from trialbook.config.load import load_experiment
 from trialbook.contracts import Step
-from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.feature_store import FeatureStore
 from trialbook.errors import TrialbookError
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 
 FILE = """
@@ -54,13 +54,13 @@ batch_size = 8
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
-    return SchemaBook(PluginHost.discover(), tmp_path_factory.mktemp("schemas"))
+    return SchemaBook(PluginManager.discover(), tmp_path_factory.mktemp("schemas"))
 
 
 @pytest.fixture
 def build(book: SchemaBook, tmp_path: Path) -> Callable[..., RunBuilder]:
     """Makes the builder of a file."""
-    workshop = Workshop(book, FeatureStore(tmp_path / "features"), None)
+    workshop = BuildContext(book, FeatureStore(tmp_path / "features"), None)
 
     def make(layers: str = '["I1", "I5"]', rows: int = 8) -> RunBuilder:
         (tmp_path / "tiny.toml").write_text(FILE.format(layers=layers, rows=rows))
@@ -77,11 +77,11 @@ def parts(builder: RunBuilder) -> tuple[Any, Any]:
 def test_all_points_of_a_split_are_stored(build: Callable[..., RunBuilder], tmp_path: Path) -> None:
     builder = build()
     dataset, encoder = parts(builder)
-    stored = builder.taps("image", encoder, dataset, "train", "image")
+    stored = builder.layer_features("image", encoder, dataset, "train", "image")
     assert {name: values.shape for name, values in stored.items()} == {"I1": (20, 8, 8, 32), "I5": (20, 4, 4, 48)}
     raw = dataset.splits()["train"].read("image", np.arange(8, 16))
     with torch.no_grad():
-        direct = encoder.tap(encoder.prepare(raw))
+        direct = encoder.encode_layers(encoder.prepare(raw))
     assert all(np.array_equal(stored[name][8:16], direct[name].numpy()) for name in stored)
     tokens, mask = builder.features("image", encoder, dataset, "train", "image")
     assert mask is None
@@ -91,18 +91,18 @@ def test_all_points_of_a_split_are_stored(build: Callable[..., RunBuilder], tmp_
 def test_another_choice_of_points_reads_those_that_are_there(build: Callable[..., RunBuilder], tmp_path: Path) -> None:
     builder = build()
     dataset, encoder = parts(builder)
-    builder.taps("image", encoder, dataset, "train", "image")
+    builder.layer_features("image", encoder, dataset, "train", "image")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").glob("*.safetensors")}
     more = build('["I1", "I3", "out:model.vision_tower.encoder.layer.2", "I5"]')
     dataset, encoder = parts(more)
-    stored = more.taps("image", encoder, dataset, "train", "image")
+    stored = more.layer_features("image", encoder, dataset, "train", "image")
     assert np.array_equal(stored["out:model.vision_tower.encoder.layer.2"], stored["I1"])  # one place, two names
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").glob("*.safetensors")}
     assert {path: after[path] for path in before} == before
     assert len(after) == 3
     other = build(rows=4)
     dataset, encoder = parts(other)
-    other.taps("image", encoder, dataset, "train", "image")
+    other.layer_features("image", encoder, dataset, "train", "image")
     assert len(list((tmp_path / "features").glob("*.safetensors"))) == 5  # bits may depend on the rows of one pass
 
 
@@ -114,10 +114,10 @@ def test_nothing_is_stored_of_a_model_that_fails_its_self_test(
     tap = encoder.tapped.taps[1]
     encoder.tapped.taps[1] = tap._replace(path="model.language_model.layers.2")
     with pytest.raises(TrialbookError, match="is not the output of block 2; it is hidden state 3"):
-        builder.taps("image", encoder, dataset, "train", "image")
+        builder.layer_features("image", encoder, dataset, "train", "image")
     assert not list((tmp_path / "features").glob("*.safetensors"))
     with pytest.raises(TrialbookError, match="has no points"):
-        builder.taps("image", torch.nn.Linear(2, 2), dataset, "train", "image")
+        builder.layer_features("image", torch.nn.Linear(2, 2), dataset, "train", "image")
 
 
 def test_it_serves_a_task_that_wants_one_layer(build: Callable[..., RunBuilder]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trialbook.contracts import Measures, Step, Task, Trains
+from trialbook.contracts import Measurable, Step, Task, Trainable
 from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.encoders.identity import Identity
@@ -105,8 +105,8 @@ def _task(builder: _Builder, dim: int = 4) -> Align:
 def test_it_is_a_task_that_trains_and_does_not_measure() -> None:
     task = _task(_Builder())
     assert isinstance(task, Task)
-    assert isinstance(task, Trains)
-    assert not isinstance(task, Measures)
+    assert isinstance(task, Trainable)
+    assert not isinstance(task, Measurable)
 
 
 def test_the_rows_of_a_batch_belong_to_the_same_samples_in_every_modality() -> None:

@@ -15,17 +15,27 @@ import torch
 
 from trialbook.config.load import load_experiment
 from trialbook.config.options import CheckpointOptions, EvaluateOptions, stages_of
-from trialbook.contracts import Answers, Exports, Notes, Piece, Shows, Step, Task, Trains, Weighs
+from trialbook.contracts import (
+    Piece,
+    Step,
+    SupportsAnswers,
+    SupportsEvidence,
+    SupportsExport,
+    SupportsNotes,
+    SupportsWeights,
+    Task,
+    Trainable,
+)
 from trialbook.contracts.conversations import IMAGE, Conversation, Turn
 from trialbook.contracts.records import Facts, Record
-from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.execute import make_accelerator
 from trialbook.engine.feature_store import FeatureStore
-from trialbook.engine.trainer import Training
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.engine.trainer import Trainer
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.documents import Documents
@@ -89,13 +99,13 @@ steps = 3
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> SchemaBook:
-    return SchemaBook(PluginHost.discover(), tmp_path_factory.mktemp("schemas"))
+    return SchemaBook(PluginManager.discover(), tmp_path_factory.mktemp("schemas"))
 
 
 @pytest.fixture
 def build(book: SchemaBook, tmp_path: Path) -> Callable[..., Any]:
     """Makes the task of a file."""
-    workshop = Workshop(book, FeatureStore(tmp_path / "features"), None)
+    workshop = BuildContext(book, FeatureStore(tmp_path / "features"), None)
 
     def make(text: str = FILE) -> Any:
         (tmp_path / "tiny.toml").write_text(text)
@@ -121,7 +131,10 @@ def with_table(text: str, header: str, body: str) -> str:
 
 def test_it_offers_what_the_contracts_name(build) -> None:
     task = build()
-    assert all(isinstance(task, kind) for kind in (Task, Trains, Shows, Weighs, Notes, Answers, Exports))
+    assert all(
+        isinstance(task, kind)
+        for kind in (Task, Trainable, SupportsEvidence, SupportsWeights, SupportsNotes, SupportsAnswers, SupportsExport)
+    )
 
 
 def test_it_conforms() -> None:
@@ -225,7 +238,9 @@ def test_what_is_shortened_and_dropped_is_told(build) -> None:
 
 
 def test_a_length_that_no_sample_fits_is_refused(build) -> None:
-    with pytest.raises((TrialbookError, ProblemsError), match=r"no training sample fits max_length \(10\).* 16 tokens"):
+    with pytest.raises(
+        (TrialbookError, ExperimentErrors), match=r"no training sample fits max_length \(10\).* 16 tokens"
+    ):
         build(FILE.replace("max_length = 96", "max_length = 10")).size("train")
 
 
@@ -286,7 +301,7 @@ def test_a_stage_s_mixture_follows_its_weights_and_leaves_nothing_out(build) -> 
 
 
 def train(task: Any, folder: Path, recorded: int = 0) -> Iterator[Any]:
-    training = Training(
+    training = Trainer(
         task, stages_of(task.config), seed=0, accelerator=make_accelerator("cpu", "no"), checkpoints=CheckpointStore(folder, 9),
         evaluate=EvaluateOptions(every=3, batch_size=8), checkpoint=CheckpointOptions(every=1, keep=9),
     )  # fmt: skip

@@ -161,11 +161,11 @@ def test_the_best_layer_is_chosen_on_val_and_told_of_test(shapes: Shapes) -> Non
             self.prepare = self.inner.prepare
 
         def points(self) -> dict[str, Any]:
-            from trialbook.contracts import Point
+            from trialbook.contracts import LayerPoint
 
-            return {name: Point(self.inner.dim, (8, 8), name) for name in ("noise", "patches", "mean")}
+            return {name: LayerPoint(self.inner.dim, (8, 8), name) for name in ("noise", "patches", "mean")}
 
-        def tap(self, prepared: Any) -> dict[str, torch.Tensor]:
+        def encode_layers(self, prepared: Any) -> dict[str, torch.Tensor]:
             tokens = self.inner(prepared).tokens.reshape(len(prepared), 8, 8, -1)
             noise = torch.from_numpy(np.random.default_rng(0).standard_normal(tokens.shape, dtype=np.float32))
             return {"noise": noise, "patches": tokens, "mean": tokens.mean((1, 2), keepdim=True).expand_as(tokens)}

@@ -14,11 +14,11 @@ from trialbook.config.load import load_experiment
 from trialbook.contracts import LatentShape, Step
 from trialbook.contracts.plots import read_pictures
 from trialbook.contracts.records import Arrays, Artifact, Facts
-from trialbook.engine.builder import RunBuilder, Workshop
+from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.feature_store import FeatureStore
 from trialbook.errors import TrialbookError
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.moving_shapes import MovingShapes
@@ -255,10 +255,10 @@ batch_size = 2
 def test_clips_go_through_a_language_model_and_ltx_video(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
     pytest.importorskip("transformers")
-    book = SchemaBook(PluginHost.discover(), tmp_path / "schemas")
+    book = SchemaBook(PluginManager.discover(), tmp_path / "schemas")
     (tmp_path / "clips.toml").write_text(FILE)
     plan = make_plan(load_experiment(tmp_path / "clips.toml"), book)
-    builder = RunBuilder(plan.runs[0], Workshop(book, FeatureStore(tmp_path / "features"), None))
+    builder = RunBuilder(plan.runs[0], BuildContext(book, FeatureStore(tmp_path / "features"), None))
     task: Any = builder.task()
     assert task.grid_in == (2, 8, 8)
     assert task.shape[:3] == (2, 2, 2)

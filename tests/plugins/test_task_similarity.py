@@ -13,13 +13,13 @@ import torch
 
 from trialbook.analysis.compare.metrics import higher_is_better
 from trialbook.config.load import load_experiment
-from trialbook.contracts import Features, Point
+from trialbook.contracts import Features, LayerPoint
 from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts.plots import HeatMap, Profile, fill, look_up, read_plots
 from trialbook.contracts.records import Arrays, Facts, Record
 from trialbook.errors import TrialbookError
 from trialbook.planning.check import check_experiment
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.shapes import Shapes
@@ -134,7 +134,7 @@ at_least = 0.4
 metric = "best/cka"
 at_least = 0.4
 """)
-    book = SchemaBook(PluginHost.discover(), tmp_path / "cache")
+    book = SchemaBook(PluginManager.discover(), tmp_path / "cache")
     (problem,) = check_experiment(load_experiment(file), book).problems
     assert problem.line == 13
     assert "'best/cka_biased' decides nothing: biased" in problem.message
@@ -159,10 +159,10 @@ class Depths(torch.nn.Module):
         self.inner = Patches(shapes.describe("image"), patch=8, positions=0)
         self.prepare = self.inner.prepare
 
-    def points(self) -> dict[str, Point]:
-        return {name: Point(self.inner.dim, (4, 4), name) for name in ("first", "second")}
+    def points(self) -> dict[str, LayerPoint]:
+        return {name: LayerPoint(self.inner.dim, (4, 4), name) for name in ("first", "second")}
 
-    def tap(self, prepared: Any) -> dict[str, torch.Tensor]:
+    def encode_layers(self, prepared: Any) -> dict[str, torch.Tensor]:
         tokens = self.inner(prepared).tokens.reshape(len(prepared), 4, 4, -1)
         return {"first": tokens, "second": tokens.square()}
 

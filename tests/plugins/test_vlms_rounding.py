@@ -123,12 +123,12 @@ def test_a_model_is_tried_and_read_on_the_device(name: str) -> None:
     encoder = HFVLM(tiny=name, layers=list(KNOWN[name].points)).eval()
     raw = torch.randint(0, 256, (2, 3, *encoder.tapped.family.size), dtype=torch.uint8).numpy()
     with torch.no_grad():
-        expected = encoder.tap(encoder.prepare(raw))
+        expected = encoder.encode_layers(encoder.prepare(raw))
     with pretend_cuda() as device:
         encoder.to("cuda")
         encoder.verify()
         with torch.no_grad(), device.phase("tap"):
-            found = encoder.tap({key: value.to("cuda") for key, value in encoder.prepare(raw).items()})
+            found = encoder.encode_layers({key: value.to("cuda") for key, value in encoder.prepare(raw).items()})
         assert {one for one in device.waits if one.phase == "tap" and not one.library} == set()
         for point, tokens in found.items():
             assert tokens.device == device.device

@@ -17,7 +17,7 @@ from trialbook.config.settings import Settings
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import pretend_cuda
 from trialbook.testing.pretend_cuda import PretendDevice
@@ -161,7 +161,7 @@ def counted(text: str, folder: Path, precision: str = "no") -> PretendDevice:
     settings = Settings(root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache", device="cuda")
     torch.manual_seed(0)
     with pretend_cuda() as device:
-        host = PluginHost.discover()
+        host = PluginManager.discover()
         book = SchemaBook(host, settings.cache)
         launcher = LocalLauncher(settings, host, book, PlainWatcher(lambda line: None), plots=False)
         plan = make_plan(load_experiment(file), book)

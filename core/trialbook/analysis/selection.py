@@ -165,9 +165,9 @@ def check_key(key: str, known: Iterable[str]) -> None:
     """Raise a TrialbookError with a suggestion where ``key`` is none of ``known``."""
     known = set(known)
     if key not in known:
-        from trialbook.errors import closest
+        from trialbook.errors import suggest
 
-        hint = closest(key, known)
+        hint = suggest(key, known)
         raise TrialbookError(f"no run has the key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
 
 
@@ -181,9 +181,9 @@ def _named(registry: Registry, name: str, experiments: Sequence[str]) -> list[Ru
         return registry.runs(experiment=wanted)
     if found := registry.find(name):
         return found
-    from trialbook.errors import closest
+    from trialbook.errors import suggest
 
-    hint = closest(name, experiments)
+    hint = suggest(name, experiments)
     raise TrialbookError(f"'{name}' is no experiment, file or run" + (f"; did you mean '{hint}'?" if hint else ""))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trialbook.config.settings import Settings, load_settings
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 
 
@@ -15,12 +15,12 @@ class App:
     """Settings of the workplace, its plugins, and the schemas of their components."""
 
     settings: Settings
-    host: PluginHost
+    host: PluginManager
     book: SchemaBook
 
 
 def open_app(runs: Path | None = None) -> App:
     """Read ``runner.toml`` and discover plugins; ``runs`` overrides the directory of runs."""
     settings = load_settings().with_runs(runs)
-    host = PluginHost.discover(settings.leave_out)
+    host = PluginManager.discover(settings.leave_out)
     return App(settings, host, SchemaBook(host, settings.cache))

@@ -84,13 +84,13 @@ def _choose(index: Registry, names: Sequence[str]) -> list[Run]:
 def _look(run: Run, checks: Sequence[Check], notes: Sequence[Finding]) -> _Look:
     from trialbook.contracts.files import read_json
     from trialbook.doctor.doctor import diagnose
-    from trialbook.doctor.evidence import read_chart
+    from trialbook.doctor.evidence import read_evidence
 
     options = (read_json(run.directory.json("run")) or {}).get("doctor") or {}
     ignored = set(options.get("ignore") or ())
     wanted = [check for check in checks if check.name not in ignored]
     left_out = sorted({check.name for check in checks} & ignored)
-    chart = read_chart(run.directory)
+    chart = read_evidence(run.directory)
     return _Look(run, chart.step, len(wanted), left_out, [*diagnose(chart, wanted), *notes])
 
 

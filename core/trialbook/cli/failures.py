@@ -11,7 +11,7 @@ import click
 from trialbook.cli.registry import complete_run
 
 if TYPE_CHECKING:
-    from trialbook.reports.document.blocks import Grid
+    from trialbook.reports.document.blocks import TableBlock
     from trialbook.reports.gallery_page import Gallery
 
 
@@ -81,7 +81,7 @@ def _told(made: Gallery) -> str:
     return "\n\n".join([*blocks, str(made.file)])
 
 
-def _table(grid: Grid) -> str:
+def _table(grid: TableBlock) -> str:
     from trialbook.reports.tables import Table, render
 
     return render(Table(grid.columns, grid.rows), "table", terminal=sys.stdout.isatty())

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trialbook._version import __version__
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.registry.ranks import quiet_torch
 
 if TYPE_CHECKING:
-    from trialbook.plugins.manager import PluginHost
+    from trialbook.plugins.manager import PluginManager
 
 #: Command -> (where it is defined, its line in the help).
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -43,7 +43,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 class Commands(click.Group):
     """Core's commands by name, imported on use, and those that plugins add."""
 
-    def __init__(self, host: PluginHost | None = None, **attributes: Any) -> None:
+    def __init__(self, host: PluginManager | None = None, **attributes: Any) -> None:
         super().__init__(**attributes)
         self._host = host
         self._added = False
@@ -76,9 +76,9 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a suggestion for a misspelt name."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from trialbook.errors import closest
+            from trialbook.errors import suggest
 
-            hint = closest(args[0], self.list_commands(ctx))
+            hint = suggest(args[0], self.list_commands(ctx))
             raise click.UsageError(f"no command '{args[0]}'" + (f"; did you mean '{hint}'?" if hint else ""), ctx)
         return super().resolve_command(ctx, args)
 
@@ -87,9 +87,9 @@ class Commands(click.Group):
             return
         self._added = True
         from trialbook.config.settings import load_settings
-        from trialbook.plugins.manager import PluginHost
+        from trialbook.plugins.manager import PluginManager
 
-        host = self._host or PluginHost.discover(load_settings().leave_out)
+        host = self._host or PluginManager.discover(load_settings().leave_out)
         host.add_commands(self)
 
 
@@ -108,7 +108,7 @@ def main() -> None:
     try:
         cli(prog_name="mlrun")
     except TrialbookError as error:
-        click.echo(str(error) if isinstance(error, ProblemsError) else f"mlrun: {error}", err=True)
+        click.echo(str(error) if isinstance(error, ExperimentErrors) else f"mlrun: {error}", err=True)
         sys.exit(2)
     except OSError as error:  # a disk that is full, a folder that cannot be written
         click.echo(f"mlrun: {error}", err=True)

@@ -11,18 +11,18 @@ import click
 
 if TYPE_CHECKING:
     from trialbook.plugins.entrypoints import EntryPoint
-    from trialbook.plugins.manager import PluginHost, PluginInfo, Registered
+    from trialbook.plugins.manager import PluginInfo, PluginManager, Registered
     from trialbook.plugins.schema import ComponentSchema
 
 
-def open_host() -> PluginHost:
+def open_host() -> PluginManager:
     """The plugins of this workplace, with those set aside whose commands are at fault."""
     from trialbook.cli.main import Commands
     from trialbook.config.settings import load_settings
-    from trialbook.plugins.manager import PluginHost
+    from trialbook.plugins.manager import PluginManager
 
-    host = PluginHost.discover(load_settings().leave_out)
-    host.add_commands(Commands(PluginHost.from_modules({})))
+    host = PluginManager.discover(load_settings().leave_out)
+    host.add_commands(Commands(PluginManager.from_modules({})))
     return host
 
 
@@ -103,13 +103,13 @@ def check(package: str) -> None:
     from tempfile import TemporaryDirectory
 
     from trialbook.cli.main import Commands
-    from trialbook.plugins.manager import PluginHost
+    from trialbook.plugins.manager import PluginManager
     from trialbook.plugins.schema import SchemaBook
 
-    host = PluginHost()
+    host = PluginManager()
     for point in _entry_points(package):
         host.load(point)
-    host.add_commands(Commands(PluginHost.from_modules({})))
+    host.add_commands(Commands(PluginManager.from_modules({})))
     wrong = 0
     with TemporaryDirectory() as cache:  # an empty one, so that everything is really loaded
         book = SchemaBook(host, Path(cache))
@@ -146,7 +146,7 @@ def _origin(row: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, words))
 
 
-def _find(host: PluginHost, name: str) -> Registered:
+def _find(host: PluginManager, name: str) -> Registered:
     """The only component that ``name`` means, of whatever kind."""
     from trialbook.config.kinds import KINDS
     from trialbook.errors import TrialbookError

@@ -97,7 +97,7 @@ def _of_file(file: Path, profile: str | None, registry: Path, *, plots: bool, pn
 
 def _complete(runs: list[RunDirectory], *, plots: bool) -> None:
     """Write the pages of those runs that have none and are not at work."""
-    from trialbook.registry.lock import RunBusy, RunLock
+    from trialbook.registry.lock import RunLock, RunLocked
     from trialbook.reports.pages.write import write_run_pages
 
     for run in runs:
@@ -106,7 +106,7 @@ def _complete(runs: list[RunDirectory], *, plots: bool) -> None:
         lock = RunLock(run.lock)
         try:
             lock.acquire()
-        except RunBusy:
+        except RunLocked:
             continue  # it writes its own when it ends
         try:
             write_run_pages(run, plots=plots)

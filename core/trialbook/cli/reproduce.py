@@ -12,7 +12,7 @@ import click
 from trialbook.cli.registry import complete_run
 
 if TYPE_CHECKING:
-    from trialbook.execution.progress import Watcher
+    from trialbook.execution.progress import Progress
     from trialbook.replay.noise import Noise
     from trialbook.replay.record_diff import Gap
     from trialbook.replay.reproduce import Reproduction
@@ -134,7 +134,7 @@ def _told(gap: Gap | None) -> str:
     return f"step {gap.step} in {gap.name}: {gap.recorded!r} recorded, {gap.repeated!r} now, {gap.difference:.3g} apart"
 
 
-def _watcher() -> Watcher:
+def _watcher() -> Progress:
     from trialbook.cli.run import watcher
 
     return watcher()

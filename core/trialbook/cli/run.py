@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trialbook.cli.app import App
     from trialbook.config.runspec import Outcome, Plan, RunSpec
     from trialbook.execution.launcher import LocalLauncher
-    from trialbook.execution.progress import Watcher
+    from trialbook.execution.progress import Progress
 
 #: Ends of a run that keep what needs it from being run.
 _FAILED = ("failed", "busy")
@@ -104,22 +104,22 @@ def experiment_files(place: Path) -> list[Path]:
 def _until(plans: list[Plan], step: str) -> list[Plan]:
     """The plan of a step behind those that it needs."""
     from trialbook.config.experiment import STEP
-    from trialbook.errors import TrialbookError, closest
+    from trialbook.errors import TrialbookError, suggest
 
     steps = {plan.experiment.name.removeprefix(STEP): plan for plan in plans if plan.experiment.is_step}
     if step not in steps:
-        hint = closest(step, steps)
+        hint = suggest(step, steps)
         there = f"there are {', '.join(steps)}" if steps else "the file has none"
         raise TrialbookError(f"there is no step '{step}'; " + (f"did you mean '{hint}'?" if hint else there))
     return [*steps[step].before, steps[step]]
 
 
-def watcher() -> Watcher:
+def watcher() -> Progress:
     from trialbook.execution.progress import BarWatcher, PlainWatcher
-    from trialbook.registry.ranks import SilentWatcher, is_first_process
+    from trialbook.registry.ranks import NullProgress, is_first_process
 
     if not is_first_process():
-        return SilentWatcher()
+        return NullProgress()
     return BarWatcher() if sys.stderr.isatty() else PlainWatcher(lambda line: click.echo(line, err=True))
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from trialbook.config.experiment import Experiment
 from trialbook.config.merge import decide, decide_key, overlay, subtree, without
-from trialbook.config.structure import is_text_or_texts, tidy
+from trialbook.config.structure import drop_misplaced, is_text_or_texts
 from trialbook.config.toml import Document, parse_key, parse_toml, parse_value
-from trialbook.errors import Position, Problem, Problems, ProblemsError, TrialbookError, closest
+from trialbook.errors import ErrorCollector, ExperimentErrors, Position, Problem, TrialbookError, suggest
 
 #: KEY=VALUE, where quoted parts of the key may hold anything.
 _ASSIGNMENT = re.compile(r"((?:[^=\"']|\"[^\"]*\"|'[^']*')+)=(.*)", re.DOTALL)
@@ -36,11 +36,11 @@ def load_experiment(file: Path, *, profile: str | None = None, sets: Sequence[st
         TrialbookError: the file does not exist.
     """
     file = Path(file)
-    problems = Problems(file)
-    document = tidy(_read(file, (), problems), problems)
+    problems = ErrorCollector(file)
+    document = drop_misplaced(_read(file, (), problems), problems)
     profiles = document.data.get("profile", {})
     alternatives = (
-        () if profile or sets else tuple(_under(file, document, name, (), Problems(file)) for name in profiles)
+        () if profile or sets else tuple(_under(file, document, name, (), ErrorCollector(file)) for name in profiles)
     )
     return _under(file, document, profile, sets, problems, alternatives)
 
@@ -50,7 +50,7 @@ def _under(
     document: Document,
     profile: str | None,
     sets: Sequence[str],
-    problems: Problems,
+    problems: ErrorCollector,
     alternatives: tuple[Experiment, ...] = (),
 ) -> Experiment:
     """The experiment of a document under a profile and ``--set``."""
@@ -60,10 +60,10 @@ def _under(
         document = decide(document, subtree(document, "profile", str(profile)))
     elif profile is not None:
         message = f"there is no profile '{profile}'" + ("" if profiles else "; the file has none")
-        problems.extend([Problem("--profile", 0, "", message, closest(profile, profiles))])
+        problems.extend([Problem("--profile", 0, "", message, suggest(profile, profiles))])
     for text in sets:
         document = _set(document, text, problems)
-    document = tidy(document, problems)
+    document = drop_misplaced(document, problems)
     return Experiment(
         file=file, name=document.data.get("name", file.stem),
         question=document.data.get("question", _question(document.comment)),
@@ -72,7 +72,7 @@ def _under(
     )  # fmt: skip
 
 
-def _read(file: Path, chain: tuple[Path, ...], problems: Problems) -> Document:
+def _read(file: Path, chain: tuple[Path, ...], problems: ErrorCollector) -> Document:
     """The file laid over those that it extends."""
     try:
         own = parse_toml(file.read_text(encoding="utf-8-sig"), file)  # some editors begin a file with a mark
@@ -91,11 +91,11 @@ def _read(file: Path, chain: tuple[Path, ...], problems: Problems) -> Document:
     for name in [parents] if isinstance(parents, str) else parents:
         parent = Path(os.path.normpath(file.parent / name))
         if not parent.is_file():
-            raise ProblemsError([Problem.at(place, "", f"'extends' names {parent}, which is no file")])
+            raise ExperimentErrors([Problem.at(place, "", f"'extends' names {parent}, which is no file")])
         if parent.resolve() in chain:
             loop = [*chain[chain.index(parent.resolve()) :], parent]
             listed = " -> ".join(path.name for path in loop)
-            raise ProblemsError([Problem.at(place, "", f"files extend one another: {listed}")])
+            raise ExperimentErrors([Problem.at(place, "", f"files extend one another: {listed}")])
         below = overlay(below, _read(parent, chain, problems))
     for key in ("name", "question", "extends"):  # a file has its own
         below = without(below, (key,))
@@ -103,7 +103,7 @@ def _read(file: Path, chain: tuple[Path, ...], problems: Problems) -> Document:
     return Document(merged.data, merged.positions, own.comment)
 
 
-def _set(document: Document, text: str, problems: Problems) -> Document:
+def _set(document: Document, text: str, problems: ErrorCollector) -> Document:
     """Apply one ``--set``."""
     here = Position(None, 0)
     found = _ASSIGNMENT.fullmatch(text)

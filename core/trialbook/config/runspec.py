@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trialbook.config.decision_options import GateOptions
 from trialbook.config.experiment import Experiment
 from trialbook.config.toml import KeyPath
-from trialbook.errors import Position, TrialbookError, closest
+from trialbook.errors import Position, TrialbookError, suggest
 
 if TYPE_CHECKING:
     pass
@@ -148,7 +148,7 @@ class Plan:
         known = {name for run in self.runs for name in (run.arm, run.base_arm)}
         for arm in arms:
             if arm not in known:
-                hint = closest(arm, known)
+                hint = suggest(arm, known)
                 raise TrialbookError(f"there is no arm '{arm}'" + (f"; did you mean '{hint}'?" if hint else ""))
         kept: set[RunSpec] = set()
         for run in reversed(self.runs):

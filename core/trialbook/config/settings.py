@@ -145,9 +145,9 @@ def _check(key: str, value: Any) -> None:
         TrialbookError: there is none of this name, or it has a wrong type or value.
     """
     if key not in _TYPES:
-        from trialbook.errors import closest  # late: only a mistake needs it
+        from trialbook.errors import suggest  # late: only a mistake needs it
 
-        hint = closest(key, _TYPES)
+        hint = suggest(key, _TYPES)
         raise TrialbookError(f"unknown key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
     if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and _TYPES[key] is not bool):
         raise TrialbookError(f"'{key}' has the wrong type: {value!r}")

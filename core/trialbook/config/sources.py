@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from trialbook.errors import TrialbookError, closest
+from trialbook.errors import TrialbookError, suggest
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import Plan
@@ -115,12 +115,12 @@ class Places:
         if found is None:
             known = [name for one in self.others for name in (one.names[0], one.name)]
             raise UnknownPlace(f"'{text}' is no arm of this file and no experiment that it needs",
-                               closest(front, [*self.own.arms, *known]))  # fmt: skip
+                               suggest(front, [*self.own.arms, *known]))  # fmt: skip
         if not slash and arm is None:
             return Place(found.name, tuple(found.arms))
         wanted = wanted if slash else str(arm)
         if arms := found.called(wanted):
             return Place(found.name, arms)
         listed = ", ".join(dict.fromkeys(found.arms.values()))
-        hint = closest(wanted, [*found.arms, *found.arms.values()])
+        hint = suggest(wanted, [*found.arms, *found.arms.values()])
         raise UnknownPlace(f"'{found.name}' has no arm '{wanted}'" + ("" if hint else f"; it has {listed}"), hint)

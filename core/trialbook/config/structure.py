@@ -9,7 +9,7 @@ from typing import Any
 from trialbook.config.kinds import ARRAYS, KINDS, NAMED
 from trialbook.config.merge import leaves, without
 from trialbook.config.toml import Document, KeyPath
-from trialbook.errors import Problems, closest
+from trialbook.errors import ErrorCollector, suggest
 
 #: Tables of which there may be several, in an array.
 _ARRAYS = (*ARRAYS, "stage", "gate", "stated")
@@ -74,7 +74,7 @@ _STEP = (*_ARM, "seeds")
 _LEVELS = {"arm": (_ARM, "an arm"), "step": (_STEP, "a step"), "profile": (_PROFILE, "a profile")}
 
 
-def tidy(document: Document, problems: Problems) -> Document:
+def drop_misplaced(document: Document, problems: ErrorCollector) -> Document:
     """Report what stands where nothing of that name or shape may stand, and return the document without it."""
     for path in _Outline(document, problems).misplaced():
         document = without(document, path)
@@ -84,7 +84,7 @@ def tidy(document: Document, problems: Problems) -> Document:
 class _Outline:
     """Walks the upper levels of a document and collects the paths that have no place in it."""
 
-    def __init__(self, document: Document, problems: Problems) -> None:
+    def __init__(self, document: Document, problems: ErrorCollector) -> None:
         self.document, self.problems = document, problems
         self.bad: list[KeyPath] = []
 
@@ -123,7 +123,7 @@ class _Outline:
                 [name for name in known if name in TOP_KEYS],
             )
             first, second = (keys, tables) if what.startswith("key") else (tables, keys)
-            self.report(path, path[:-1], f"unknown {what}", closest(key, first) or closest(key, second))
+            self.report(path, path[:-1], f"unknown {what}", suggest(key, first) or suggest(key, second))
 
     def table(self, path: KeyPath, key: str, value: Any) -> None:
         """A table, array of tables or table of tables, by its name."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trialbook.errors import Position, Problem, ProblemsError
+from trialbook.errors import ExperimentErrors, Position, Problem
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -46,7 +46,7 @@ def parse_toml(text: str, file: Path | None) -> Document:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ProblemsError([_syntax_problem(str(error), text, file)]) from None
+        raise ExperimentErrors([_syntax_problem(str(error), text, file)]) from None
     return Document(data, _Scanner(text, file).scan(), _opening_comment(text))
 
 

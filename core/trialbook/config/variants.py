@@ -38,7 +38,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Table:
+class ComponentTable:
     """A component's table in a resolved configuration.
 
     Args:
@@ -71,19 +71,19 @@ class Table:
         return self.kind if len(self.path) == 1 else f"{self.kind}.{self.name}"
 
 
-def component_tables(data: Mapping[str, Any]) -> Iterator[Table]:
+def component_tables(data: Mapping[str, Any]) -> Iterator[ComponentTable]:
     """All tables of components, in the order of the kinds and then of the file; nested ones stand inside theirs."""
     for kind in KINDS:
         tables = data.get(kind, {})
         if kind in ARRAYS:
-            yield from (Table(kind, (kind, index), table) for index, table in enumerate(tables))
+            yield from (ComponentTable(kind, (kind, index), table) for index, table in enumerate(tables))
         elif kind in NAMED:
-            yield from (Table(kind, (kind, name), table) for name, table in tables.items())
+            yield from (ComponentTable(kind, (kind, name), table) for name, table in tables.items())
         elif kind in data:
-            yield Table(kind, (kind,), tables)
+            yield ComponentTable(kind, (kind,), tables)
 
 
-def nested_tables(table: Table, parts: Mapping[str, str]) -> Iterator[Table]:
+def nested_tables(table: ComponentTable, parts: Mapping[str, str]) -> Iterator[ComponentTable]:
     """The tables of nested components; a name alone stands for a table with that ``use``.
 
     Args:
@@ -100,7 +100,7 @@ def nested_tables(table: Table, parts: Mapping[str, str]) -> Iterator[Table]:
         for at, content in found.items():
             inner = {"use": content} if isinstance(content, str) else content
             if isinstance(inner, dict):
-                yield Table(kind, at, inner)
+                yield ComponentTable(kind, at, inner)
 
 
 def arm_document(experiment: Experiment, arm: str) -> Document:

@@ -94,7 +94,7 @@ class Loss(Protocol):
     ``forward`` takes what it needs by keyword and returns a scalar tensor.
 
     Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss as ``<name>/<loss>``, and
-    ``after_step()``, called after every optimiser step (to clamp a scale). Any module may have ``vitals() -> Mapping[str,
+    ``after_step()``, called after every optimiser step (to clamp a scale). Any module may have ``stats() -> Mapping[str,
     float]``: facts of its last forward pass for the doctor, asked for now and then. A loss tells ``batch`` (rows), ``chance``
     (its value where nothing is known) and, with a temperature, ``random`` (its value for random embeddings), ``scale``,
     ``scale_min`` and ``scale_max``.
@@ -157,7 +157,7 @@ class Builder(Protocol):
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Stored outputs of a frozen encoder for all rows: tokens [R, N, D] and mask [R, N], memory-mapped."""
 
-    def taps(
+    def layer_features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
     ) -> Mapping[str, NDArray[Any]]:
         """Stored tokens [R, H, W, D] of every point of a frozen encoder that is ``Taps``, memory-mapped.

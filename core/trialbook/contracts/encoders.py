@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trialbook.contracts.datasets import Raw
 
 
-class Point(NamedTuple):
+class LayerPoint(NamedTuple):
     """A place in a model where tokens of an image are read.
 
     Args:
@@ -45,7 +45,7 @@ class OrderResult(NamedTuple):
 
 
 @runtime_checkable
-class Taps(Protocol):
+class LayerEncoder(Protocol):
     """Optional for an encoder of images: it gives the tokens of many layers, all from one forward pass.
 
     Attributes:
@@ -56,13 +56,13 @@ class Taps(Protocol):
     tap_rows: int
     tap_choices: ClassVar[tuple[str, ...]]
 
-    def points(self) -> Mapping[str, Point]:
+    def points(self) -> Mapping[str, LayerPoint]:
         """The points that are read, by name, in order of the file."""
 
     def prepare(self, raw: Raw) -> Any:
         """As :meth:`trialbook.contracts.Encoder.prepare`."""
 
-    def tap(self, prepared: Any) -> Mapping[str, Tensor]:
+    def encode_layers(self, prepared: Any) -> Mapping[str, Tensor]:
         """Tokens [B, H, W, D] of every point: image tokens alone, row 0 at the top and column 0 at the left."""
 
     def identity(self) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """A run as the doctor sees it: its configuration, its records, and what was measured inside its parts.
 
-Kinds of vitals that core measures. Those of training are taken at the first step, every ``[doctor] every`` steps and at the
+Kinds of stats that core measures. Those of training are taken at the first step, every ``[doctor] every`` steps and at the
 last step of a stage:
 
 - ``wiring`` (once a stage): part -> ``{"parameters", "frozen", "in_module", "optimized"}``: numbers of parameters it has, of
@@ -12,7 +12,7 @@ last step of a stage:
   absolute output.
 - ``attention``: module -> ``{"entropy", "lowest", "highest", "keys"}``: entropy of the attention weights as a share of
   ln(keys) (mean, and of the extreme heads); 1 is uniform, 0 looks at one token.
-- ``own`` (also after an evaluation, then with its split): module -> what its ``vitals()`` says. Losses tell ``batch`` (rows),
+- ``own`` (also after an evaluation, then with its split): module -> what its ``stats()`` says. Losses tell ``batch`` (rows),
   ``chance`` (their value when all embeddings are equal, or when nothing is known), ``random`` (their value for random
   embeddings at the present scale), ``scale``, ``scale_min``, ``scale_max``.
 - ``embeddings`` (after an evaluation): modality -> ``{"rows", "dim", "rank", "cosine", "spread"}``: effective rank, mean cosine
@@ -34,18 +34,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trialbook.contracts.records import Event, Item, Record, Vitals
+from trialbook.contracts.records import Event, Item, ModuleStats, Record
 
 
 @dataclass
-class Chart:
+class RunEvidence:
     """Everything that checks may look at.
 
     Args:
         config: the run's resolved tables.
         data: ``data.json``: ``parameters`` and ``frozen`` parts, ``dataset`` (``fingerprint``, ``splits``), ``overlaps`` (a list
             of ``{"modality", "first", "second", "count", "rows"}``), ``flops``.
-        records, vitals, events: in order.
+        records, stats, events: in order.
         finished: it reached its end.
         error: why it failed, if it did.
     """
@@ -53,7 +53,7 @@ class Chart:
     config: Mapping[str, Any]
     data: Mapping[str, Any] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
-    vitals: list[Vitals] = field(default_factory=list)
+    stats: list[ModuleStats] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     finished: bool = False
     error: str | None = None
@@ -62,15 +62,15 @@ class Chart:
         """Take in what the engine yields; a step that is gone through again replaces what was there."""
         if isinstance(item, Record):
             self.records.append(item)
-        elif isinstance(item, Vitals):
-            self.vitals.append(item)
+        elif isinstance(item, ModuleStats):
+            self.stats.append(item)
         elif isinstance(item, Event):
             self.events.append(item)
 
     @property
     def step(self) -> int:
         """The last step that something was recorded at."""
-        return max(self.records[-1].step if self.records else 0, self.vitals[-1].step if self.vitals else 0)
+        return max(self.records[-1].step if self.records else 0, self.stats[-1].step if self.stats else 0)
 
     @property
     def curve_split(self) -> str:
@@ -90,12 +90,12 @@ class Chart:
         """The last value of ``name``; None where it was never recorded."""
         return next((r.values[name] for r in reversed(self.records) if name in r.values), None)
 
-    def of(self, kind: str, split: str | None = None) -> list[Vitals]:
-        """Vitals of a kind, of one split (``""`` for training) or of all, in order."""
-        return [one for one in self.vitals if one.kind == kind and split in (None, one.split)]
+    def of(self, kind: str, split: str | None = None) -> list[ModuleStats]:
+        """Statistics of a kind, of one split (``""`` for training) or of all, in order."""
+        return [one for one in self.stats if one.kind == kind and split in (None, one.split)]
 
-    def newest(self, kind: str, split: str | None = None) -> Vitals | None:
-        """The last vitals of a kind."""
+    def newest(self, kind: str, split: str | None = None) -> ModuleStats | None:
+        """The last stats of a kind."""
         found = self.of(kind, split)
         return found[-1] if found else None
 
@@ -108,7 +108,7 @@ class Chart:
         yield from found.items()
 
 
-def part_of(name: str, parts: Sequence[str] = ()) -> str:
+def component_of(name: str, parts: Sequence[str] = ()) -> str:
     """The part that a parameter or module stands in: its first two levels (``projector.image``), or its first."""
     levels = name.split(".")
     two = ".".join(levels[:2])

@@ -45,8 +45,8 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Vitals:
-    """What was measured inside the parts at a step, for the doctor: one line of ``vitals.jsonl``. A repetition reproduces it.
+class ModuleStats:
+    """What was measured inside the parts at a step, for the doctor: one line of ``stats.jsonl``. A repetition reproduces it.
 
     Args:
         step: optimiser steps done so far.
@@ -115,4 +115,4 @@ class Event:
 #: All that a task may yield that measures.
 Measured = Record | Timing | Event | Facts | Arrays | Artifact
 #: All that an engine may yield.
-Item = Record | Timing | Vitals | Facts | Arrays | Predictions | Artifact | Event
+Item = Record | Timing | ModuleStats | Facts | Arrays | Predictions | Artifact | Event

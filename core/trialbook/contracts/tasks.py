@@ -26,7 +26,7 @@ class Task(Protocol):
         produces: class attribute: templates of the names it records itself (see ``Metric.produces``; ``{loss}`` for
             each loss).
 
-    A task also implements ``Trains``, ``Measures`` or both. The constructor checks and stores; ``setup`` makes the
+    A task also implements ``Trainable``, ``Measurable`` or both. The constructor checks and stores; ``setup`` makes the
     parts.
     """
 
@@ -39,7 +39,7 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class Shows(Protocol):
+class SupportsEvidence(Protocol):
     """Optional for a task: lets the doctor and the plots see what it evaluated."""
 
     def shown(self, split: str) -> Mapping[str, Any]:
@@ -51,7 +51,7 @@ class Shows(Protocol):
 
 
 @runtime_checkable
-class Weighs(Protocol):
+class SupportsWeights(Protocol):
     """Optional for a task whose loss is a mean over something else than samples (tokens, say)."""
 
     def weigh(self, samples: NDArray[np.int64], epoch: int, step: Step) -> float:
@@ -62,7 +62,7 @@ class Weighs(Protocol):
 
 
 @runtime_checkable
-class Notes(Protocol):
+class SupportsNotes(Protocol):
     """Optional for a task and its parts: what it has to say when it is set up, such as samples that it had to shorten."""
 
     def notes(self) -> Iterator[Event | Facts]:
@@ -70,7 +70,7 @@ class Notes(Protocol):
 
 
 @runtime_checkable
-class Answers(Protocol):
+class SupportsAnswers(Protocol):
     """Optional for a task: it answers questions about images that are no part of its data."""
 
     def answer(
@@ -81,7 +81,7 @@ class Answers(Protocol):
 
 
 @runtime_checkable
-class Exports(Protocol):
+class SupportsExport(Protocol):
     """Optional for a task: it can write its trained parts in the formats of other libraries."""
 
     def export(self, folder: Path, *, merged: bool) -> list[str]:
@@ -102,7 +102,7 @@ class Step(NamedTuple):
 
 
 @runtime_checkable
-class Trains(Protocol):
+class Trainable(Protocol):
     """A task with something to optimise; the engine owns the loop, the order of samples and the optimiser."""
 
     def module(self) -> nn.Module:
@@ -125,7 +125,7 @@ class Trains(Protocol):
 
 
 @runtime_checkable
-class Measures(Protocol):
+class Measurable(Protocol):
     """A task with something to measure, without an optimiser or after it (closed-form probes, similarity)."""
 
     def measurements(self) -> Iterator[Measured]:

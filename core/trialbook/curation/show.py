@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from trialbook.contracts.conversation_folder import ConversationFolder, Line
 from trialbook.contracts.conversations import Conversation
 from trialbook.errors import TrialbookError
-from trialbook.reports.document.blocks import Block, Example, Examples, Facts, Page, Paragraph, Photo, Section
+from trialbook.reports.document.blocks import Block, Example, Examples, KeyValues, Page, Paragraph, Photo, Section
 
 
 def choose(
@@ -65,7 +65,7 @@ def as_page(folder: ConversationFolder, chosen: Sequence[tuple[str, Line]]) -> P
         examples.append(Example(one.id, one.question, pairs, marks, [photos[image] for image in one.images]))
     counts = {name: f"{len(lines)} conversations" for name, lines in folder.splits.items()}
     facts = {"folder": str(folder.path), "fingerprint": str(folder.manifest.get("fingerprint", "")), **counts}
-    about: list[Block] = [Paragraph(f"{len(chosen)} conversations, chosen at random."), Facts(facts)]
+    about: list[Block] = [Paragraph(f"{len(chosen)} conversations, chosen at random."), KeyValues(facts)]
     return Page(folder.path.name, "data", about, [Section("Examples", [Examples("examples", examples)])])
 
 

@@ -11,11 +11,11 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.load import load_experiment
 from trialbook.config.merge import assign
 from trialbook.config.toml import Document, parse_key, parse_value
-from trialbook.config.variants import Table
+from trialbook.config.variants import ComponentTable
 from trialbook.contracts.datasets import Dataset
-from trialbook.errors import Position, Problems, ProblemsError, TrialbookError
+from trialbook.errors import ErrorCollector, ExperimentErrors, Position, TrialbookError
 from trialbook.planning.components import ComponentCheck, Judge, TableReport
-from trialbook.plugins.construct import Wiring
+from trialbook.plugins.construct import ComponentFactory
 from trialbook.plugins.schema import SchemaBook
 
 _MODALITIES = ("image", "conversation")
@@ -63,16 +63,16 @@ def open_source(experiment: Experiment, book: SchemaBook, data_root: Path | None
         TrialbookError: there is no such table, or it is no dataset of conversations.
     """
     if experiment.problems:
-        raise ProblemsError(experiment.problems)
+        raise ExperimentErrors(experiment.problems)
     document = experiment.base
     if not document.data.get("dataset"):
         raise TrialbookError(f"{experiment.file} has no [dataset] that could be built")
-    table = Table("dataset", ("dataset",), document.data["dataset"])
-    problems = Problems(experiment.file)
+    table = ComponentTable("dataset", ("dataset",), document.data["dataset"])
+    problems = ErrorCollector(experiment.file)
     ComponentCheck(TableReport(experiment, document, problems), Judge(book)).component(table)
     if len(problems):
-        raise ProblemsError(problems)
-    wiring = Wiring(book, str(experiment.file), document.positions, {"data_root": data_root, "seed": 0})
+        raise ExperimentErrors(problems)
+    wiring = ComponentFactory(book, str(experiment.file), document.positions, {"data_root": data_root, "seed": 0})
     dataset = wiring.construct(table, {})
     if not isinstance(dataset.modalities, Mapping) or set(dataset.modalities) != set(_MODALITIES):
         raise TrialbookError(

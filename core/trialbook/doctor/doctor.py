@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, by_severity
-from trialbook.contracts.records import Item, Record, Vitals
+from trialbook.contracts.records import Item, ModuleStats, Record
 from trialbook.errors import TrialbookError
-from trialbook.plugins.isolation import FAULTS, what_it_did
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.isolation import PLUGIN_ERRORS, describe_failure
+from trialbook.plugins.manager import PluginManager
 
 #: A run is looked at again when it has grown by this factor, so that all looks together cost a few times the last one.
 _GROWTH = 1.25
@@ -25,10 +25,10 @@ class Check:
     name: str
     plugin: str
     summary: str
-    function: Callable[[Chart], Iterable[Finding]]
+    function: Callable[[RunEvidence], Iterable[Finding]]
 
 
-def load_checks(host: PluginHost, leave_out: Sequence[str] = ()) -> tuple[list[Check], list[Finding]]:
+def load_checks(host: PluginManager, leave_out: Sequence[str] = ()) -> tuple[list[Check], list[Finding]]:
     """All checks that plugins offer, but those named in ``leave_out``; and a note for each that cannot be loaded.
 
     Raises:
@@ -39,9 +39,9 @@ def load_checks(host: PluginHost, leave_out: Sequence[str] = ()) -> tuple[list[C
     names = {one.name for one in offered}
     for name in leave_out:
         if name not in names:
-            from trialbook.errors import closest  # late: only a mistake needs it
+            from trialbook.errors import suggest  # late: only a mistake needs it
 
-            hint = closest(name, names)
+            hint = suggest(name, names)
             raise TrialbookError(f"there is no check '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
     for one in offered:
         if one.name in leave_out:
@@ -49,21 +49,21 @@ def load_checks(host: PluginHost, leave_out: Sequence[str] = ()) -> tuple[list[C
         module, _, attribute = one.target.partition(":")
         try:
             function = getattr(import_module(module), attribute)
-        except FAULTS as fault:
-            notes.append(_set_aside(one.name, one.plugin.name, f"importing {one.target} {what_it_did(fault)}"))
+        except PLUGIN_ERRORS as fault:
+            notes.append(_set_aside(one.name, one.plugin.name, f"importing {one.target} {describe_failure(fault)}"))
         else:
             checks.append(Check(one.name, one.plugin.name, one.summary, function))
     return checks, notes
 
 
-def diagnose(chart: Chart, checks: Iterable[Check]) -> list[Finding]:
+def diagnose(chart: RunEvidence, checks: Iterable[Check]) -> list[Finding]:
     """What all checks say of a run, the worst first; a check that raises is named in a note and hurts nothing else."""
     findings: list[Finding] = []
     for check in checks:
         try:
             found = [_checked(finding) for finding in check.function(chart)]
-        except FAULTS as fault:
-            found = [_set_aside(check.name, check.plugin, what_it_did(fault))]
+        except PLUGIN_ERRORS as fault:
+            found = [_set_aside(check.name, check.plugin, describe_failure(fault))]
         findings += found
     return by_severity(findings)
 
@@ -77,7 +77,7 @@ class Doctor:
         notes: findings about the checks themselves.
     """
 
-    def __init__(self, chart: Chart, checks: Sequence[Check], notes: Sequence[Finding] = ()) -> None:
+    def __init__(self, chart: RunEvidence, checks: Sequence[Check], notes: Sequence[Finding] = ()) -> None:
         self.chart, self.checks, self.notes = chart, checks, list(notes)
         self.findings: list[Finding] = []
         self._due = 0.0
@@ -86,7 +86,7 @@ class Doctor:
     def see(self, item: Item) -> bool:
         """Take in an item; whether it is time for a look."""
         self.chart.add(item)
-        return isinstance(item, Vitals | Record) and self._weight() >= self._due
+        return isinstance(item, ModuleStats | Record) and self._weight() >= self._due
 
     def look(self) -> list[Finding]:
         """Look at the run as it stands; what is new since the last look."""
@@ -97,11 +97,11 @@ class Doctor:
         return fresh
 
     def _weight(self) -> int:
-        """How much there is to look at; vitals say most."""
-        return len(self.chart.vitals)
+        """How much there is to look at; stats say most."""
+        return len(self.chart.stats)
 
 
-def told(finding: Finding) -> str:
+def format_finding(finding: Finding) -> str:
     """A finding in a line."""
     numbers = ", ".join(f"{name} {_short(value)}" for name, value in finding.evidence.items())
     part = f"{finding.part}: " if finding.part else ""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.files import read_json, read_lines
-from trialbook.contracts.records import Event, Record, Vitals
+from trialbook.contracts.records import Event, ModuleStats, Record
 from trialbook.registry.run_directory import RunDirectory
 
 
-def read_chart(run: RunDirectory) -> Chart:
+def read_evidence(run: RunDirectory) -> RunEvidence:
     """The chart of a recorded run."""
     spec = read_json(run.json("run")) or {}
-    return Chart(
+    return RunEvidence(
         config=spec.get("config", {}), data=read_json(run.json("data")) or {},
         records=[Record(line["step"], line["values"]) for line in read_lines(run.lines("metrics"))],
-        vitals=newest_only(
-            Vitals(line["step"], line["kind"], line["values"], line.get("split", "")) for line in read_lines(run.lines("vitals"))
+        stats=newest_only(
+            ModuleStats(line["step"], line["kind"], line["values"], line.get("split", ""))
+            for line in read_lines(run.lines("stats"))
         ),
         events=[
             Event(line["step"], line["kind"], line["message"], line.get("data") or {}) for line in read_lines(run.lines("events"))
@@ -27,7 +28,7 @@ def read_chart(run: RunDirectory) -> Chart:
     )  # fmt: skip
 
 
-def newest_only(vitals: Iterable[Vitals]) -> list[Vitals]:
-    """Of vitals that were measured twice (a killed run went through the step again) the later ones, ordered by step."""
-    found = {(one.step, one.kind, one.split): one for one in vitals}
+def newest_only(stats: Iterable[ModuleStats]) -> list[ModuleStats]:
+    """Of stats that were measured twice (a killed run went through the step again) the later ones, ordered by step."""
+    found = {(one.step, one.kind, one.split): one for one in stats}
     return sorted(found.values(), key=lambda one: one.step)

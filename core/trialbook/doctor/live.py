@@ -6,21 +6,21 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Item
 from trialbook.doctor.doctor import Check, Doctor
-from trialbook.doctor.evidence import read_chart
+from trialbook.doctor.evidence import read_evidence
 from trialbook.errors import TrialbookError
-from trialbook.plugins.isolation import FAULTS
+from trialbook.plugins.isolation import PLUGIN_ERRORS
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import RunSpec
-    from trialbook.registry.ranks import Companion
+    from trialbook.registry.ranks import NullRecorder
     from trialbook.registry.recorder import Recorder
 
 
-class Bedside:
+class LiveDoctor:
     """A context manager around the work of a run; on leaving it has looked at the whole run, however that ended.
 
     Args:
@@ -33,17 +33,17 @@ class Bedside:
     """
 
     def __init__(
-        self, spec: RunSpec, recorder: Recorder | Companion, checks: Sequence[Check], notes: Sequence[Finding], *,
+        self, spec: RunSpec, recorder: Recorder | NullRecorder, checks: Sequence[Check], notes: Sequence[Finding], *,
         strict: bool, tell: Callable[[Finding], None],
     ) -> None:  # fmt: skip
         self.recorder, self.strict, self.tell = recorder, strict, tell
-        self.doctor = Doctor(Chart(dict(spec.config)), checks, notes)
+        self.doctor = Doctor(RunEvidence(dict(spec.config)), checks, notes)
 
     def begin(self, records: int, step: int) -> None:
         """The run goes on behind so many records, at this step; what it recorded before is taken in."""
-        chart = read_chart(self.recorder.run)
+        chart = read_evidence(self.recorder.run)
         chart.records = chart.records[:records]
-        chart.vitals = [one for one in chart.vitals if one.step < step or (one.step == step and not one.split)]
+        chart.stats = [one for one in chart.stats if one.step < step or (one.step == step and not one.split)]
         chart.config, chart.finished, chart.error = self.doctor.chart.config, False, None
         self.doctor.chart = chart
 
@@ -57,13 +57,13 @@ class Bedside:
             self._look()
             self._stop_at_errors()
 
-    def __enter__(self) -> Bedside:
+    def __enter__(self) -> LiveDoctor:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and not isinstance(error, FAULTS):
+        if error is not None and not isinstance(error, PLUGIN_ERRORS):
             return  # interrupted: it goes on another time
         self.doctor.chart.finished = error is None
         self.doctor.chart.error = None if error is None else str(error)

@@ -24,7 +24,7 @@ _SPREAD, _COMPARED = 16, 1 << 20
 _SILENT = (nn.Identity, nn.Dropout)
 
 
-class Watch:
+class ActivationHooks:
     """What is seen of the modules below ``root`` in one forward pass.
 
     Args:

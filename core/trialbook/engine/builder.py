@@ -20,15 +20,15 @@ from torch import nn
 from trialbook.config.options import EvaluateOptions, origin_of, stages_of
 from trialbook.config.runspec import RunSpec
 from trialbook.config.toml import KeyPath
-from trialbook.config.variants import Table
-from trialbook.contracts import Features, Taps, Task, Trains, device_of, to_device
+from trialbook.config.variants import ComponentTable
+from trialbook.contracts import Features, LayerEncoder, Task, Trainable, device_of, to_device
 from trialbook.contracts.datasets import Overlap, find_overlaps, modalities_of
 from trialbook.contracts.randomness import derive_seed
-from trialbook.engine.feature_store import FeatureStore, Stored, weights_hash
+from trialbook.engine.feature_store import FeatureStore, StoredFeatures, weights_hash
 from trialbook.engine.seeding import seed_numpy
 from trialbook.engine.warm_start import Lineage, Origin, find_origin, start_part
 from trialbook.errors import TrialbookError
-from trialbook.plugins.construct import Located, Wiring, own_keys
+from trialbook.plugins.construct import ComponentFactory, Located, component_options
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.ranks import world_size
 
@@ -38,7 +38,7 @@ _ARRAYS = ("loss", "metric")
 
 
 @dataclass
-class Workshop:
+class BuildContext:
     """What all runs of a process share: schemas, stored features, and data sets that were read already.
 
     Args:
@@ -84,7 +84,7 @@ def _count(parameter: nn.Parameter) -> int:
 class RunBuilder:
     """Makes the parts of one run; implements ``trialbook.contracts.Builder``."""
 
-    def __init__(self, spec: RunSpec, workshop: Workshop, inputs: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, spec: RunSpec, workshop: BuildContext, inputs: Mapping[str, Path] | None = None) -> None:
         self.spec, self.workshop = spec, workshop
         self.seed, self.data_root = spec.seed, workshop.data_root
         self.inputs: Mapping[str, Path] = inputs or {}
@@ -124,7 +124,7 @@ class RunBuilder:
     def task(self) -> Task:
         """Make the task and let it set itself up."""
         task: Task = self.make("task", None, builder=self)
-        self._trains = isinstance(task, Trains)
+        self._trains = isinstance(task, Trainable)
         with self._located("task", None, {}):
             task.setup()
         return task
@@ -206,13 +206,15 @@ class RunBuilder:
                 return encode_rows(encoder, part.read(modality, rows), device())
 
             made_of = self._made_of(name, encoder, dataset, split, modality)
-            stored: Stored = self.workshop.store.get(made_of, len(part.groups(modality)), encode)
+            stored: StoredFeatures = self.workshop.store.get(made_of, len(part.groups(modality)), encode)
         return stored.tokens, stored.mask
 
-    def taps(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
+    def layer_features(
+        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
+    ) -> dict[str, NDArray[Any]]:
         """Stored tokens [R, H, W, D] of every point of an encoder for all rows of a split; see the contract."""
-        if not isinstance(encoder, Taps):
-            raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'taps')")
+        if not isinstance(encoder, LayerEncoder):
+            raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'encode_layers')")
         part = dataset.splits()[split]
         with self._located("encoder", name, {}), ExitStack() as stack:
             whole = self._made_of(name, encoder, dataset, split, modality)
@@ -225,7 +227,7 @@ class RunBuilder:
             def begin(_: tuple[str, ...]) -> Callable[[NDArray[np.int64]], Mapping[str, torch.Tensor]]:
                 device = stack.enter_context(self.on_device(encoder))
                 encoder.verify()  # only where something is to be made: what is there was made by code that passed
-                return lambda rows: encoder.tap(to_device(encoder.prepare(part.read(modality, rows)), device))
+                return lambda rows: encoder.encode_layers(to_device(encoder.prepare(part.read(modality, rows)), device))
 
             return self.workshop.store.get_many(made_of, len(part.groups(modality)), encoder.tap_rows, begin)
 
@@ -236,7 +238,7 @@ class RunBuilder:
         identity: Callable[[], Mapping[str, str]] = getattr(encoder, "identity", dict)
         label = "encoder" if name == "encoder" else f"encoder.{name}"
         return {
-            "encoder": schema.target, "source": self.spec.sources[label], "options": own_keys(table),
+            "encoder": schema.target, "source": self.spec.sources[label], "options": component_options(table),
             "identity": dict(identity()), "weights": self._weights_hash(encoder), "data": dataset.fingerprint,
             "split": split, "modality": modality, "dtype": str(next((p.dtype for p in encoder.parameters()), "none")),
             "device": self.workshop.device.type, "matmul_precision": torch.get_float32_matmul_precision(),
@@ -271,15 +273,15 @@ class RunBuilder:
         raise TrialbookError(f"the experiment has no [{kind}.{name}]")
 
     def _construct(self, kind: str, path: KeyPath, table: Mapping[str, Any], wired: Mapping[str, Any]) -> Any:
-        return self._wiring.construct(Table(kind, path, table), wired)
+        return self._wiring.construct(ComponentTable(kind, path, table), wired)
 
     @property
-    def _wiring(self) -> Wiring:
+    def _wiring(self) -> ComponentFactory:
         offered = {
             "data_root": self.data_root, "seed": self.seed, "inputs": self.inputs, "records": self.workshop.book.host.records,
             "files": self.workshop.files, "device": self.workshop.device,
         }  # fmt: skip
-        return Wiring(self.workshop.book, self.spec.experiment, self.spec.positions, offered)
+        return ComponentFactory(self.workshop.book, self.spec.experiment, self.spec.positions, offered)
 
     def _dataset(self, path: KeyPath, table: Mapping[str, Any]) -> Any:
         key = json.dumps([table, dict(self.inputs)], sort_keys=True, default=str)

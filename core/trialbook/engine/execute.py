@@ -13,14 +13,14 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
 from trialbook.config.options import CheckpointOptions, DoctorOptions, EvaluateOptions, stages_of
-from trialbook.contracts import Measures, Notes, Task, Trains
+from trialbook.contracts import Measurable, SupportsNotes, Task, Trainable
 from trialbook.contracts.distributed import gathering
 from trialbook.contracts.records import Event, Facts, Item, Measured, Record
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.group import PLAIN, join_group, refuse_what_is_not_built
 from trialbook.engine.instrumentation import Monitor, PartView
 from trialbook.engine.seeding import seed_step
-from trialbook.engine.trainer import Training
+from trialbook.engine.trainer import Trainer
 from trialbook.engine.warm_start import Lineage
 from trialbook.errors import TrialbookError
 from trialbook.registry.ranks import world_size
@@ -93,7 +93,7 @@ def execute(
     """Do the work of a run whose task is set up.
 
     Args:
-        task: implements ``Trains``, ``Measures`` or both.
+        task: implements ``Trainable``, ``Measurable`` or both.
         config: the resolved configuration, for the core's own tables.
         seed: the run's seed.
         accelerator: device and precision.
@@ -107,9 +107,9 @@ def execute(
         TrialbookError: the task does neither, or its options do not fit it.
     """
     trained = steps = 0
-    if isinstance(task, Trains):
+    if isinstance(task, Trainable):
         cadence = CheckpointOptions(**config.get("checkpoint", {}))
-        training = Training(
+        training = Trainer(
             task, stages_of(config), seed=seed, accelerator=accelerator,
             checkpoints=CheckpointStore(checkpoints, cadence.keep),
             evaluate=EvaluateOptions(**config.get("evaluate", {})), checkpoint=cadence,
@@ -124,9 +124,9 @@ def execute(
         yield from _notes(task, parts)
         yield from training.run()
         trained, steps = training.records, training.total
-    elif not isinstance(task, Measures):
+    elif not isinstance(task, Measurable):
         raise TrialbookError(f"task {type(task).__name__} neither trains nor measures; see docs/plugins.md")
-    if isinstance(task, Measures):
+    if isinstance(task, Measurable):
         done = max(0, recorded() - trained)
         if done or not trained:
             begin(Start(trained + done, steps, steps))
@@ -138,11 +138,11 @@ def execute(
 def _notes(task: object, parts: Sequence[PartView]) -> Iterator[Event | Facts]:
     """What the task and its parts have to say."""
     for one in (task, *(part.module for part in parts)):
-        if isinstance(one, Notes):
+        if isinstance(one, SupportsNotes):
             yield from one.notes()
 
 
-def _measure(task: Measures, seed: int, done: int) -> Iterator[Measured]:
+def _measure(task: Measurable, seed: int, done: int) -> Iterator[Measured]:
     task.measured(done)
     items = iter(task.measurements())
     while True:

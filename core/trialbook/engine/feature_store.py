@@ -32,7 +32,7 @@ _SYNC = 64
 """Rows after which what was written is forced to the disk and counts as done."""
 
 
-class Stored(NamedTuple):
+class StoredFeatures(NamedTuple):
     """Memory-mapped tokens [R, N, D] and mask [R, N], or None where every token is real."""
 
     tokens: NDArray[Any]
@@ -64,7 +64,9 @@ class FeatureStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def get(self, made_of: Mapping[str, Any], rows: int, encode: Callable[[NDArray[np.int64]], Features]) -> Stored:
+    def get(
+        self, made_of: Mapping[str, Any], rows: int, encode: Callable[[NDArray[np.int64]], Features]
+    ) -> StoredFeatures:
         """The features of ``made_of``; encoded first if they are not there yet.
 
         A process that is killed while it encodes is continued by the next one; two that want the same features at once
@@ -243,12 +245,12 @@ def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]], *, sync: 
             os.fsync(file.fileno())
 
 
-def _open(path: Path) -> Stored:
+def _open(path: Path) -> StoredFeatures:
     maps = {
         name: np.memmap(path, dtype=place.dtype, mode="r", offset=place.offset, shape=place.shape)
         for name, place in _places(path).items()
     }
-    return Stored(maps["tokens"], maps.get("mask"))
+    return StoredFeatures(maps["tokens"], maps.get("mask"))
 
 
 def _replace_text(path: Path, text: str) -> None:
@@ -257,7 +259,7 @@ def _replace_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def take(stored: Stored, rows: NDArray[np.int64]) -> Features:
+def take(stored: StoredFeatures, rows: NDArray[np.int64]) -> Features:
     """The features of ``rows`` [B] as tensors, copied out of the map."""
     mask: Tensor | None = None if stored.mask is None else torch.from_numpy(stored.mask[rows])
     return Features(torch.from_numpy(stored.tokens[rows]), mask)

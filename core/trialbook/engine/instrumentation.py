@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trialbook.contracts import Shows
-from trialbook.contracts.records import Arrays, Predictions, Vitals
-from trialbook.engine.activation_hooks import Watch
+from trialbook.contracts import SupportsEvidence
+from trialbook.contracts.records import Arrays, ModuleStats, Predictions
+from trialbook.engine.activation_hooks import ActivationHooks
 from trialbook.engine.embedding_stats import describe_embeddings, keep_embeddings
 
 #: Numbers of a tensor that a checksum covers, and that an update is measured on; larger ones are sampled evenly.
@@ -31,7 +31,7 @@ class PartView:
 
 
 class Monitor:
-    """Looks inside a run's parts at some steps; what the vitals mean stands in ``trialbook.doctor.evidence``.
+    """Looks inside a run's parts at some steps; what the stats mean stands in ``trialbook.doctor.evidence``.
 
     Args:
         module: what is trained.
@@ -42,7 +42,7 @@ class Monitor:
     def __init__(self, module: nn.Module, parts: Sequence[PartView] = (), every: int = 0) -> None:
         self.module, self.every = module, every
         self.parts = [part for part in parts if isinstance(part.module, nn.Module)]
-        self._watch: Watch | None = None
+        self._watch: ActivationHooks | None = None
         self._before: list[Tensor] = []
         self._gradients: list[Tensor | None] = []
 
@@ -50,7 +50,7 @@ class Monitor:
         """Whether step ``local`` (from 0) of a stage of so many steps is looked at."""
         return bool(self.every) and (local == 0 or local + 1 == steps or (local + 1) % self.every == 0)
 
-    def wiring(self, step: int, stage: str, optimizer: Optimizer) -> Iterator[Vitals]:
+    def wiring(self, step: int, stage: str, optimizer: Optimizer) -> Iterator[ModuleStats]:
         """At the start of a stage: what of each part is in the trained module and in the optimiser."""
         if not self.every:
             return
@@ -65,9 +65,9 @@ class Monitor:
                     "in_module": sum(p.numel() for p in own if id(p) in within),
                     "optimized": sum(p.numel() for p in own if id(p) in optimized),
                 }  # fmt: skip
-        yield Vitals(step, "wiring", values)
+        yield ModuleStats(step, "wiring", values)
 
-    def frozen(self, step: int, trained: Sequence[str]) -> Iterator[Vitals]:
+    def frozen(self, step: int, trained: Sequence[str]) -> Iterator[ModuleStats]:
         """At both ends of a run: checksums of what must not move."""
         if not self.every:
             return
@@ -81,12 +81,12 @@ class Monitor:
             if name not in learning and part_name not in {part.name for part in self.parts if part.frozen}:
                 still.setdefault(part_name, []).append((name, parameter))
         if values := {name: {"sum": _checksum(tensors)} for name, tensors in still.items() if tensors}:
-            yield Vitals(step, "frozen", values)
+            yield ModuleStats(step, "frozen", values)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Around the forward pass of the last micro-batch of a step that is looked at."""
-        self._watch = Watch(self.module)
+        self._watch = ActivationHooks(self.module)
         with self._watch.during():
             yield
 
@@ -99,7 +99,7 @@ class Monitor:
             self._gradients = [next(norms) if p.grad is not None else None for p in parameters]
             self._before = [_sample(p).clone() for p in parameters]
 
-    def after_update(self, step: int, optimizer: Optimizer) -> Iterator[Vitals]:
+    def after_update(self, step: int, optimizer: Optimizer) -> Iterator[ModuleStats]:
         """After the optimiser's step: what happened to each parameter, and what was seen of modules."""
         parameters = _parameters(optimizer)
         rates = [group["lr"] for group in optimizer.param_groups for _ in group["params"]]
@@ -118,30 +118,32 @@ class Monitor:
                 "update": updates[place] / max(share, 1e-12) ** 0.5, "lr": rates[place],
             }  # fmt: skip
         self._before, self._gradients = [], []
-        yield Vitals(step, "parameters", values)
+        yield ModuleStats(step, "parameters", values)
         if self._watch is not None:
             for kind, seen in (("modules", self._watch.modules()), ("attention", self._watch.attention())):
                 if seen:
-                    yield Vitals(step, kind, seen)
+                    yield ModuleStats(step, kind, seen)
             self._watch = None
         yield from self.own(step)
 
-    def own(self, step: int, split: str = "") -> Iterator[Vitals]:
+    def own(self, step: int, split: str = "") -> Iterator[ModuleStats]:
         """What modules say of their last forward pass."""
         values = {
-            name: {key: float(value) for key, value in module.vitals().items()}
+            name: {key: float(value) for key, value in module.stats().items()}
             for name, module in self.module.named_modules()
-            if callable(getattr(module, "vitals", None))
+            if callable(getattr(module, "stats", None))
         }
         if values and self.every:
-            yield Vitals(step, "own", values, split)
+            yield ModuleStats(step, "own", values, split)
 
-    def evaluated(self, step: int, split: str, task: object, *, keep: bool) -> Iterator[Vitals | Arrays | Predictions]:
+    def evaluated(
+        self, step: int, split: str, task: object, *, keep: bool
+    ) -> Iterator[ModuleStats | Arrays | Predictions]:
         """After an evaluation: what modules say, what embeddings look like; if asked for, embeddings and answers themselves."""
         yield from self.own(step, split)
-        shown: Mapping[str, Any] = task.shown(split) if isinstance(task, Shows) else {}
+        shown: Mapping[str, Any] = task.shown(split) if isinstance(task, SupportsEvidence) else {}
         if self.every and shown.get("embeddings"):
-            yield Vitals(step, "embeddings", describe_embeddings(shown), split)
+            yield ModuleStats(step, "embeddings", describe_embeddings(shown), split)
         if keep and (arrays := keep_embeddings(shown)):
             yield Arrays(step, split, arrays)
         if keep and shown.get("predictions"):

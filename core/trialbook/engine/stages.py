@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trialbook.config.options import StageOptions
-from trialbook.contracts import Trains
+from trialbook.contracts import Trainable
 from trialbook.contracts.randomness import derive_seed
 from trialbook.engine import optim
 from trialbook.engine.seeding import epoch_order
@@ -32,7 +32,7 @@ class StagePlan:
         return self.stop - self.start
 
 
-def plan_stages(task: Trains, module: nn.Module, stages: list[StageOptions], ranks: int) -> list[StagePlan]:
+def plan_stages(task: Trainable, module: nn.Module, stages: list[StageOptions], ranks: int) -> list[StagePlan]:
     """Lay the stages out one after the other.
 
     Raises:
@@ -62,7 +62,7 @@ class SampleOrder:
         rank, ranks: this process and how many there are.
     """
 
-    def __init__(self, task: Trains, seed: int, rank: int, ranks: int) -> None:
+    def __init__(self, task: Trainable, seed: int, rank: int, ranks: int) -> None:
         self.task, self.seed, self.rank, self.ranks = task, seed, rank, ranks
         self._order: tuple[tuple[str, int], NDArray[np.int64]] | None = None
 

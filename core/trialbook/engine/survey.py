@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trialbook.contracts import Taps, to_device
+from trialbook.contracts import LayerEncoder, to_device
 from trialbook.engine.builder import RunBuilder, encode_rows
 from trialbook.errors import TrialbookError
 
@@ -33,14 +33,18 @@ class SurveyBuilder(RunBuilder):
         tokens = _repeated(found.tokens, rows)
         return tokens, None if found.mask is None else _repeated(found.mask, rows)
 
-    def taps(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
+    def layer_features(
+        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
+    ) -> dict[str, NDArray[Any]]:
         """Tokens [R, H, W, D] of every point for the first row, repeated without memory."""
-        if not isinstance(encoder, Taps):
-            raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'taps')")
+        if not isinstance(encoder, LayerEncoder):
+            raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'encode_layers')")
         part = dataset.splits()[split]
         rows = len(part.groups(modality))
         with self._located("encoder", name, {}), self.on_device(encoder) as device:
-            found = encoder.tap(to_device(encoder.prepare(part.read(modality, np.zeros(1, np.int64))), device))
+            found = encoder.encode_layers(
+                to_device(encoder.prepare(part.read(modality, np.zeros(1, np.int64))), device)
+            )
         return {point: _repeated(tokens, rows) for point, tokens in found.items()}
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from trialbook.config.options import CheckpointOptions, EvaluateOptions, StageOptions
-from trialbook.contracts import Step, Trains, Weighs, to_device
+from trialbook.contracts import Step, SupportsWeights, Trainable, to_device
 from trialbook.contracts.distributed import everyone, gathering
-from trialbook.contracts.records import Event, Facts, Item, Record, Timing, Vitals, answer_name, curve_name
+from trialbook.contracts.records import Event, Facts, Item, ModuleStats, Record, Timing, answer_name, curve_name
 from trialbook.engine import optim, state
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.flops import cost_of_all, count_flops, describe_stages, flops_of_all, seeing_shapes
@@ -38,7 +38,7 @@ from trialbook.errors import TrialbookError
 class _Forward(nn.Module):
     """The task's forward pass as a module, so that accelerate can wrap it (autocast, DDP)."""
 
-    def __init__(self, task: Trains) -> None:
+    def __init__(self, task: Trainable) -> None:
         super().__init__()
         self.parts = task.module()
         self._losses = task.losses
@@ -48,7 +48,7 @@ class _Forward(nn.Module):
         return self._losses(batch)
 
 
-class Training:
+class Trainer:
     """One training run, from a fresh start or from its newest checkpoint.
 
     Args:
@@ -66,7 +66,7 @@ class Training:
     """
 
     def __init__(
-        self, task: Trains, stages: list[StageOptions], *, seed: int, accelerator: Accelerator,
+        self, task: Trainable, stages: list[StageOptions], *, seed: int, accelerator: Accelerator,
         checkpoints: CheckpointStore, evaluate: EvaluateOptions, checkpoint: CheckpointOptions,
         monitor: Monitor | None = None, taken: Sequence[str] = (),
     ) -> None:  # fmt: skip
@@ -227,7 +227,9 @@ class Training:
 
     def _shares(self, micro_batches: NDArray[np.int64], epoch: int, stage: StagePlan) -> Sequence[float | Tensor]:
         """What each micro-batch counts of the step, the same for all or as the task weighs them; 1 a process in the mean."""
-        if not isinstance(self.task, Weighs) or (len(micro_batches) == 1 and self.accelerator.num_processes == 1):
+        if not isinstance(self.task, SupportsWeights) or (
+            len(micro_batches) == 1 and self.accelerator.num_processes == 1
+        ):
             return [1 / len(micro_batches)] * len(micro_batches)
         at = Step(self.step, stage.options.name, self.seed)
         weights = [self.task.weigh(micro, epoch, at) for micro in micro_batches]
@@ -280,7 +282,7 @@ class Training:
             failed = locate(self.module, losses, batch)
             if failed["how"] != "vanished":
                 break
-        yield Vitals(at + 1, "failure", {"step": at + 1, "name": name, "value": str(value), **failed})
+        yield ModuleStats(at + 1, "failure", {"step": at + 1, "name": name, "value": str(value), **failed})
         told = f"'{name}' is {value} at step {at + 1}{told_place(failed)}"
         raise TrialbookError(f"{told}; try a lower lr, clipping, or precision 'no'")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trialbook.contracts.files import read_json
 from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
-from trialbook.errors import TrialbookError, closest
+from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.run_directory import RunDirectory, find_runs
 
 #: Names that a message lists at most.
@@ -115,7 +115,7 @@ def find_origin(text: str, runs: Path, inputs: Mapping[str, Path], seed: int) ->
     found = [(one, facts) for one, facts in every if facts["experiment"] == experiment]
     if not found:
         known = sorted({str(facts["experiment"]) for _, facts in every})
-        near = closest(experiment, [*known, *inputs])
+        near = suggest(experiment, [*known, *inputs])
         raise TrialbookError(
             f"from = '{text}': no run of '{experiment}' is in {runs}"
             + (f"; did you mean '{near}'?" if near else "; run it first")

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trialbook.errors import TrialbookError
-from trialbook.plugins.isolation import FAULTS
+from trialbook.plugins.isolation import PLUGIN_ERRORS
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -140,7 +140,7 @@ class JointWork:
         return self._cause
 
     def _failure(self, error: BaseException) -> Failure:
-        if isinstance(error, FAULTS):
+        if isinstance(error, PLUGIN_ERRORS):
             return self._describe(error)
         return Failure(self._rank, "interrupted", "interrupted", interrupted=True)
 

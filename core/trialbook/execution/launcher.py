@@ -18,30 +18,30 @@ from trialbook.config.options import DoctorOptions
 from trialbook.config.runspec import Outcome, Plan, RunSpec
 from trialbook.config.settings import Settings
 from trialbook.contracts.records import Event, Record
-from trialbook.doctor.doctor import load_checks, told
-from trialbook.doctor.live import Bedside
+from trialbook.doctor.doctor import format_finding, load_checks
+from trialbook.doctor.live import LiveDoctor
 from trialbook.engine.inventory import PartSize, components_of, describe, parameters_of
 from trialbook.engine.oom import out_of_memory
-from trialbook.errors import Problem, ProblemsError, TrialbookError
+from trialbook.errors import ExperimentErrors, Problem, TrialbookError
 from trialbook.execution.joint_work import Failure, PeerFailed, lost_process
 from trialbook.execution.peers import Peers
-from trialbook.execution.progress import Watcher
+from trialbook.execution.progress import Progress
 from trialbook.execution.trackers import Tracking, open_tracking
 from trialbook.plugins.hookspec import hookimpl
-from trialbook.plugins.isolation import FAULTS
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.isolation import PLUGIN_ERRORS
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.provenance import provenance
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.environment import environment
-from trialbook.registry.lock import RunBusy
-from trialbook.registry.ranks import Companion, SilentBedside, check_processes, is_first_process, rank, world_size
+from trialbook.registry.lock import RunLocked
+from trialbook.registry.ranks import NullDoctor, NullRecorder, check_processes, is_first_process, rank, world_size
 from trialbook.registry.recorder import Recorder
 from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from trialbook.engine.builder import Workshop
+    from trialbook.engine.builder import BuildContext
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,14 +60,14 @@ class LocalLauncher:
     """
 
     def __init__(
-        self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, *, strict: bool = False,
+        self, settings: Settings, host: PluginManager, book: SchemaBook, watcher: Progress, *, strict: bool = False,
         plots: bool = True, peers: Peers | None = None,
     ) -> None:  # fmt: skip
         self.settings, self.host, self.book, self.watcher = settings, host, book, watcher
         self.strict, self.plots = strict, plots
         self.tracking = Tracking()
         self.peers = peers or Peers()
-        self._workshop: Workshop | None = None
+        self._workshop: BuildContext | None = None
 
     @hookimpl(trylast=True)
     def mlrun_launch(self, plan: Plan) -> list[Outcome]:
@@ -93,10 +93,10 @@ class LocalLauncher:
         """Where a run is recorded."""
         return self.settings.runs / spec.relative_path
 
-    def recorder_of(self, spec: RunSpec) -> Recorder | Companion:
+    def recorder_of(self, spec: RunSpec) -> Recorder | NullRecorder:
         """What writes a run down."""
         directory = self.directory_of(spec)
-        return Recorder(directory, self.settings.registry) if is_first_process() else Companion(directory)
+        return Recorder(directory, self.settings.registry) if is_first_process() else NullRecorder(directory)
 
     def inputs_of(self, spec: RunSpec) -> dict[str, Path]:
         """Directories of the runs that a run needs, by name.
@@ -127,9 +127,9 @@ class LocalLauncher:
         for spec in plan.variants():
             try:
                 sizes[spec.arm] = self._sizes(spec)
-            except ProblemsError as error:
+            except ExperimentErrors as error:
                 problems.update(dict.fromkeys(error.problems))
-            except FAULTS as error:
+            except PLUGIN_ERRORS as error:
                 problems[
                     Problem(
                         str(plan.experiment.file),
@@ -139,7 +139,7 @@ class LocalLauncher:
                     )
                 ] = None
         if problems:
-            raise ProblemsError(problems)
+            raise ExperimentErrors(problems)
         return sizes
 
     def run(self, spec: RunSpec, plan: Plan) -> Outcome:
@@ -149,7 +149,7 @@ class LocalLauncher:
             with ExitStack() as stack:
                 finished = self.peers.first(lambda: self._open(spec, recorder, stack))
                 outcome = self._kept(spec) if finished else self._record(spec, plan, recorder)
-        except RunBusy as error:
+        except RunLocked as error:
             outcome = self._ended(spec, "busy", str(error))
         except TrialbookError as error:  # it cannot be gone on with; what it has recorded is left alone
             outcome = self._ended(spec, "failed", str(error))
@@ -160,7 +160,7 @@ class LocalLauncher:
             self.peers.leave_group()
         return Outcome(spec, state, message)
 
-    def _open(self, spec: RunSpec, recorder: Recorder | Companion, stack: ExitStack) -> bool:
+    def _open(self, spec: RunSpec, recorder: Recorder | NullRecorder, stack: ExitStack) -> bool:
         """Take the run's directory and write down that it begins; whether the run is finished already."""
         stack.enter_context(recorder)
         if recorder.run.json("results").is_file():  # another process has finished it since the plan was begun
@@ -170,7 +170,7 @@ class LocalLauncher:
         recorder.start(spec, environment(self.settings), components)
         return False
 
-    def _record(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion) -> Outcome:
+    def _record(self, spec: RunSpec, plan: Plan, recorder: Recorder | NullRecorder) -> Outcome:
         path = recorder.run.path
         self.notify("mlrun_run_started", run=spec.name, path=str(path), config=dict(spec.config))
         self._say(spec, recorder, self.tracking.started(spec.name, path, spec.config))
@@ -182,25 +182,25 @@ class LocalLauncher:
             results = recorder.finish({"parameters": parameters})
             self.notify("mlrun_run_finished", run=spec.name, results=results)
             self._say(spec, recorder, self.tracking.ended("finished", results))
-        except FAULTS as error:
+        except PLUGIN_ERRORS as error:
             return self._fail(spec, recorder, self._failure(spec, recorder, error))
         self._write_pages(recorder)
         return self._ended(spec, "finished")
 
-    def _failure(self, spec: RunSpec, recorder: Recorder | Companion, error: BaseException) -> Failure:
+    def _failure(self, spec: RunSpec, recorder: Recorder | NullRecorder, error: BaseException) -> Failure:
         """What an error means; where several processes are at work, each leaves its own beside ``error.txt``."""
         if isinstance(error, PeerFailed):
             return error.failure
         error = out_of_memory(error, spec.config) or lost_process(error) or error
         message = _told(error)
-        told = isinstance(error, TrialbookError)
-        failure = Failure(rank(), message, message if told else "".join(traceback.format_exception(error)))
+        format_finding = isinstance(error, TrialbookError)
+        failure = Failure(rank(), message, message if format_finding else "".join(traceback.format_exception(error)))
         if world_size() > 1:
             with suppress(OSError):  # a full disk; it is told on the screen and to the first process
                 recorder.run.error_of(rank()).write_text(failure.text.rstrip() + "\n", encoding="utf-8")
         return failure
 
-    def _fail(self, spec: RunSpec, recorder: Recorder | Companion, failure: Failure) -> Outcome:
+    def _fail(self, spec: RunSpec, recorder: Recorder | NullRecorder, failure: Failure) -> Outcome:
         """Write a failure down."""
         recorder.fail(failure.told)
         self.notify("mlrun_run_failed", run=spec.name, error=failure.whole)
@@ -208,14 +208,14 @@ class LocalLauncher:
         self._write_pages(recorder)
         return self._ended(spec, "failed", failure.whole)
 
-    def _fail_at_once(self, spec: RunSpec, recorder: Recorder | Companion, failure: Failure) -> None:
+    def _fail_at_once(self, spec: RunSpec, recorder: Recorder | NullRecorder, failure: Failure) -> None:
         """The same from another thread, while the one that works hangs: without pages, and the registry knows it then."""
         recorder.fail(failure.told)
         recorder.settle()
         self.notify("mlrun_run_failed", run=spec.name, error=failure.whole)
         self._ended(spec, "failed", failure.whole)
 
-    def _write_pages(self, recorder: Recorder | Companion) -> None:
+    def _write_pages(self, recorder: Recorder | NullRecorder) -> None:
         """The run's pages; what goes wrong with them is an event, and the run is as good without."""
         if is_first_process():
             from trialbook.reports.pages.write import write_run_pages  # late: only what runs needs it
@@ -223,14 +223,14 @@ class LocalLauncher:
             for problem in write_run_pages(recorder.run, plots=self.plots).problems:
                 recorder.add(Event(0, "page-incomplete", problem))
 
-    def _compute(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion) -> dict[str, int]:
+    def _compute(self, spec: RunSpec, plan: Plan, recorder: Recorder | NullRecorder) -> dict[str, int]:
         """The run's work, as its file and the workplace say that numbers are computed; parameters by part."""
         from trialbook.engine.compute import computing
 
         with computing(numerics_of(spec.config, self.settings.numerics), self.settings.device):
             return self._work(spec, plan, recorder)
 
-    def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | Companion) -> dict[str, int]:
+    def _work(self, spec: RunSpec, plan: Plan, recorder: Recorder | NullRecorder) -> dict[str, int]:
         """Make the parts, train and measure; parameters by part."""
         from trialbook.engine.builder import RunBuilder
         from trialbook.engine.compute import compute_facts
@@ -274,7 +274,7 @@ class LocalLauncher:
                     self._say(spec, recorder, self.tracking.recorded(item.step, item.values), item.step)
         return parameters_of(builder)
 
-    def _say(self, spec: RunSpec, recorder: Recorder | Companion, news: Sequence[str], step: int = 0) -> None:
+    def _say(self, spec: RunSpec, recorder: Recorder | NullRecorder, news: Sequence[str], step: int = 0) -> None:
         """Note trackers that were set aside."""
         for said in news:
             event = Event(step, "tracker-set-aside", said)
@@ -282,14 +282,14 @@ class LocalLauncher:
             self.watcher.item(spec, event)
 
     def _bedside(
-        self, spec: RunSpec, recorder: Recorder | Companion, options: DoctorOptions
-    ) -> Bedside | SilentBedside:
+        self, spec: RunSpec, recorder: Recorder | NullRecorder, options: DoctorOptions
+    ) -> LiveDoctor | NullDoctor:
         if not isinstance(recorder, Recorder):
-            return SilentBedside()
+            return NullDoctor()
         checks, notes = load_checks(self.host, options.ignore or ())
-        return Bedside(
+        return LiveDoctor(
             spec, recorder, checks, notes, strict=self.strict or options.strict,
-            tell=lambda finding: self.watcher.item(spec, Event(finding.step, "finding", told(finding))),
+            tell=lambda finding: self.watcher.item(spec, Event(finding.step, "finding", format_finding(finding))),
         )  # fmt: skip
 
     def _sizes(self, spec: RunSpec) -> list[PartSize]:
@@ -304,17 +304,17 @@ class LocalLauncher:
         uses = {part: use for part, (_, use) in components_of(spec).items()}
         return [PartSize(p.name, uses.get(p.name, ""), p.parameters, p.frozen) for p in builder.parts]
 
-    def _open_workshop(self) -> Workshop:
+    def _open_workshop(self) -> BuildContext:
         if self._workshop is None:
             import torch
 
-            from trialbook.engine.builder import Workshop
+            from trialbook.engine.builder import BuildContext
             from trialbook.engine.feature_store import FeatureStore
 
             if self.settings.threads:
                 torch.set_num_threads(self.settings.threads)
             store = FeatureStore(self.settings.runs / ".features")
-            self._workshop = Workshop(
+            self._workshop = BuildContext(
                 self.book, store, self.settings.data_root, self.settings.runs, files=self.settings.files
             )
         return self._workshop

@@ -23,7 +23,7 @@ from trialbook.execution.joint_work import (
     first_line,
     until,
 )
-from trialbook.registry.lock import RunBusy
+from trialbook.registry.lock import RunLocked
 from trialbook.registry.ranks import rank, world_size
 
 if TYPE_CHECKING:
@@ -149,10 +149,10 @@ def _heard(told: dict[str, Any]) -> Any:
         return told["value"]
     if told["error"] == "interrupted":
         raise KeyboardInterrupt
-    kinds: dict[str, type[Exception]] = {"busy": RunBusy, "system": OSError}
+    kinds: dict[str, type[Exception]] = {"busy": RunLocked, "system": OSError}
     raise kinds.get(told["error"], TrialbookError)(told["message"])
 
 
 def _kind_of(error: BaseException) -> str:
-    kinds = {RunBusy: "busy", OSError: "system", KeyboardInterrupt: "interrupted"}
+    kinds = {RunLocked: "busy", OSError: "system", KeyboardInterrupt: "interrupted"}
     return next((name for kind, name in kinds.items() if isinstance(error, kind)), "other")

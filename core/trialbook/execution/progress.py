@@ -15,7 +15,7 @@ _STEPS_TO_TELL = 5
 """Steps after which a rate says something: the first few are slow."""
 
 
-class Watcher(Protocol):
+class Progress(Protocol):
     """Is told what happens while a plan runs."""
 
     def plan_started(self, plan: Plan, done: int) -> None:

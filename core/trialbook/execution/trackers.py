@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from trialbook.config.settings import Settings
 from trialbook.contracts.files import read_json
 from trialbook.contracts.trackers import TrackedRun, Tracker
-from trialbook.errors import TrialbookError, closest
-from trialbook.plugins.isolation import FAULTS, what_it_did
+from trialbook.errors import TrialbookError, suggest
+from trialbook.plugins.isolation import PLUGIN_ERRORS, describe_failure
 from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Follower:
         try:
             while (task := self._tasks.get()) is not None and self.fault is None:
                 task()
-        except FAULTS as fault:
-            self.fault = str(fault) if isinstance(fault, TrialbookError) else f"it {what_it_did(fault)}"
+        except PLUGIN_ERRORS as fault:
+            self.fault = str(fault) if isinstance(fault, TrialbookError) else f"it {describe_failure(fault)}"
 
     def _catch_up(self, run: TrackedRun, before: bytes) -> None:
         known = self.tracker.start(run)
@@ -165,7 +165,7 @@ def open_tracking(names: Sequence[str] | None, settings: Settings, book: SchemaB
 
 def unknown_tracker(name: str, offered: Collection[str]) -> str:
     """That no plugin offers the tracker."""
-    hint = closest(name, offered)
+    hint = suggest(name, offered)
     more = f"did you mean '{hint}'?" if hint else f"there are {', '.join(sorted(offered)) or 'none'}"
     return f"there is no tracker '{name}'; {more}"
 

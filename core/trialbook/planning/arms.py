@@ -9,7 +9,7 @@ from typing import Any
 from trialbook.config.experiment import Experiment
 from trialbook.config.merge import leaves
 from trialbook.config.variants import Variant, find_cycle, variant
-from trialbook.errors import Problems, TrialbookError, closest
+from trialbook.errors import ErrorCollector, TrialbookError, suggest
 from trialbook.planning.defaults import with_defaults
 from trialbook.plugins.schema import SchemaBook
 
@@ -17,7 +17,7 @@ from trialbook.plugins.schema import SchemaBook
 class ArmCheck:
     """Checks the arms of one experiment."""
 
-    def __init__(self, experiment: Experiment, book: SchemaBook, problems: Problems) -> None:
+    def __init__(self, experiment: Experiment, book: SchemaBook, problems: ErrorCollector) -> None:
         self.experiment, self.book, self.problems = experiment, book, problems
 
     def check(self, variants: Iterable[Variant]) -> None:
@@ -70,7 +70,7 @@ class ArmCheck:
         for index, need in enumerate(self.experiment.needs(arm)):
             if need not in known:
                 message = "an arm cannot need itself" if need == arm else f"there is no arm '{need}' to need"
-                suggestion = None if need == arm else closest(need, known)
+                suggestion = None if need == arm else suggest(need, known)
                 place = self.experiment.place("arm", arm, "needs", index) or self.experiment.place("arm", arm, "needs")
                 self.problems.add_suggested(place, f"arm.{arm}", message, suggestion)
 
@@ -88,7 +88,7 @@ class ArmCheck:
 class StepCheck:
     """Checks how the steps of one file hang together; each of them is checked as an experiment by itself."""
 
-    def __init__(self, experiment: Experiment, problems: Problems) -> None:
+    def __init__(self, experiment: Experiment, problems: ErrorCollector) -> None:
         self.experiment, self.problems = experiment, problems
         self.steps = experiment.steps
 
@@ -112,7 +112,7 @@ class StepCheck:
             place = one.place("needs", index) or one.place("needs")
             message = "a step cannot need itself" if need == name else f"there is no step '{need}' to need"
             message += "" if known or need == name else "; another experiment is named by its file, as in 'other.toml'"
-            hint = None if need == name else closest(need, known)
+            hint = None if need == name else suggest(need, known)
             self.problems.add_suggested(place, f"step.{name}" if name else "", message, hint)
 
     def report(self, name: str, message: str) -> None:

@@ -8,10 +8,18 @@ from dataclasses import dataclass, field
 from trialbook.config.experiment import Experiment
 from trialbook.config.kinds import RESERVED
 from trialbook.config.toml import Document
-from trialbook.config.variants import Table, Variant, arm_document, component_tables, nested_tables, points, variant
-from trialbook.errors import Problem, Problems, TrialbookError
+from trialbook.config.variants import (
+    ComponentTable,
+    Variant,
+    arm_document,
+    component_tables,
+    nested_tables,
+    points,
+    variant,
+)
+from trialbook.errors import ErrorCollector, Problem, TrialbookError
 from trialbook.planning.arms import ArmCheck
-from trialbook.planning.compatibility import FitCheck
+from trialbook.planning.compatibility import CompatibilityCheck
 from trialbook.planning.components import ComponentCheck, Judge, TableReport
 from trialbook.planning.references import ReferenceCheck
 from trialbook.plugins.schema import SchemaBook
@@ -42,7 +50,7 @@ def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
     A component of another profile that cannot be loaded here (a package that is not installed) is left to the machine
     that runs this profile.
     """
-    problems = Problems(experiment.file)
+    problems = ErrorCollector(experiment.file)
     variants = _Check(experiment, Judge(book), problems).check()
     figures = {one.variant.label: (one.variant.arm, one.figures) for one in variants}
     for alternative in experiment.alternatives:
@@ -54,7 +62,7 @@ def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
 class _Check:
     """Checks one experiment under one profile."""
 
-    def __init__(self, experiment: Experiment, judge: Judge, problems: Problems) -> None:
+    def __init__(self, experiment: Experiment, judge: Judge, problems: ErrorCollector) -> None:
         self.experiment, self.judge, self.problems = experiment, judge, problems
 
     def check(self) -> list[CheckedVariant]:
@@ -84,7 +92,7 @@ class _Check:
     def overridden(self) -> None:
         """Unknown names in what every arm, or every point of the grid, overrides: no configuration has them."""
         for document in (self.experiment.base, *(arm_document(self.experiment, arm) for arm in self.experiment.arms)):
-            scratch = Problems(self.experiment.file)
+            scratch = ErrorCollector(self.experiment.file)
             ComponentCheck(TableReport(self.experiment, document, scratch), self.judge).check()
             self.problems.extend(problem for problem in scratch if problem.message.startswith("unknown"))
 
@@ -112,7 +120,7 @@ class _Check:
         for index in range(len(document.data.get("stage", []))):
             yield from (f"stage.{index}.{key}" for key in self.judge.book.core("stage").json_schema["properties"])
 
-    def keys_of_table(self, table: Table) -> Iterator[str]:
+    def keys_of_table(self, table: ComponentTable) -> Iterator[str]:
         """Dotted keys of a component's table and of those in it; as written, where the component is not known."""
         front = ".".join(str(part) for part in table.path)
         yield from (f"{front}.{key}" for key in (*RESERVED[table.kind], *table.content))
@@ -129,6 +137,6 @@ class _Check:
         report = TableReport(self.experiment, one.document, self.problems)
         tables = ComponentCheck(report, self.judge)
         tables.check()
-        fit = FitCheck(tables, report)
+        fit = CompatibilityCheck(tables, report)
         fit.check()
         return CheckedVariant(one, fit.figures(), fit.lower_is_better())

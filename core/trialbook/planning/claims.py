@@ -9,7 +9,7 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.kinds import place_of
 from trialbook.config.options import ClaimOptions
 from trialbook.config.toml import KeyPath
-from trialbook.errors import TrialbookError, closest
+from trialbook.errors import TrialbookError, suggest
 from trialbook.planning.components import TableReport
 from trialbook.plugins.table_errors import describe_literal
 
@@ -46,7 +46,7 @@ class ClaimCheck:
         elif factor in self.experiment.grid or factor == "arm":
             self.report.add(path, ("factor",), f"'{factor}' has one value only: there is nothing to compare it with")
         else:
-            hint = closest(factor, factors)
+            hint = suggest(factor, factors)
             there = "" if hint else f"; there are {', '.join(factors)}"
             self.report.add_suggested(path, ("factor",), f"'{factor}' is no key of the grid{there}", hint)
 
@@ -69,6 +69,6 @@ class ClaimCheck:
         """A value that must be one of the factor's."""
         if place_of(value, levels) is None:
             names = [one for one in levels if isinstance(one, str)]
-            hint = closest(value, names) if isinstance(value, str) else None
+            hint = suggest(value, names) if isinstance(value, str) else None
             there = "" if hint else f"; it is {' or '.join(map(describe_literal, levels))}"
             self.report.add_suggested(path, key, f"'{factor}' is never {describe_literal(value)}{there}", hint)

@@ -19,7 +19,7 @@ from trialbook.plugins.schema import ComponentSchema
 ENGINE_FIGURES = ("loss", "lr", "grad_norm")
 
 
-class FitCheck:
+class CompatibilityCheck:
     """Checks one configuration whose single tables have been checked.
 
     Args:

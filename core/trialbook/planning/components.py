@@ -15,11 +15,11 @@ from trialbook.config.merge import position_of
 from trialbook.config.numerics import OF_EVALUATION
 from trialbook.config.options import CORE_TABLES, stages_of
 from trialbook.config.toml import Document, KeyPath
-from trialbook.config.variants import Table, component_tables, nested_tables
-from trialbook.errors import Position, Problems, TrialbookError, closest
+from trialbook.config.variants import ComponentTable, component_tables, nested_tables
+from trialbook.errors import ErrorCollector, Position, TrialbookError, suggest
 from trialbook.plugins.manager import AmbiguousComponent, UnknownComponent
 from trialbook.plugins.schema import ComponentSchema, SchemaBook, table_problems
-from trialbook.plugins.table_errors import TableProblem
+from trialbook.plugins.table_errors import SchemaError
 
 #: Keys of the experiment that a component within another cannot have for itself.
 _OF_THE_WHOLE = ("frozen", "from", "weight", "name")
@@ -36,9 +36,9 @@ class Judge:
 
     book: SchemaBook
     forgiving: bool = False
-    _known: dict[str, list[TableProblem]] = field(default_factory=dict)
+    _known: dict[str, list[SchemaError]] = field(default_factory=dict)
 
-    def problems(self, content: Mapping[str, Any], schema: ComponentSchema) -> list[TableProblem]:
+    def problems(self, content: Mapping[str, Any], schema: ComponentSchema) -> list[SchemaError]:
         """Mistakes in the keys of a table."""
         key = json.dumps([schema.target, schema.kind, content], default=repr)
         if key not in self._known:
@@ -77,7 +77,7 @@ class ComponentCheck:
                 self.core((name,), name, tables)
         self.values_of_core()
 
-    def component(self, table: Table) -> None:
+    def component(self, table: ComponentTable) -> None:
         """A component's table, and the tables of components in it."""
         if table.use is None:
             self.without_use(table)
@@ -92,7 +92,7 @@ class ComponentCheck:
             self.said_outside(inner, table)
             self.component(inner)
 
-    def said_outside(self, inner: Table, outer: Table) -> None:
+    def said_outside(self, inner: ComponentTable, outer: ComponentTable) -> None:
         """Keys of the experiment in the table of a nested component: they are said of the outer one, whose part it is."""
         place = ".".join(str(level) for level in outer.path if not isinstance(level, int))
         for key in [key for key in inner.content if key in _OF_THE_WHOLE and key in RESERVED[inner.kind]]:
@@ -110,11 +110,11 @@ class ComponentCheck:
             self.unsound.add(path)
             self.report.add_suggested(path, problem.path, problem.message, problem.suggestion)
 
-    def without_use(self, table: Table) -> None:
+    def without_use(self, table: ComponentTable) -> None:
         """A table that names no component."""
         self.unsound.add(table.path)
         choice = f"; {self.offer(table.kind)}"
-        meant = next((key for key in table.content if closest(key, ["use"])), None)
+        meant = next((key for key in table.content if suggest(key, ["use"])), None)
         if "use" in table.content:
             self.report.add(table.path, ("use",), f"'use' must be a component's name{choice}")
         elif meant is not None:
@@ -122,7 +122,7 @@ class ComponentCheck:
         else:
             self.report.add(table.path, (), f"missing key 'use'{choice}")
 
-    def find(self, table: Table, use: str) -> ComponentSchema | None:
+    def find(self, table: ComponentTable, use: str) -> ComponentSchema | None:
         """The schema of the component that the table names."""
         message, suggestion = "", None
         try:
@@ -177,14 +177,14 @@ class ComponentCheck:
             self.report.add(table, (key,) if key else (), str(error))
 
 
-def _explained(problem: TableProblem, schema: ComponentSchema) -> TableProblem:
+def _explained(problem: SchemaError, schema: ComponentSchema) -> SchemaError:
     """The problem; an unknown key with the nearest of all keys, given ones too (arms lay tables over one another)."""
     if len(problem.path) != 1 or not problem.message.startswith("unknown key"):
         return problem
     own = [*schema.json_schema["properties"], *schema.attributes.get("parts", {})]
-    hint = closest(str(problem.path[0]), [*own, *RESERVED.get(schema.kind, {})])
+    hint = suggest(str(problem.path[0]), [*own, *RESERVED.get(schema.kind, {})])
     there = "" if hint else f"; '{schema.name}' knows {', '.join(own) or 'none'}"
-    return TableProblem(problem.path, problem.message + there, hint)
+    return SchemaError(problem.path, problem.message + there, hint)
 
 
 def named_key(message: str, content: Mapping[str, Any]) -> str | None:
@@ -207,13 +207,13 @@ class TableReport:
 
     experiment: Experiment
     document: Document
-    problems: Problems
+    problems: ErrorCollector
 
     def add(
         self, table: KeyPath, key: KeyPath, message: str, *, word: str | None = None, known: Iterable[str] = ()
     ) -> None:
         """Note a mistake in ``table`` at ``key`` (empty: the table itself); ``word`` stands for one of ``known``."""
-        self.add_suggested(table, key, message, closest(word, known) if word is not None else None)
+        self.add_suggested(table, key, message, suggest(word, known) if word is not None else None)
 
     def add_suggested(self, table: KeyPath, key: KeyPath, message: str, suggestion: str | None) -> None:
         """Note a mistake with a suggestion that is known already."""

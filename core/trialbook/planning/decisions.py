@@ -12,7 +12,7 @@ from trialbook.config.scale import own_direction
 from trialbook.config.sources import Offer, Place, Places, UnknownPlace
 from trialbook.config.toml import KeyPath
 from trialbook.contracts.metric_names import is_recorded
-from trialbook.errors import Problems, TrialbookError, closest
+from trialbook.errors import ErrorCollector, TrialbookError, suggest
 from trialbook.planning.components import Judge, TableReport, named_key
 from trialbook.plugins.schema import SchemaBook
 
@@ -34,7 +34,7 @@ _LISTED = 8
 class DecisionCheck:
     """Checks the decisions of one file, with all that they rest on."""
 
-    def __init__(self, experiment: Experiment, book: SchemaBook, problems: Problems) -> None:
+    def __init__(self, experiment: Experiment, book: SchemaBook, problems: ErrorCollector) -> None:
         self.experiment, self.judge = experiment, Judge(book)
         self.report = TableReport(experiment, experiment.document, problems)
         self.gates = {gate_name(gate): gate for gate in experiment.gates if isinstance(gate_name(gate), str)}
@@ -169,7 +169,7 @@ class DecisionCheck:
         known = list(dict.fromkeys(name for names in chosen if names is not None for name in names))
         if any(names is None for names in chosen) or is_recorded(gate["metric"], known):
             return
-        hint = closest(gate["metric"], known)
+        hint = suggest(gate["metric"], known)
         there = "" if hint else f"; there are {', '.join(known[:_LISTED])}{' …' if len(known) > _LISTED else ''}"
         self.report.add_suggested(path, ("metric",), f"nothing in {place} records '{gate['metric']}'{there}", hint)
 
@@ -186,7 +186,7 @@ class DecisionCheck:
         try:
             self.metric(path, gate, places.of_candidate(name), places)
         except UnknownPlace as error:
-            hint = closest(name, [*candidates, *self.experiment.published]) or error.suggestion
+            hint = suggest(name, [*candidates, *self.experiment.published]) or error.suggestion
             told = f"'{name}' is no candidate, no arm, no needed experiment and not in [published]"
             self.report.add_suggested(path, ("relative_to",), told, hint)
 
@@ -202,7 +202,7 @@ class DecisionCheck:
     ) -> None:
         """A name that must be one of those known."""
         if name not in known:
-            hint = closest(name, known)
+            hint = suggest(name, known)
             there = "" if hint else f"; there are {', '.join(list(known)[:_LISTED])}" if known else ""
             self.report.add_suggested(table, key, f"'{name}' is no {what}{there}", hint)
 
@@ -228,7 +228,7 @@ class OutcomeCheck:
             path = (*decision, "outcome", index)
             for name in re.findall(r"\{(.*?)\}", outcome["recommend"]):
                 if name not in PLACEHOLDERS:
-                    hint = closest(name, PLACEHOLDERS)
+                    hint = suggest(name, PLACEHOLDERS)
                     there = "" if hint else f"; there are {', '.join(f'{{{one}}}' for one in PLACEHOLDERS)}"
                     told = f"'{{{name}}}' stands for nothing{there}"
                     self.report.add_suggested(path, ("recommend",), told, hint and f"{{{hint}}}")
@@ -270,6 +270,6 @@ class OutcomeCheck:
     def gate(self, path: KeyPath, name: str, groups: Sequence[str]) -> None:
         """A name that must be a gate's of this decision."""
         if name not in self.gates:
-            hint = closest(name, [*self.gates, *groups])
+            hint = suggest(name, [*self.gates, *groups])
             there = "" if hint else f"; there are {', '.join(self.gates)}"
             self.report.add_suggested(path, ("when",), f"'{name}' is no gate of this decision{there}", hint)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trialbook.config.kinds import ARRAYS, NAMED, RESERVED, part_kind
-from trialbook.config.variants import Table, component_tables, nested_tables
+from trialbook.config.variants import ComponentTable, component_tables, nested_tables
 from trialbook.errors import TrialbookError
 from trialbook.plugins.schema import SchemaBook
 
@@ -34,7 +34,7 @@ def with_defaults(data: Mapping[str, Any], book: SchemaBook) -> dict[str, Any]:
     return filled
 
 
-def _component(table: Table, book: SchemaBook) -> dict[str, Any]:
+def _component(table: ComponentTable, book: SchemaBook) -> dict[str, Any]:
     try:
         schema = book.get(table.kind, table.use or "")
     except TrialbookError:

@@ -13,8 +13,8 @@ from trialbook.config.load import load_experiment
 from trialbook.config.merge import leaves
 from trialbook.config.runspec import Plan, RunSpec, canonical, run_id
 from trialbook.config.toml import KeyPath
-from trialbook.config.variants import Table, component_tables, find_cycle, needed_first, nested_tables
-from trialbook.errors import Position, Problem, Problems, ProblemsError, TrialbookError
+from trialbook.config.variants import ComponentTable, component_tables, find_cycle, needed_first, nested_tables
+from trialbook.errors import ErrorCollector, ExperimentErrors, Position, Problem, TrialbookError
 from trialbook.planning.arms import StepCheck
 from trialbook.planning.check import check_experiment
 from trialbook.planning.decisions import DecisionCheck
@@ -53,10 +53,10 @@ def plan_files(
     for file in files:
         try:
             plans.append(planner.file(file, None, profile))
-        except ProblemsError as error:
+        except ExperimentErrors as error:
             problems.update(dict.fromkeys(error.problems))
     if problems:
-        raise ProblemsError(problems)
+        raise ExperimentErrors(problems)
     if profile is not None and all(plan.experiment.profile is None for plan in plans):
         raise TrialbookError(f"none of the files has a profile '{profile}'")
     return plans
@@ -72,7 +72,7 @@ class _Planner:
 
     def plan(self, experiment: Experiment) -> Plan:
         """The plan of a file."""
-        problems = Problems(experiment.file)
+        problems = ErrorCollector(experiment.file)
         StepCheck(experiment, problems).check()
         steps, offered = experiment.steps, dict[str, Plan]()
         self._under_way.append(experiment.file.resolve())
@@ -88,7 +88,7 @@ class _Planner:
             own = self._lay_out(experiment, offered)
         self._under_way.pop()
         if problems:
-            raise ProblemsError(problems)
+            raise ExperimentErrors(problems)
         return own
 
     def file(self, file: Path, position: Position | None, profile: str | None) -> Plan:
@@ -97,10 +97,10 @@ class _Planner:
         if place in self._under_way:
             chain = [*self._under_way[self._under_way.index(place) :], place]
             listed = " -> ".join(path.name for path in chain)
-            raise ProblemsError([Problem.at(position, "", f"files need one another: {listed}")])
+            raise ExperimentErrors([Problem.at(position, "", f"files need one another: {listed}")])
         if place not in self._plans:
             if not file.is_file():
-                raise ProblemsError([Problem.at(position, "", f"'needs' names {file}, which is no file")])
+                raise ExperimentErrors([Problem.at(position, "", f"'needs' names {file}, which is no file")])
             there = load_experiment(file)
             if profile in there.document.data.get("profile", {}):
                 there = load_experiment(file, profile=profile)
@@ -112,11 +112,11 @@ class _Planner:
         checked = check_experiment(experiment, self.book)
         named = {Path(need).name: offered[Path(need).name] for need in experiment.needed if Path(need).name in offered}
         before = tuple(dict.fromkeys(plan for other in named.values() for plan in (*other.before, other)))
-        problems = Problems(experiment.file)
+        problems = ErrorCollector(experiment.file)
         problems.extend(checked.problems)
         DecisionCheck(experiment, self.book, problems).check(checked, before)
         if problems:
-            raise ProblemsError(problems)
+            raise ExperimentErrors(problems)
         needs = {arm: experiment.needs(arm) for arm in experiment.arms}
         variants = [one for arm in needed_first(needs) for one in checked.variants if one.arm == arm]
         resolved = {
@@ -165,7 +165,7 @@ def _taken(experiment: Experiment, named: Mapping[str, Plan], seed: int) -> dict
             if run is None:
                 seeds = ", ".join(map(str, runs))
                 told = f"'{need}' is needed with seed {seed}, and has seeds {seeds}; give it the same, or one alone"
-                raise ProblemsError([Problem.at(experiment.place("needs") or experiment.place("seeds"), "", told)])
+                raise ExperimentErrors([Problem.at(experiment.place("needs") or experiment.place("seeds"), "", told)])
             found[name if len(labels) == 1 else f"{name}/{label}"] = run.relative_path
     return found
 
@@ -179,7 +179,7 @@ def source_hashes(config: Mapping[str, Any], book: SchemaBook) -> dict[str, str]
     return {table.part: _combined(_hashes(table, book)) for table in component_tables(config)}
 
 
-def _hashes(table: Table, book: SchemaBook) -> list[str]:
+def _hashes(table: ComponentTable, book: SchemaBook) -> list[str]:
     schema = book.get(table.kind, table.use or "")
     hashes = [schema.source]
     for inner in nested_tables(table, schema.attributes.get("parts", {})):

@@ -10,7 +10,7 @@ from trialbook.config.decision_options import GateOptions
 from trialbook.config.experiment import Experiment
 from trialbook.config.options import DoctorOptions
 from trialbook.config.toml import KeyPath
-from trialbook.errors import Problems, TrialbookError, closest
+from trialbook.errors import ErrorCollector, TrialbookError, suggest
 from trialbook.planning.claims import ClaimCheck
 from trialbook.planning.components import Judge, TableReport, named_key
 
@@ -32,7 +32,7 @@ class ReferenceCheck:
         self,
         experiment: Experiment,
         judge: Judge,
-        problems: Problems,
+        problems: ErrorCollector,
         figures: Mapping[str, tuple[str, list[str] | None]],
     ) -> None:
         self.experiment, self.judge, self.problems = experiment, judge, problems
@@ -113,13 +113,13 @@ class ReferenceCheck:
         for index, name in enumerate(options.get("ignore", ())):
             if name not in checks:
                 self.report.add_suggested(
-                    ("doctor",), ("ignore", index), f"there is no check '{name}'", closest(name, checks)
+                    ("doctor",), ("ignore", index), f"there is no check '{name}'", suggest(name, checks)
                 )
 
     def arm(self, table: KeyPath, key: KeyPath, name: str) -> None:
         """A name that must be an arm's."""
         if name not in self.arms and "arm" not in self.problems.lost:
-            hint = closest(name, self.arms)
+            hint = suggest(name, self.arms)
             there = "" if hint else f"; there are {', '.join(self.experiment.arms)}"
             self.report.add_suggested(table, key, f"there is no arm '{name}'{there}", hint)
 
@@ -131,6 +131,6 @@ class ReferenceCheck:
         known = list(dict.fromkeys(one for names in chosen if names is not None for one in names))
         if name not in known and not any(fnmatchcase(name, one) for one in known if "*" in one):
             where = f" in arm '{arm}'" if arm else ""
-            hint = closest(name, known)
+            hint = suggest(name, known)
             there = "" if hint else f"; there are {', '.join(known[:_LISTED])}{' …' if len(known) > _LISTED else ''}"
             self.report.add_suggested(table, key, f"nothing records '{name}'{where}{there}", hint)

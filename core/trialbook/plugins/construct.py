@@ -10,8 +10,8 @@ from typing import Any
 
 from trialbook.config.kinds import part_kind
 from trialbook.config.toml import KeyPath
-from trialbook.config.variants import Table, nested_tables
-from trialbook.errors import Position, Problem, ProblemsError, TrialbookError
+from trialbook.config.variants import ComponentTable, nested_tables
+from trialbook.errors import ExperimentErrors, Position, Problem, TrialbookError
 from trialbook.plugins.schema import ComponentSchema, SchemaBook, construct
 
 #: Keys of a component's table that belong to the experiment.
@@ -19,7 +19,7 @@ RESERVED = ("use", "frozen", "from", "weight", "name", "id")
 
 
 @dataclass(frozen=True)
-class Wiring:
+class ComponentFactory:
     """Makes components of one file.
 
     Args:
@@ -34,7 +34,7 @@ class Wiring:
     positions: Mapping[KeyPath, Position]
     offered: Mapping[str, Any]
 
-    def construct(self, table: Table, wired: Mapping[str, Any]) -> Any:
+    def construct(self, table: ComponentTable, wired: Mapping[str, Any]) -> Any:
         """The component of a table, with ``wired`` for its positional-only parameters.
 
         Raises:
@@ -43,7 +43,7 @@ class Wiring:
         """
         schema = self.book.get(table.kind, table.use or "")
         parts: Mapping[str, str] = schema.attributes.get("parts", {})
-        options = {key: value for key, value in own_keys(table.content).items() if key not in parts}
+        options = {key: value for key, value in component_options(table.content).items() if key not in parts}
         offered = {**self.offered, **wired, **self._parts(table, parts, self._for_parts(table, schema, wired, options))}
         if missing := [name for name in schema.wired if name not in offered]:
             raise TrialbookError(
@@ -60,7 +60,7 @@ class Wiring:
         return Located(self.file, self.positions, path, named)
 
     def _for_parts(
-        self, table: Table, schema: ComponentSchema, wired: Mapping[str, Any], options: Mapping[str, Any]
+        self, table: ComponentTable, schema: ComponentSchema, wired: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """What components nested in this one are offered: what it is offered itself, unless its class says otherwise."""
         change = getattr(_import(schema), "offered_to_parts", None) if schema.attributes.get("parts") else None
@@ -70,7 +70,7 @@ class Wiring:
             changed: Mapping[str, Any] = change(wired, options)
         return changed
 
-    def _parts(self, table: Table, parts: Mapping[str, str], wired: Mapping[str, Any]) -> dict[str, Any]:
+    def _parts(self, table: ComponentTable, parts: Mapping[str, str], wired: Mapping[str, Any]) -> dict[str, Any]:
         """Nested components by the parameter that takes them; those that have names as a mapping."""
         made: dict[str, Any] = {}
         depth = len(table.path)
@@ -95,7 +95,7 @@ class Located:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ProblemsError) or not isinstance(error, TrialbookError | ValueError):
+        if isinstance(error, ExperimentErrors) or not isinstance(error, TrialbookError | ValueError):
             return
         if isinstance(error, ValueError) and kind is not ValueError:
             return  # a subclass (UnicodeDecodeError, …) is no value check: let its traceback be seen
@@ -104,10 +104,10 @@ class Located:
         place = next((self.positions[path] for path in paths if path in self.positions), None)
         file = str(place.file) if place and place.file else "--set" if place else self.file
         table = ".".join(str(level) for level in self.path if not isinstance(level, int))
-        raise ProblemsError([Problem(file, place.line if place else 0, table, str(error))]) from error
+        raise ExperimentErrors([Problem(file, place.line if place else 0, table, str(error))]) from error
 
 
-def own_keys(table: Mapping[str, Any]) -> dict[str, Any]:
+def component_options(table: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that belong to the component."""
     return {key: value for key, value in table.items() if key not in RESERVED}
 

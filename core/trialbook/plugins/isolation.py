@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import pluggy
 
 #: What a plugin may do wrong without harm to others; an interrupt from the keyboard is not among them.
-FAULTS = (Exception, SystemExit)
+PLUGIN_ERRORS = (Exception, SystemExit)
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
-def what_it_did(fault: BaseException) -> str:
+def describe_failure(fault: BaseException) -> str:
     """``raises ValueError: …`` or ``calls sys.exit(1)``."""
     if isinstance(fault, SystemExit):
         return f"calls sys.exit({'' if fault.code is None else repr(fault.code)})"
@@ -36,9 +36,9 @@ def hook_error(manager: pluggy.PluginManager, plugin: object) -> str | None:
             continue
         name = options.get("specname") or attribute
         if name not in known:
-            from trialbook.errors import closest  # late: only a mistake needs it
+            from trialbook.errors import suggest  # late: only a mistake needs it
 
-            hint = closest(name, known)
+            hint = suggest(name, known)
             return f"there is no hook '{name}'" + (f"; did you mean '{hint}'?" if hint else "")
         if options.get("wrapper") or options.get("hookwrapper"):
             return f"'{name}' is a hook wrapper, which none of the hooks allows"

@@ -15,7 +15,7 @@ from trialbook.config.kinds import CHECKS, KINDS, RECORDS, TRACKERS
 from trialbook.errors import TrialbookError
 from trialbook.plugins.entrypoints import EntryPoint, find_entry_points
 from trialbook.plugins.hookspec import ENTRY_POINT_GROUP, PROJECT, Hooks
-from trialbook.plugins.isolation import FAULTS, checked_components, hook_error, what_it_did
+from trialbook.plugins.isolation import PLUGIN_ERRORS, checked_components, describe_failure, hook_error
 
 if TYPE_CHECKING:
     import click
@@ -57,10 +57,10 @@ class UnknownComponent(TrialbookError):
     """No plugin offers this component; ``candidates`` are the names there are, ``suggestion`` the closest of them."""
 
     def __init__(self, kind: str, name: str, candidates: Sequence[str], aside: Sequence[PluginInfo] = ()) -> None:
-        from trialbook.errors import closest  # late: only a mistake needs it
+        from trialbook.errors import suggest  # late: only a mistake needs it
 
         self.kind, self.name, self.candidates = kind, name, tuple(candidates)
-        self.suggestion = closest(name, self.candidates)
+        self.suggestion = suggest(name, self.candidates)
         self.message = f"unknown {kind} '{name}'"
         if aside:
             self.message += " (set aside: " + ", ".join(f"plugin '{info.name}'" for info in aside) + ")"
@@ -80,7 +80,7 @@ class AmbiguousComponent(TrialbookError):
         super().__init__(self.message)
 
 
-class PluginHost:
+class PluginManager:
     """The plugins of one process. Passed around; there is no global one."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class PluginHost:
         self._muted: set[str] = set()
 
     @classmethod
-    def discover(cls, leave_out: Iterable[str] = ()) -> PluginHost:
+    def discover(cls, leave_out: Iterable[str] = ()) -> PluginManager:
         """Load every installed plugin but those named (by entry point or distribution) in ``leave_out``."""
         host, left_out = cls(), set(leave_out)
         points = find_entry_points(ENTRY_POINT_GROUP)
@@ -101,7 +101,7 @@ class PluginHost:
         return host
 
     @classmethod
-    def from_modules(cls, plugins: Mapping[str, object]) -> PluginHost:
+    def from_modules(cls, plugins: Mapping[str, object]) -> PluginManager:
         """A host of these plugins alone: name to a module or any object with hooks."""
         host = cls()
         for name, plugin in plugins.items():
@@ -126,9 +126,9 @@ class PluginHost:
             plugin: object = import_module(module)
             for part in filter(None, attribute.split(".")):
                 plugin = getattr(plugin, part)
-        except FAULTS as fault:
+        except PLUGIN_ERRORS as fault:
             name, _ = self._admit(PluginInfo(point.name, point.distribution, point.version))
-            self._set_aside(name, f"importing {point.value} {what_it_did(fault)}")
+            self._set_aside(name, f"importing {point.value} {describe_failure(fault)}")
         else:
             self.register(point.name, plugin, point.distribution, point.version)
 
@@ -176,8 +176,8 @@ class PluginHost:
             module, _, attribute = one.target.partition(":")
             try:
                 loaded[name] = getattr(import_module(module), attribute)
-            except FAULTS as fault:
-                what = what_it_did(fault)
+            except PLUGIN_ERRORS as fault:
+                what = describe_failure(fault)
                 raise TrialbookError(
                     f"{kind} '{one.name}' of plugin '{one.plugin.name}' {what} when it is loaded"
                 ) from fault
@@ -208,8 +208,8 @@ class PluginHost:
             own = click.Group(cli.name)
             try:
                 function(cli=own)
-            except FAULTS as fault:
-                self._set_aside(name, f"mlrun_commands {what_it_did(fault)}")
+            except PLUGIN_ERRORS as fault:
+                self._set_aside(name, f"mlrun_commands {describe_failure(fault)}")
                 continue
             taken = sorted(set(own.commands) & set(cli.list_commands(click.Context(cli))))
             if taken:
@@ -228,11 +228,11 @@ class PluginHost:
                 continue
             try:
                 function(**deepcopy(values))
-            except FAULTS as fault:
+            except PLUGIN_ERRORS as fault:
                 import logging  # late: it would be a tenth of the time of ``mlrun --help``
 
                 self._muted.add(name)
-                what = f"{hook_name} {what_it_did(fault)}"
+                what = f"{hook_name} {describe_failure(fault)}"
                 logging.getLogger(__name__).warning("plugin '%s' hears no more of this run: %s", name, what)
 
     def launch(self, plan: Plan) -> Sequence[Outcome]:
@@ -278,8 +278,12 @@ class PluginHost:
                 for name, function in self._implementations(hook_name):
                     try:
                         offers = checked_components(hook_name, function())
-                    except FAULTS as fault:
-                        why = str(fault) if isinstance(fault, TrialbookError) else f"{hook_name} {what_it_did(fault)}"
+                    except PLUGIN_ERRORS as fault:
+                        why = (
+                            str(fault)
+                            if isinstance(fault, TrialbookError)
+                            else f"{hook_name} {describe_failure(fault)}"
+                        )
                         self._set_aside(name, why)
                         continue
                     info = self._infos[name]

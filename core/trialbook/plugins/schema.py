@@ -17,9 +17,9 @@ from trialbook._version import __version__
 from trialbook.config.kinds import FROM, part_kind
 from trialbook.config.options import CORE_TABLES
 from trialbook.errors import TrialbookError
-from trialbook.plugins.manager import PluginHost, Registered
+from trialbook.plugins.manager import PluginManager, Registered
 from trialbook.plugins.provenance import source_hash
-from trialbook.plugins.table_errors import TableProblem, schema_problems
+from trialbook.plugins.table_errors import SchemaError, schema_problems
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SchemaBook:
         cache: cache folder; one that is missing, broken or not writable costs time, nothing else.
     """
 
-    def __init__(self, host: PluginHost, cache: Path) -> None:
+    def __init__(self, host: PluginManager, cache: Path) -> None:
         self.host = host
         self._folder = cache / "schemas"
         self._read: dict[tuple[str, str, str], ComponentSchema] = {}
@@ -74,7 +74,7 @@ class SchemaBook:
         """The schema of a component.
 
         Raises:
-            UnknownComponent, AmbiguousComponent: as ``PluginHost.find``.
+            UnknownComponent, AmbiguousComponent: as ``PluginManager.find``.
             TrialbookError: the component cannot be loaded, or its constructor breaks a rule.
         """
         return self.of(self.host.find(kind, name))
@@ -131,7 +131,7 @@ class SchemaBook:
 
 def table_problems(
     table: Mapping[str, Any], schema: ComponentSchema, reserved: Mapping[str, dict[str, Any]] | None = None
-) -> list[TableProblem]:
+) -> list[SchemaError]:
     """Every mistake in a component's table, in the order of its keys; missing keys come last.
 
     Args:

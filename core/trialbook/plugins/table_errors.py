@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trialbook.errors import closest
+from trialbook.errors import suggest
 
 _NOUNS = {
     "integer": ("an integer", "integers"),
@@ -22,7 +22,7 @@ _BOUNDS = {
 
 
 @dataclass(frozen=True)
-class TableProblem:
+class SchemaError:
     """One mistake in a table.
 
     Args:
@@ -39,7 +39,7 @@ class TableProblem:
         return self.message + (f"; did you mean '{self.suggestion}'?" if self.suggestion else "")
 
 
-def schema_problems(table: Mapping[str, Any], schema: Mapping[str, Any]) -> list[TableProblem]:
+def schema_problems(table: Mapping[str, Any], schema: Mapping[str, Any]) -> list[SchemaError]:
     """Every mistake of ``table`` by ``schema``, in the order of its keys."""
     import jsonschema  # late: a correct start-up needs none
 
@@ -54,7 +54,7 @@ def schema_problems(table: Mapping[str, Any], schema: Mapping[str, Any]) -> list
     return sorted(dict.fromkeys(found), key=lambda p: order.get(p.path[0], -1) if p.path else len(order))
 
 
-def _explain(error: Any) -> Iterator[TableProblem]:
+def _explain(error: Any) -> Iterator[SchemaError]:
     path, value, schema = tuple(error.absolute_path), error.instance, error.schema
     if error.validator == "additionalProperties" and schema["additionalProperties"] is False:
         yield from _unknown_keys(path, value, schema)
@@ -67,32 +67,32 @@ def _explain(error: Any) -> Iterator[TableProblem]:
         name = _label(path)
         options = _choices(schema)
         if options and isinstance(value, str):
-            yield TableProblem(path, f"{name} must be {describe(schema)}, not '{value}'", closest(value, options))
+            yield SchemaError(path, f"{name} must be {describe(schema)}, not '{value}'", suggest(value, options))
         elif error.validator in _BOUNDS:
             bound = f"{_BOUNDS[error.validator]} {error.validator_value}"
-            yield TableProblem(path, f"{name} must be {bound}, not {value!r}")
+            yield SchemaError(path, f"{name} must be {bound}, not {value!r}")
         elif error.validator in ("minItems", "maxItems"):
-            yield TableProblem(path, f"{name} must be {describe(schema)}, not an array of {len(value)}")
+            yield SchemaError(path, f"{name} must be {describe(schema)}, not an array of {len(value)}")
         elif error.validator in ("type", "anyOf", "oneOf", "enum", "const"):
-            yield TableProblem(path, f"{name} must be {describe(schema)}, not {describe_value(value)}")
+            yield SchemaError(path, f"{name} must be {describe(schema)}, not {describe_value(value)}")
         else:
-            yield TableProblem(path, f"{name}: {error.message}")
+            yield SchemaError(path, f"{name}: {error.message}")
 
 
-def _unknown_keys(path: tuple[Any, ...], table: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[TableProblem]:
+def _unknown_keys(path: tuple[Any, ...], table: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[SchemaError]:
     known = schema.get("properties", {})
     free = [key for key in known if key not in table]
     for key in table:
         if key not in known:
-            yield TableProblem((*path, key), f"unknown key '{key}'", closest(key, free))
+            yield SchemaError((*path, key), f"unknown key '{key}'", suggest(key, free))
 
 
-def _missing_keys(path: tuple[Any, ...], table: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[TableProblem]:
+def _missing_keys(path: tuple[Any, ...], table: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[SchemaError]:
     """Keys that are missing, but for those that an unknown key was probably meant to be."""
     misspelt = {problem.suggestion for problem in _unknown_keys(path, table, schema)}
     for key in schema["required"]:
         if key not in table and key not in misspelt:
-            yield TableProblem(path, f"missing key '{key}'")
+            yield SchemaError(path, f"missing key '{key}'")
 
 
 def _meant_branch(error: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trialbook.registry.connection import open_registry
-from trialbook.registry.indexer import RunFollower
+from trialbook.registry.indexer import RunIndexer
 from trialbook.registry.run_directory import RunDirectory
 
 #: Seconds between looks at the files, and between attempts while the registry fails.
@@ -57,12 +57,12 @@ class BackgroundFollower:
 
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
-        follower: RunFollower | None = None
+        follower: RunIndexer | None = None
         while True:
             try:
                 if connection is None or follower is None:
                     connection = open_registry(self._registry, patience=min(5.0, self._patience))
-                    follower = RunFollower(connection, self._registry.parent, self._run)
+                    follower = RunIndexer(connection, self._registry.parent, self._run)
                 self._follow(follower)
                 self._failing = False
                 if self._closing is not None and not self._facts:
@@ -80,7 +80,7 @@ class BackgroundFollower:
         if connection is not None:
             connection.close()
 
-    def _follow(self, follower: RunFollower) -> None:
+    def _follow(self, follower: RunIndexer) -> None:
         if self._cut:
             self._cut = False
             follower.forget()

@@ -34,7 +34,7 @@ class _Place:
     check: int = 0
 
 
-class RunFollower:
+class RunIndexer:
     """Keeps the registry's rows of one run in line with its directory.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 from trialbook.errors import TrialbookError
 
 
-class RunBusy(TrialbookError):
+class RunLocked(TrialbookError):
     """Another process is at work in the run's directory."""
 
 
@@ -41,7 +41,7 @@ class RunLock:
                 os.close(handle)
                 holder = _read_holder(self._file)
                 who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
-                raise RunBusy(f"{self._file.parent} is in use by {who}; wait for it or end it first")
+                raise RunLocked(f"{self._file.parent} is in use by {who}; wait for it or end it first")
             time.sleep(0.01)
         facts = {"host": os.uname().nodename, "pid": os.getpid(), "started": _process_start(os.getpid())}
         os.ftruncate(handle, 0)

@@ -80,16 +80,16 @@ def open_index(registry: Path) -> Iterator[Registry]:
         sync(registry)
     connection = read_registry(registry)
     try:
-        if behind := _behind(connection, registry.parent):
-            from trialbook.registry.sync import take_in
+        if behind := stale_runs(connection, registry.parent):
+            from trialbook.registry.sync import index_runs
 
-            take_in(registry, behind)
+            index_runs(registry, behind)
         yield Registry(connection, registry.parent)
     finally:
         connection.close()
 
 
-def _behind(connection: sqlite3.Connection, root: Path) -> list[Path]:
+def stale_runs(connection: sqlite3.Connection, root: Path) -> list[Path]:
     """Directories that the registry does not know, and those of killed runs of which it has not everything."""
     known = {path for (path,) in connection.execute("SELECT path FROM run")}
     unknown = [run for path in list_folders(root) if path not in known and (run := RunDirectory(root / path)).is_run()]
@@ -147,9 +147,9 @@ class Registry:
         """
         found = self.find(text)
         if not found:
-            from trialbook.errors import closest
+            from trialbook.errors import suggest
 
-            hint = closest(text, [run.name for run in self.runs()])
+            hint = suggest(text, [run.name for run in self.runs()])
             raise TrialbookError(
                 f"no run '{text}'; " + (f"did you mean '{hint}'?" if hint else "'mlrun ls' lists them")
             )

@@ -64,7 +64,7 @@ def refusal(then: int) -> str:
     )
 
 
-class Companion:
+class NullRecorder:
     """Stands where the first process has its ``Recorder``, and writes nothing.
 
     Args:
@@ -74,7 +74,7 @@ class Companion:
     def __init__(self, directory: Path) -> None:
         self.run = RunDirectory(directory)
 
-    def __enter__(self) -> Companion:
+    def __enter__(self) -> NullRecorder:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -116,10 +116,10 @@ class Companion:
         """Done by the first process."""
 
 
-class SilentBedside:
+class NullDoctor:
     """Looks at nothing; the doctor of the first process may stop a run, and then stops all processes."""
 
-    def __enter__(self) -> SilentBedside:
+    def __enter__(self) -> NullDoctor:
         return self
 
     def __exit__(
@@ -134,7 +134,7 @@ class SilentBedside:
         """Seen by the first process."""
 
 
-class SilentWatcher:
+class NullProgress:
     """Shows nothing; the first process shows progress."""
 
     def plan_started(self, plan: Plan, done: int) -> None:

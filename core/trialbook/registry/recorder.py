@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from trialbook.contracts.files import read_json, read_lines, to_json, write_whole  # fmt: skip
 from trialbook.contracts.findings import Finding
-from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, Predictions, Record, Timing, Vitals
+from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, ModuleStats, Predictions, Record, Timing
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
 from trialbook.registry.lock import RunLock
@@ -171,10 +171,10 @@ class Recorder:
         elif isinstance(item, Timing):
             facts = {"step": item.step, "time": round(time.time(), 3), "values": dict(item.values)}
             self._write("timing", f"{_encode(facts)}\n".encode())
-        elif isinstance(item, Vitals):
+        elif isinstance(item, ModuleStats):
             split = {"split": item.split} if item.split else {}
             seen = {"step": item.step, "kind": item.kind, **split, "values": dict(item.values)}
-            self._write("vitals", f"{_encode(seen)}\n".encode())
+            self._write("stats", f"{_encode(seen)}\n".encode())
         elif isinstance(item, Facts):
             self.describe(item.values)
         elif isinstance(item, Arrays):

@@ -17,7 +17,7 @@ from trialbook.registry.lock import is_locked
 #: Every file of a run that is written once or replaced as a whole, by the name used in code.
 JSON_FILES = ("run", "env", "components", "data", "sessions", "findings", "results")
 #: Files to which lines are appended as they happen.
-LINE_FILES = ("metrics", "timing", "vitals", "events")
+LINE_FILES = ("metrics", "timing", "stats", "events")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunDirectory:
         return self.path / f"{name}.json"
 
     def lines(self, name: str) -> Path:
-        """``metrics``, ``timing``, ``vitals`` or ``events`` -> its file."""
+        """``metrics``, ``timing``, ``stats`` or ``events`` -> its file."""
         return self.path / f"{name}.jsonl"
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from trialbook.contracts.files import read_lines
 from trialbook.errors import TrialbookError
 from trialbook.registry.connection import open_registry, transaction
-from trialbook.registry.indexer import POINT_FILES, RunFollower
+from trialbook.registry.indexer import POINT_FILES, RunIndexer
 from trialbook.registry.run_directory import RunDirectory, find_runs
 from trialbook.registry.run_row import begins_with, facts_stamp, file_size, is_unchanged, run_key
 
@@ -64,7 +64,7 @@ def sync(registry: Path, *, anew: bool = False) -> SyncReport:
                 report.unchanged += 1
                 continue
             try:
-                RunFollower(connection, root, run).refresh()
+                RunIndexer(connection, root, run).refresh()
                 (report.added if state is None else report.updated).append(key)
             except _SPOILT as error:
                 report.problems.append(f"{key}: {error}")
@@ -96,7 +96,7 @@ def check(registry: Path) -> list[Difference]:
     return found + [Difference(key, "is in the registry, its directory is gone") for key in sorted(known)]
 
 
-def take_in(registry: Path, directories: Iterable[Path]) -> None:
+def index_runs(registry: Path, directories: Iterable[Path]) -> None:
     """Bring runs in line, as far as that can be done now.
 
     A registry that cannot be written is still worth reading, and a spoilt directory must not hide the others: both are left
@@ -109,7 +109,7 @@ def take_in(registry: Path, directories: Iterable[Path]) -> None:
     try:
         for path in directories:
             with suppress(*_SPOILT, sqlite3.Error):
-                RunFollower(connection, registry.parent, RunDirectory(path)).refresh()
+                RunIndexer(connection, registry.parent, RunDirectory(path)).refresh()
     finally:
         connection.close()
 

@@ -10,10 +10,10 @@ from typing import Any
 from trialbook.config.numerics import CUBLAS_VARIABLE, Numerics
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document
-from trialbook.config.variants import Table, component_tables, nested_tables
-from trialbook.errors import ProblemsError, TrialbookError
+from trialbook.config.variants import ComponentTable, component_tables, nested_tables
+from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.planning.planner import source_hashes
-from trialbook.plugins.manager import AmbiguousComponent, PluginHost, UnknownComponent
+from trialbook.plugins.manager import AmbiguousComponent, PluginManager, UnknownComponent
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.environment import environment
 from trialbook.registry.ranks import world_size
@@ -44,20 +44,20 @@ def check_components(recorded: RecordedRun, book: SchemaBook) -> None:
         TrialbookError: one is not offered any more, or by several plugins.
         ProblemsError: its options do not fit any more; the error names the lines of the run's ``config.toml``.
     """
-    from trialbook.errors import Problems
+    from trialbook.errors import ErrorCollector
     from trialbook.planning.components import ComponentCheck, Judge, TableReport
 
     spec = recorded.spec
     for table in component_tables(spec.config):
         _check_offered(table, recorded, book)
-    problems = Problems(recorded.run.config)
+    problems = ErrorCollector(recorded.run.config)
     document = Document(dict(spec.config), dict(spec.positions))
     ComponentCheck(TableReport(recorded.experiment, document, problems), Judge(book)).check()
     if len(problems):
-        raise ProblemsError(problems)
+        raise ExperimentErrors(problems)
 
 
-def _check_offered(table: Table, recorded: RecordedRun, book: SchemaBook) -> None:
+def _check_offered(table: ComponentTable, recorded: RecordedRun, book: SchemaBook) -> None:
     source = recorded.components.get(table.part, {})
     whose = " ".join(str(source[key]) for key in ("plugin", "version") if source.get(key))
     named = f"{table.part} of {recorded.run.path.name} is {table.kind} '{table.use}'" + (
@@ -93,7 +93,7 @@ def check_processes(recorded: RecordedRun) -> None:
         )
 
 
-def find_changes(recorded: RecordedRun, settings: Settings, host: PluginHost, book: SchemaBook) -> list[Change]:
+def find_changes(recorded: RecordedRun, settings: Settings, host: PluginManager, book: SchemaBook) -> list[Change]:
     """What is other now: sources of parts, plugins, commit, versions, hardware, settings.
 
     Args:
@@ -117,7 +117,7 @@ def find_changes(recorded: RecordedRun, settings: Settings, host: PluginHost, bo
     return found
 
 
-def _parts(recorded: RecordedRun, host: PluginHost, book: SchemaBook) -> Iterator[Change]:
+def _parts(recorded: RecordedRun, host: PluginManager, book: SchemaBook) -> Iterator[Change]:
     now = source_hashes(recorded.spec.config, book)
     for table in component_tables(recorded.spec.config):
         part, source = table.part, recorded.components.get(table.part, {})

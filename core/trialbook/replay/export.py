@@ -34,10 +34,10 @@ def export_run(loaded: LoadedRun, folder: Path, settings: Settings, *, merged: b
     Raises:
         TrialbookError: the task cannot, the folder is not empty or cannot be written.
     """
-    from trialbook.contracts import Exports
+    from trialbook.contracts import SupportsExport
 
     check_folder(folder)
-    if not isinstance(loaded.task, Exports):
+    if not isinstance(loaded.task, SupportsExport):
         use = loaded.spec.config["task"]["use"]
         raise TrialbookError(
             f"task '{use}' has no export; its trained tensors lie in {loaded.run.path / 'checkpoints'}"

@@ -14,7 +14,7 @@ from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, KeyPath
 from trialbook.contracts.files import read_json
 from trialbook.errors import Position, TrialbookError
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.ranks import world_size
 from trialbook.registry.run_directory import RunDirectory
@@ -94,14 +94,14 @@ class LoadedRun:
         return {name: float(value) for name, value in figures.items()}
 
     def shown(self, split: str) -> Mapping[str, Any]:
-        """What the last evaluation showed of itself, if it was of ``split``; see ``trialbook.contracts.Shows``."""
-        from trialbook.contracts import Shows
+        """What the last evaluation showed of itself, if it was of ``split``; see ``trialbook.contracts.SupportsEvidence``."""
+        from trialbook.contracts import SupportsEvidence
 
-        return self.task.shown(split) if isinstance(self.task, Shows) else {}
+        return self.task.shown(split) if isinstance(self.task, SupportsEvidence) else {}
 
 
 def load_run(
-    text: str, settings: Settings, host: PluginHost, book: SchemaBook, *, dataset: Mapping[str, Any] | None = None,
+    text: str, settings: Settings, host: PluginManager, book: SchemaBook, *, dataset: Mapping[str, Any] | None = None,
     checkpoint: str | None = None, tables: Mapping[str, Any] | None = None,
     positions: Mapping[KeyPath, Position] | None = None,
 ) -> LoadedRun:  # fmt: skip
@@ -209,12 +209,12 @@ def _build(
     recorded: RecordedRun, own: RunSpec, other: RunSpec | None, settings: Settings, book: SchemaBook,
     accelerator: Accelerator, found: Checkpoint,
 ) -> tuple[Rebuilder, Task]:  # fmt: skip
-    from trialbook.contracts import Trains
-    from trialbook.engine.builder import Workshop
+    from trialbook.contracts import Trainable
+    from trialbook.engine.builder import BuildContext
     from trialbook.engine.feature_store import FeatureStore
     from trialbook.replay.rebuild import Rebuilder
 
-    workshop = Workshop(
+    workshop = BuildContext(
         book, FeatureStore(settings.runs / ".features"), settings.data_root, settings.runs, files=settings.files,
         processes=recorded.processes,
     )  # fmt: skip
@@ -225,7 +225,7 @@ def _build(
         taken={one["part"]: int(one["loaded"]) for one in data.get("lineage", ())},
     )  # fmt: skip
     task = builder.task()
-    if not isinstance(task, Trains):
+    if not isinstance(task, Trainable):
         raise TrialbookError(f"the task of {recorded.run.path.name} has no trained parts to load")
     return builder, task
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from trialbook.config.runspec import RunSpec
 from trialbook.config.toml import KeyPath
 from trialbook.contracts.datasets import Modality, Split, content_hash, modalities_of
-from trialbook.engine.builder import RunBuilder, Workshop
-from trialbook.errors import Problem, ProblemsError, TrialbookError
+from trialbook.engine.builder import BuildContext, RunBuilder
+from trialbook.errors import ExperimentErrors, Problem, TrialbookError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ class Rebuilder(RunBuilder):
     """
 
     def __init__(
-        self, spec: RunSpec, workshop: Workshop, inputs: Mapping[str, Path], *, other: RunSpec | None = None,
+        self, spec: RunSpec, workshop: BuildContext, inputs: Mapping[str, Path], *, other: RunSpec | None = None,
         held: Sequence[str] = (), taken: Mapping[str, int],
     ) -> None:  # fmt: skip
         super().__init__(spec, workshop, inputs)
@@ -142,5 +142,5 @@ class Joined:
         )
 
 
-def _unfit(message: str) -> ProblemsError:
-    return ProblemsError([Problem("--dataset", 0, "dataset", message)])
+def _unfit(message: str) -> ExperimentErrors:
+    return ExperimentErrors([Problem("--dataset", 0, "dataset", message)])

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from trialbook.config.numerics import numerics_of, prepare_cublas
 from trialbook.config.settings import Settings
 from trialbook.execution.peers import Peers
-from trialbook.execution.progress import Watcher
-from trialbook.plugins.manager import PluginHost
+from trialbook.execution.progress import Progress
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.ranks import is_first_process
 from trialbook.replay.environment_diff import Change, as_then, check_components, check_processes, find_changes
@@ -82,7 +82,7 @@ class Reproducer:
     """
 
     def __init__(
-        self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, say: Callable[[str], Any]
+        self, settings: Settings, host: PluginManager, book: SchemaBook, watcher: Progress, say: Callable[[str], Any]
     ) -> None:
         self.settings, self.host, self.book, self.watcher, self.say = settings, host, book, watcher, say
 

@@ -17,12 +17,12 @@ from trialbook.engine.inventory import components_of
 from trialbook.errors import TrialbookError
 from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.peers import Peers
-from trialbook.execution.progress import Watcher
-from trialbook.plugins.manager import PluginHost
+from trialbook.execution.progress import Progress
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.provenance import source_hash
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.environment import environment
-from trialbook.registry.ranks import Companion, is_first_process
+from trialbook.registry.ranks import NullRecorder, is_first_process
 from trialbook.registry.recorder import Recorder
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.environment_diff import Change, device_now
@@ -36,7 +36,7 @@ class Repetition(LocalLauncher):
     """Does one recorded run again in a directory of its own; neither the registry nor observers hear of it."""
 
     def __init__(
-        self, settings: Settings, host: PluginHost, book: SchemaBook, watcher: Watcher, recorded: RecordedRun,
+        self, settings: Settings, host: PluginManager, book: SchemaBook, watcher: Progress, recorded: RecordedRun,
         place: Path, say: Callable[[str], Any], peers: Peers,
     ) -> None:  # fmt: skip
         super().__init__(settings, host, book, watcher, plots=False, peers=peers)
@@ -72,9 +72,11 @@ class Repetition(LocalLauncher):
         """Outside the experiment."""
         return self.place
 
-    def recorder_of(self, spec: RunSpec) -> Recorder | Companion:
+    def recorder_of(self, spec: RunSpec) -> Recorder | NullRecorder:
         """One without a registry."""
-        return _Recorder(self.place, self.recorded, self._data_changed) if is_first_process() else Companion(self.place)
+        return (
+            _Recorder(self.place, self.recorded, self._data_changed) if is_first_process() else NullRecorder(self.place)
+        )
 
     def inputs_of(self, spec: RunSpec) -> dict[str, Path]:
         """Those that the recorded run had."""
@@ -125,9 +127,9 @@ class Repeater:
     """
 
     settings: Settings
-    host: PluginHost
+    host: PluginManager
     book: SchemaBook
-    watcher: Watcher
+    watcher: Progress
     say: Callable[[str], Any]
     peers: Peers
 

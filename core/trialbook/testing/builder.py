@@ -92,13 +92,15 @@ class PartsBuilder:
         finally:
             module.to(home)
 
-    def taps(self, name: str, encoder: Any, dataset: Any, split: str, modality: str) -> dict[str, NDArray[Any]]:
+    def layer_features(
+        self, name: str, encoder: Any, dataset: Any, split: str, modality: str
+    ) -> dict[str, NDArray[Any]]:
         """Tokens [R, H, W, D] of every point of the encoder for all rows of a split, computed anew."""
         part = dataset.splits()[split]
         prepared = encoder.prepare(part.read(modality, np.arange(len(part.groups(modality)))))
         with self.on_device(encoder) as device:
             encoder.verify()
-            found = encoder.tap(to_device(prepared, device))
+            found = encoder.encode_layers(to_device(prepared, device))
         return {point: tokens.cpu().numpy() for point, tokens in found.items()}
 
     def features(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts import Features, Taps, to_device
+from trialbook.contracts import Features, LayerEncoder, to_device
 from trialbook.testing.common import (
     Subject,
     check_gradients,
@@ -48,8 +48,8 @@ def check_encoder(subject: Subject) -> None:
         ensure_on_device(name, "tokens or their mask", tuple(found), device)
         ensure(near(found.tokens.cpu(), features.tokens), f"{name} gives other tokens on a CUDA device")
         check_gradients(name, encoder, found.tokens)
-        if isinstance(encoder, Taps):
-            ensure_on_device(name, "tokens of a point", encoder.tap(given), device)
+        if isinstance(encoder, LayerEncoder):
+            ensure_on_device(name, "tokens of a point", encoder.encode_layers(given), device)
 
 
 def check_projector(subject: Subject) -> None:

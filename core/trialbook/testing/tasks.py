@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook.config.kinds import KINDS
-from trialbook.contracts import Measures, Step, Trains, to_device
+from trialbook.contracts import Measurable, Step, Trainable, to_device
 from trialbook.contracts.records import Measured, Record
 from trialbook.testing.common import Subject, check_names, ensure, same
 from trialbook.testing.devices import ensure_on_device, on_device
@@ -52,7 +52,7 @@ def _set_up(subject: Subject) -> Any:
     return task
 
 
-def _check_training(name: str, task: Trains, twin: Trains) -> None:
+def _check_training(name: str, task: Trainable, twin: Trainable) -> None:
     module = task.module()
     ensure(isinstance(module, nn.Module), f"{name}.module must give an nn.Module")
     for label, _ in module.named_parameters():
@@ -82,7 +82,7 @@ def _check_training(name: str, task: Trains, twin: Trains) -> None:
     task.after_step()
 
 
-def _check_measuring(name: str, task: Measures, twin: Measures) -> None:
+def _check_measuring(name: str, task: Measurable, twin: Measurable) -> None:
     records = []
     for item in task.measurements():
         allowed = isinstance(item, Measured)
@@ -99,7 +99,7 @@ def _check_measuring(name: str, task: Measures, twin: Measures) -> None:
     ensure(rest == records[done:], f"{name} does not go on after `measured({done})` as if it had never stopped")
 
 
-def _check_training_on_device(name: str, task: Trains, device: torch.device) -> None:
+def _check_training_on_device(name: str, task: Trainable, device: torch.device) -> None:
     """A step as the engine does it: the module and the batch are on the device, frozen parts outside of it are not."""
     module = task.module().to(device)
     samples = np.arange(min(4, task.size("train")), dtype=np.int64)
@@ -112,7 +112,7 @@ def _check_training_on_device(name: str, task: Trains, device: torch.device) -> 
     task.after_step()
 
 
-def _check_measuring_on_device(name: str, task: Measures) -> None:
+def _check_measuring_on_device(name: str, task: Measurable) -> None:
     """Until the first record: the others are made in the same way."""
     task.measured(0)
     for item in task.measurements():

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook_plugins.checks._curves import Points, finite
 from trialbook_plugins.checks._stages import Stage, stages
 
@@ -40,7 +40,7 @@ class LossCurve:
         return "" if self.stage.last and not self.stage.start else f" of stage '{self.stage.options.name}'"
 
 
-def loss_curves(chart: Chart) -> Iterator[LossCurve]:
+def loss_curves(chart: RunEvidence) -> Iterator[LossCurve]:
     """Every loss that knows its chance level, stage by stage."""
     for stage in stages(chart):
         said = [one for one in chart.of("own", "") if stage.holds(one.step)]
@@ -67,7 +67,7 @@ def chance_in_words(facts: Mapping[str, float]) -> str:
     return f"{chance:.3f}" + (f" at batch {batch:.0f}" if batch else "")
 
 
-def _curve(chart: Chart, part: str, losses: int) -> str:
+def _curve(chart: RunEvidence, part: str, losses: int) -> str:
     """Name under which a loss is recorded: its own, or ``loss`` where it is the only one."""
     own = part.replace(".", "/", 1)
     return "loss" if losses == 1 and not chart.curve(own) else own

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.records import answer_name, curve_name
 from trialbook_plugins.checks._stages import shows_training
 
@@ -45,7 +45,7 @@ def works(facts: Mapping[str, Any]) -> bool:
     return bool(facts["expected@1"] >= max(WORKS, WORKS_TIMES * facts["chance@1"]))
 
 
-def shown(chart: Chart, *, trained: bool = True) -> Iterator[Shown]:
+def shown(chart: RunEvidence, *, trained: bool = True) -> Iterator[Shown]:
     """The newest look at every split that was evaluated; ``trained``: only if half of the training was done by then."""
     for split in dict.fromkeys(one.split for one in chart.of("embeddings")):
         newest = chart.newest("embeddings", split)
@@ -55,7 +55,7 @@ def shown(chart: Chart, *, trained: bool = True) -> Iterator[Shown]:
             yield Shown(split, newest.step, singles, pairs)
 
 
-def by_modality(chart: Chart) -> dict[str, list[Look]]:
+def by_modality(chart: RunEvidence) -> dict[str, list[Look]]:
     """Modality to the newest look at it in every split."""
     found: dict[str, list[Look]] = {}
     for one in shown(chart):
@@ -64,7 +64,7 @@ def by_modality(chart: Chart) -> dict[str, list[Look]]:
     return found
 
 
-def by_pair(chart: Chart) -> dict[tuple[str, str], list[Look]]:
+def by_pair(chart: RunEvidence) -> dict[tuple[str, str], list[Look]]:
     """Pair of modalities, in one of its orders, to the newest look at it in every split."""
     found: dict[tuple[str, str], list[Look]] = {}
     for one in shown(chart):
@@ -85,7 +85,7 @@ def pair(name: str) -> tuple[str, str]:
     return first, second
 
 
-def recorded(chart: Chart, split: str, figure: str) -> list[tuple[int, float]]:
+def recorded(chart: RunEvidence, split: str, figure: str) -> list[tuple[int, float]]:
     """(step, value) of a figure of a split, under whichever name it is recorded."""
     names = [curve_name(split, figure)]
     if split == chart.final_split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trialbook import StageOptions, TrialbookError, stages_of
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 
 #: A stage shows how it goes when this many steps are done, and this share of its steps.
 ENOUGH_STEPS = 50
@@ -52,7 +52,7 @@ class Stage:
         return step - self.start >= max(ENOUGH_STEPS, ENOUGH_SHARE * steps) and bool(steps)
 
 
-def stages(chart: Chart) -> list[Stage]:
+def stages(chart: RunEvidence) -> list[Stage]:
     """The stages of a run that have begun, in order; none where nothing is trained or its options are not understood."""
     try:
         options = stages_of(dict(chart.config)) if {"train", "stage"} & set(chart.config) else []
@@ -71,13 +71,13 @@ def stages(chart: Chart) -> list[Stage]:
     return found
 
 
-def shows_training(chart: Chart, step: int) -> bool:
+def shows_training(chart: RunEvidence, step: int) -> bool:
     """Whether what was measured at this step shows what training makes of it; true where nothing is trained."""
     begun = stages(chart)
     return begun[-1].told_at(step) if begun else not {"train", "stage"} & set(chart.config)
 
 
-def _starts(chart: Chart, options: list[StageOptions]) -> list[int | None]:
+def _starts(chart: RunEvidence, options: list[StageOptions]) -> list[int | None]:
     """Step before each stage: as recorded where the stage was wired, else counted."""
     recorded = {
         facts["stage"]: one.step for one in chart.of("wiring") for facts in one.values.values() if "stage" in facts
@@ -92,7 +92,7 @@ def _starts(chart: Chart, options: list[StageOptions]) -> list[int | None]:
     return starts
 
 
-def _steps(chart: Chart, options: StageOptions) -> int | None:
+def _steps(chart: RunEvidence, options: StageOptions) -> int | None:
     """Optimiser steps of a stage on one process; None where they depend on data of unknown size."""
     if options.steps is not None:
         return options.steps

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trialbook.contracts.evidence import Chart, part_of
+from trialbook.contracts.evidence import RunEvidence, component_of
 
 #: From this share of a part's numbers (or of its tensors) on, what is wrong with them is wrong with the part. Below it are
 #: heads and poolers of checkpoints that a task leaves unused: a BERT pooler holds 0.5%, the last of 12 layers 8%.
@@ -47,7 +47,7 @@ class Tensor:
         return float(facts[key] or 0.0) / math.sqrt(self.size)
 
 
-def tensors(chart: Chart, until: float = math.inf) -> list[Tensor]:
+def tensors(chart: RunEvidence, until: float = math.inf) -> list[Tensor]:
     """All parameters that were looked at before step ``until``; of many looks some, evenly, the first and the last included."""
     parts = part_names(chart)
     looks = [one for one in chart.of("parameters", "") if one.step < until]
@@ -57,10 +57,10 @@ def tensors(chart: Chart, until: float = math.inf) -> list[Tensor]:
     for one in looks:
         for name, facts in one.values.items():
             seen.setdefault(name, []).append((one.step, facts))
-    return [Tensor(name, part_of(name, parts), int(found[-1][1]["size"]), found) for name, found in seen.items()]
+    return [Tensor(name, component_of(name, parts), int(found[-1][1]["size"]), found) for name, found in seen.items()]
 
 
-def part_names(chart: Chart) -> tuple[str, ...]:
+def part_names(chart: RunEvidence) -> tuple[str, ...]:
     """Parts of the run that have parameters."""
     return tuple(dict.fromkeys(name for one in chart.of("wiring") for name in one.values))
 

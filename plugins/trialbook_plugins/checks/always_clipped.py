@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._curves import finite
 from trialbook_plugins.checks._stages import stages
@@ -15,7 +15,7 @@ from trialbook_plugins.checks._stages import stages
 NEARLY_ALL, FACTOR = 0.95, 10.0
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A gradient that is cut at nearly every step, to a tenth of its size or less."""
     norms = finite(chart.curve("grad_norm"))
     for stage in stages(chart):

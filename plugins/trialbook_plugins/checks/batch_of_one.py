@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import curve_name
 from trialbook_plugins.checks._curves import end_of, finite
@@ -23,7 +23,7 @@ _ADVICE = (
 )
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A contrastive loss over batches of one row, in training or in evaluation; or a loss of a split that is all but 0."""
     single = _single(chart)
     for part, splits in single.items():
@@ -52,7 +52,7 @@ def check(chart: Chart) -> Iterable[Finding]:
             )  # fmt: skip
 
 
-def _single(chart: Chart) -> dict[str, dict[str, tuple[Mapping[str, Any], int]]]:
+def _single(chart: RunEvidence) -> dict[str, dict[str, tuple[Mapping[str, Any], int]]]:
     """Loss -> split (empty for training) -> what it said of a batch of one row, and when it said so first."""
     found: dict[str, dict[str, tuple[Mapping[str, Any], int]]] = {}
     for one in chart.of("own"):

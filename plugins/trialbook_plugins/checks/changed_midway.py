@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 
 #: Events of a run that went on, and how much they matter to its figures.
@@ -16,7 +16,7 @@ EVENTS: dict[str, Severity] = {
 CONTENT = "dataset"
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A run that was interrupted and went on with other data, another environment or other numbers than it had before."""
     for kind, severity in EVENTS.items():
         found = [event for event in chart.events if event.kind == kind]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._shown import by_modality, in_splits
 
@@ -15,7 +15,7 @@ ONE, NEARLY_ONE = 0.995, 0.95
 FEWEST = 8
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Embeddings of different rows that are all but the same when half of the training is done."""
     for modality, looks in by_modality(chart).items():
         fallen = [look for look in looks if look[1]["rows"] >= FEWEST and look[1]["cosine"] >= NEARLY_ONE]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.contracts.evidence import Chart, part_of
+from trialbook.contracts.evidence import RunEvidence, component_of
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._tensors import named, part_names
 
@@ -17,7 +17,7 @@ HARD = ("relu", "threshold")
 FEWEST = 4
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Modules most of whose units are exactly 0 over the whole batch, counted by part.
 
     A module that is 0 at the first look counts only if it is a ReLU or the like: layers that begin at 0 wake up.
@@ -29,7 +29,7 @@ def check(chart: Chart) -> Iterable[Finding]:
         hard = any(word in facts["type"].lower() for word in HARD)
         share = min(one["dead"] for _, one in seen)
         if facts["units"] >= FEWEST and share >= HALF and (hard or len(seen) > 1):
-            dead.setdefault(part_of(name, parts), []).append((share, name, facts, step))
+            dead.setdefault(component_of(name, parts), []).append((share, name, facts, step))
     for part, found in dead.items():
         share, name, facts, step = max(found, key=lambda one: one[0])
         severity: Severity = "error" if share >= ALL else "warning" if share >= MOST else "note"
@@ -45,7 +45,7 @@ def check(chart: Chart) -> Iterable[Finding]:
         )  # fmt: skip
 
 
-def _last_two(chart: Chart) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
+def _last_two(chart: RunEvidence) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
     """Module to (step, facts) of the last two looks."""
     seen: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for one in chart.of("modules", "")[-2:]:

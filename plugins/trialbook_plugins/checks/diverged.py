@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._curves import end_of, finite, lowest_window
 from trialbook_plugins.checks._stages import stages
@@ -15,7 +15,7 @@ LOST = 0.5
 GAINED = 0.1
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A training loss that had fallen and rose again by half of what it had gained, or more."""
     points = finite(chart.curve("loss"))
     for stage in stages(chart):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._curves import end_of, finite
 from trialbook_plugins.checks._losses import loss_curves
@@ -20,7 +20,7 @@ MOST_HITS = 5
 FEWEST = 50
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A split where the model does no better than chance: its pairs may be wrong, above all if the training loss is far below."""
     curves = [loss for loss in loss_curves(chart) if loss.stage.last and loss.chance > 0]
     if not curves:
@@ -49,7 +49,7 @@ def check(chart: Chart) -> Iterable[Finding]:
         )  # fmt: skip
 
 
-def _is_chance(chart: Chart, one: Shown) -> bool:
+def _is_chance(chart: RunEvidence, one: Shown) -> bool:
     if not one.pairs or any(facts["rows"] < FEWEST for facts in one.pairs.values()):
         return False
     if any(facts["expected@1"] * facts["rows"] > MOST_HITS for facts in one.pairs.values()):

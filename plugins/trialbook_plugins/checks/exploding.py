@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median_low
 from typing import Any
 
-from trialbook.contracts.evidence import Chart, part_of
+from trialbook.contracts.evidence import RunEvidence, component_of
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._stages import ENOUGH_STEPS
 from trialbook_plugins.checks._tensors import Tensor, by_part, counted, part_names, tensors
@@ -24,7 +24,7 @@ LARGE_GRADIENT = 100.0
 LARGE_OUTPUT = 1e4
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Parts whose updates, weights, gradients or outputs are out of proportion."""
     for part, some in by_part(tensors(chart)).items():
         yield from _part(part, [tensor for tensor in some if tensor.size > 1])
@@ -74,12 +74,12 @@ def _norms(some: Sequence[Tensor]) -> dict[int, dict[str, float]]:
     return {step: {key: math.sqrt(total) for key, total in squares[step].items()} for step in sorted(squares)}
 
 
-def _outputs(chart: Chart) -> Iterable[Finding]:
+def _outputs(chart: RunEvidence) -> Iterable[Finding]:
     newest, parts = chart.newest("modules", ""), part_names(chart)
     large: dict[str, list[tuple[float, str]]] = {}
     for name, facts in newest.values.items() if newest else ():
         if facts["largest"] > LARGE_OUTPUT:
-            large.setdefault(part_of(name, parts), []).append((facts["largest"], name))
+            large.setdefault(component_of(name, parts), []).append((facts["largest"], name))
     for part, found in large.items():
         largest, name = max(found)
         assert newest is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._curves import end_of, still_falls
 from trialbook_plugins.checks._losses import LossCurve, chance_in_words, loss_curves
@@ -17,7 +17,7 @@ ON_ITS_WAY = 0.02
 NEAR_RANDOM = 0.15
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A training loss clearly above chance after half of the steps: saying nothing would be better than what is said."""
     for loss in loss_curves(chart):
         chance, end = loss.chance, end_of(loss.points)

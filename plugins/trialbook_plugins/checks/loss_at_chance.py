@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._curves import end_of, still_falls
 from trialbook_plugins.checks._losses import chance_in_words, loss_curves
@@ -15,7 +15,7 @@ BELOW, ABOVE = 0.03, 0.05
 ON_ITS_WAY = 0.02
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A training loss that lies where knowing nothing would put it, after half of the steps, and does not fall."""
     for loss in loss_curves(chart):
         chance, end = loss.chance, end_of(loss.points)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._shown import by_modality, in_splits
 from trialbook_plugins.checks.collapsed_embeddings import NEARLY_ONE
@@ -19,7 +19,7 @@ SMALL = 0.05
 FEWEST = 16
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Embeddings that fill few of the directions that they have, when half of the training is done.
 
     Those that have collapsed to a point are left to ``collapsed-embeddings``.

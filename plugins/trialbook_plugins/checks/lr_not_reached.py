@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._stages import Stage, stages
 
@@ -13,7 +13,7 @@ FAR = 0.5
 NEAR = 0.95
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A warm-up that is as long as its stage or longer: the learning rate of the file is never reached."""
     for stage in stages(chart):
         reached = _reached(chart, stage)
@@ -30,7 +30,7 @@ def check(chart: Chart) -> Iterable[Finding]:
         )  # fmt: skip
 
 
-def _reached(chart: Chart, stage: Stage) -> float | None:
+def _reached(chart: RunEvidence, stage: Stage) -> float | None:
     """Largest learning rate of a stage by its options, or by its records where its length is not known."""
     warmup = stage.options.warmup
     if stage.steps is not None:

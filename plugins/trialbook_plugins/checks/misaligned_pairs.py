@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._shown import shown
 
@@ -13,7 +13,7 @@ from trialbook_plugins.checks._shown import shown
 CLEARLY = 6.0
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Pairs that are off by a few rows: row i of one modality is closest to row i + 1 of the other throughout."""
     for one in shown(chart, trained=False):
         for (first, second), facts in one.pairs.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._shown import by_pair, in_splits, works
 
@@ -13,7 +13,7 @@ from trialbook_plugins.checks._shown import by_pair, in_splits, works
 USUAL, LARGE = 0.6, 1.2
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Modalities that lie apart when half of the training is done: their centroids are further from each other than usual."""
     for (first, second), looks in by_pair(chart).items():
         apart = [look for look in looks if look[1]["gap"] >= USUAL]

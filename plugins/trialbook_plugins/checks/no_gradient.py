@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._tensors import Tensor, by_part, counted, how_much, named, tensors, without_shadows
 
@@ -16,7 +16,7 @@ _ADVICE = (
 )
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Parameters that the optimiser was given and that never got a gradient, counted by part.
 
     A gradient that is missing counts at once. One that is exactly 0 counts from the second look on: behind a layer that

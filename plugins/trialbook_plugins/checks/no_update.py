@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._stages import stages
 from trialbook_plugins.checks._tensors import Tensor, by_part, counted, how_much, named, tensors, without_shadows
@@ -20,7 +20,7 @@ NEAR_PEAK = 0.1
 _HOW_BAD: dict[Literal["all", "many", "few"], Severity] = {"all": "error", "many": "warning", "few": "note"}
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Parameters that have a gradient and that the optimiser never changed, counted by part.
 
     A learned scale that is clamped back to its bound at every step is named by ``scale-at-clamp``.
@@ -47,7 +47,7 @@ def check(chart: Chart) -> Iterable[Finding]:
             yield _finding(part, some, "warning" if off and severity == "error" else severity, which)
 
 
-def _spoilt(chart: Chart) -> float:
+def _spoilt(chart: RunEvidence) -> float:
     """The step whose values were not finite, and which was therefore not taken."""
     return min((one.step for one in chart.of("failure")), default=math.inf)
 
@@ -73,7 +73,7 @@ def _skipped_steps(every: Sequence[Tensor]) -> set[int]:
     return still if len(still) == 1 < len(moved) else set()
 
 
-def _newest_own(chart: Chart) -> Mapping[str, Mapping[str, Any]]:
+def _newest_own(chart: RunEvidence) -> Mapping[str, Mapping[str, Any]]:
     own = chart.newest("own", "")
     return own.values if own else {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._tensors import named
 
@@ -27,7 +27,7 @@ _ADVICE = {
 _MAY_OVERFLOW = ("grad_norm",)
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A value that is NaN or infinite: the module that first made it, and recorded figures that are not finite."""
     for one in chart.of("failure"):
         facts = one.values

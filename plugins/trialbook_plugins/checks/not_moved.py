@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._stages import stages
 from trialbook_plugins.checks._tensors import Tensor, by_part, counted, tensors
@@ -15,7 +15,7 @@ from trialbook_plugins.checks._tensors import Tensor, by_part, counted, tensors
 HARDLY = 1e-3
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Parts that were trained to the end and are still where they began, at the most that the measured steps allow."""
     begun = stages(chart)
     if not begun or not (begun[-1].last and begun[-1].over and begun[-1].tells):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._stages import stages
 
@@ -13,7 +13,7 @@ from trialbook_plugins.checks._stages import stages
 LEARNERS = ("projector", "decoder", "probe")
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Parts that are not frozen in the file and that no stage's optimiser was given, or only in part."""
     begun = stages(chart)
     if not begun:
@@ -31,7 +31,7 @@ def check(chart: Chart) -> Iterable[Finding]:
             yield Finding("not-optimized", severity, part, what, evidence, advice, facts["step"])
 
 
-def _wired(chart: Chart) -> dict[str, dict[str, Any]]:
+def _wired(chart: RunEvidence) -> dict[str, dict[str, Any]]:
     """Part to its wiring, with the most that any stage trains of it."""
     found: dict[str, dict[str, Any]] = {}
     for one in chart.of("wiring"):

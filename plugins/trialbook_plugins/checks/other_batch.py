@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._losses import outermost
 from trialbook_plugins.checks._stages import stages
@@ -13,7 +13,7 @@ from trialbook_plugins.checks._stages import stages
 ALIKE = 0.1
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Losses whose chance level is another in evaluation than in training, or for micro-batches than for the batch.
 
     Only losses that depend on the batch (their chance is another for another batch) are looked at.
@@ -46,7 +46,7 @@ def check(chart: Chart) -> Iterable[Finding]:
             )  # fmt: skip
 
 
-def _others(chart: Chart, part: str, batch: float) -> dict[str, float]:
+def _others(chart: RunEvidence, part: str, batch: float) -> dict[str, float]:
     """Split to the rows of its batches, where they are other than in training; a batch of one is named by ``batch-of-one``."""
     found = {}
     for split in dict.fromkeys((chart.curve_split, chart.final_split)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._curves import end_of, finite
 from trialbook_plugins.checks._losses import outermost
@@ -19,7 +19,7 @@ RISE_OF_LOW, RISE_OF_FIRST = 0.5, 0.1
 FEWEST = 3
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A loss of the split of the curves that has risen clearly above its lowest value while the training loss went on falling."""
     split = chart.curve_split
     points, training = finite(recorded(chart, split, "loss")), finite(chart.curve("loss"))
@@ -46,7 +46,7 @@ def check(chart: Chart) -> Iterable[Finding]:
     )  # fmt: skip
 
 
-def _chance(chart: Chart, split: str) -> float:
+def _chance(chart: RunEvidence, split: str) -> float:
     """Loss of a split where nothing is known; infinite where that is not known."""
     own = chart.newest("own", split)
     values = outermost(own.values).values() if own else ()

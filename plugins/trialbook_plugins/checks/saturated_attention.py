@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._attention import attention
 from trialbook_plugins.checks._stages import shows_training
@@ -14,7 +14,7 @@ from trialbook_plugins.checks._tensors import named
 SATURATED = 0.01
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Attention all of whose heads look at a single key: the softmax lets no gradient through to queries and keys.
 
     At the first step that is a matter of the initialisation. Later it may be what was learned, and then it is a note

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._curves import end_of
 from trialbook_plugins.checks._losses import loss_curves, outermost
@@ -17,7 +17,7 @@ AT = 0.01
 LEARNED = 0.8
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A learned logit scale that lies at a bound: from the start, or at the end."""
     said = chart.of("own", "")
     if not said:

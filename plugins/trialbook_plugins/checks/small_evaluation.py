@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 
 #: Groups below which a share such as recall@1 is known to no better than a tenth up or down (95%, at a recall of 0.5).
 FEW = 100
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A split of the answer with so few groups that its shares are coarse."""
     split = chart.final_split
     size = chart.data.get("dataset", {}).get("splits", {}).get(split)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 
 #: Share of a split whose pairs are in the other from which on its figures say something else than they seem to; below the
@@ -19,7 +19,7 @@ BY_NATURE = 1.2
 ONE_MODALITY = 0.05
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Content that stands in two splits: whole pairs are an error, a modality that repeats by nature is none."""
     between: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for one in chart.data.get("overlaps", ()):
@@ -41,7 +41,7 @@ def check(chart: Chart) -> Iterable[Finding]:
         )  # fmt: skip
 
 
-def _judged(chart: Chart, first: str, found: list[Mapping[str, Any]], size: int) -> tuple[Severity, str] | None:
+def _judged(chart: RunEvidence, first: str, found: list[Mapping[str, Any]], size: int) -> tuple[Severity, str] | None:
     """How bad it is and what is shared; None where it is nothing."""
     modalities = max(len(chart.config.get("encoder", {})), len({one["modality"] for one in found}), 1)
     if "use" in chart.config.get("encoder", {}):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._curves import before_end, end_of, finite
 from trialbook_plugins.checks._shown import recorded
@@ -16,7 +16,7 @@ STEEPLY = 0.15
 ALL_BUT_LEARNED = 0.1
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A finished training whose loss still fell steeply at its end, as did that of the split of the curves."""
     begun, points = stages(chart), finite(chart.curve("loss"))
     if not begun or not (begun[-1].last and begun[-1].over and begun[-1].tells) or not points:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._shown import Shown, recorded, shown
 
@@ -18,7 +18,7 @@ ABOVE = 0.05
 NEARLY_ALL = 0.5
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """A recorded recall that is higher than the embeddings allow if ties are broken at random: ties were counted as hits."""
     for one in shown(chart, trained=False):
         for (first, second), facts in one.pairs.items():
@@ -40,7 +40,7 @@ def check(chart: Chart) -> Iterable[Finding]:
                     break
 
 
-def _recalls(chart: Chart, one: Shown, pair: tuple[str, str]) -> list[tuple[str, int]]:
+def _recalls(chart: RunEvidence, one: Shown, pair: tuple[str, str]) -> list[tuple[str, int]]:
     """Recorded figures of a direction that end in ``@k``, by their own name: (``retrieval/i2t@5``, 5)."""
     from trialbook.contracts.datasets import pair_names  # late: it imports numpy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._attention import attention
 from trialbook_plugins.checks._stages import shows_training
@@ -15,7 +15,7 @@ from trialbook_plugins.checks._tensors import named
 UNIFORM = 0.998
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Attention all of whose heads look at all keys alike when half of the training is done: no more than a mean."""
     for part, step, modules in attention(chart):
         if not shows_training(chart, step):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook_plugins.checks._stages import stages
 from trialbook_plugins.checks._tensors import Tensor, by_part, how_much, named, tensors
@@ -17,7 +17,7 @@ FACTOR = 1e-6
 LOST_IN_EPS = 1.0
 
 
-def check(chart: Chart) -> Iterable[Finding]:
+def check(chart: RunEvidence) -> Iterable[Finding]:
     """Modules whose gradient is there, but so much smaller than elsewhere that it says nothing, at every look but the first."""
     every = [tensor for tensor in tensors(chart) if not tensor.is_bias and tensor.size > 1]
     looks = sorted({step for tensor in every for step, facts in tensor.seen})[1:]

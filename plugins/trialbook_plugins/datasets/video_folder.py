@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trialbook import TrialbookError, closest
+from trialbook import TrialbookError, suggest
 from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._clip_lists import Clip, list_clips
 from trialbook_plugins.datasets._paths import locate
@@ -137,7 +137,7 @@ class VideoFolder:
             return listed, names
         for action in self.actions:
             if action not in names:
-                near = closest(action, names)
+                near = suggest(action, names)
                 hint = f"; did you mean '{near}'?" if near else ""
                 raise TrialbookError(f"actions: there is no action '{action}'{hint}")
         kept = {split: [clip for clip in clips if clip.action in self.actions] for split, clips in listed.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trialbook.contracts.files import read_json
-from trialbook.reports.document.blocks import Block, Code, Facts, Folded, Items, Listing, Text
+from trialbook.reports.document.blocks import Block, Code, CodeBlock, Collapsible, Items, KeyValues, Text
 from trialbook.reports.pages.sections import config_text, data_facts, setup_facts
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ def about(loaded: LoadedRun) -> list[Block]:
         "code": _commit(loaded),
         **setup_facts(spec.config), **data_facts(data),
     }  # fmt: skip
-    blocks: list[Block] = [Facts(facts)]
+    blocks: list[Block] = [KeyValues(facts)]
     if loaded.remarks:
-        blocks.append(Folded(f"What is other than when it was made ({len(loaded.remarks)})", [Items(loaded.remarks)]))
+        blocks.append(
+            Collapsible(f"What is other than when it was made ({len(loaded.remarks)})", [Items(loaded.remarks)])
+        )
     if config := config_text(loaded.run):
-        blocks.append(Folded("The whole resolved configuration", [Listing(config)]))
+        blocks.append(Collapsible("The whole resolved configuration", [CodeBlock(config)]))
     return blocks
 
 

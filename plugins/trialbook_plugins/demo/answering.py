@@ -42,7 +42,7 @@ class Answerer:
     """Asks a loaded run, one question at a time.
 
     Args:
-        loaded: its task must have ``answer``; see ``trialbook.contracts.Answers``.
+        loaded: its task must have ``answer``; see ``trialbook.contracts.SupportsAnswers``.
     Raises:
         TrialbookError: the task answers no questions.
     """

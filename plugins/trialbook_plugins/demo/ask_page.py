@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from trialbook.reports.document.blocks import Block, Code, Facts, Paragraph, Text
+from trialbook.reports.document.blocks import Block, Code, KeyValues, Paragraph, Text
 from trialbook.reports.document.escape import escape
 from trialbook_plugins.demo.answering import LONGEST_QUESTION, Answerer, CannotAnswer, Expectation, Reply, decide
 from trialbook_plugins.demo.examples import Example
@@ -223,4 +223,4 @@ def _truth(one: Example) -> str:
     if one.recorded is not None:
         sure = "" if one.recorded.confidence is None else f" (confidence {one.recorded.confidence:.2f})"
         facts["answer in the evaluation"] = f"{one.recorded.prediction or '(nothing)'}{sure}"
-    return shown([Facts(facts)])
+    return shown([KeyValues(facts)])

@@ -9,7 +9,17 @@ from pathlib import Path
 
 from trialbook import TrialbookError
 from trialbook.registry.query import Registry, Run, open_index
-from trialbook.reports.document.blocks import Block, Folded, Gallery, Grid, Items, Link, Page, Paragraph, Text
+from trialbook.reports.document.blocks import (
+    Block,
+    Collapsible,
+    Gallery,
+    Items,
+    Link,
+    Page,
+    Paragraph,
+    TableBlock,
+    Text,
+)
 from trialbook.reports.plots.layout import Arm, make_layout
 from trialbook.reports.plots.plot import Drawn, final_figures, picture, told_chance, told_ends
 from trialbook.reports.plots.run_data import RunData
@@ -77,7 +87,7 @@ class Records:
             for run in runs
         ]  # fmt: skip
         tones = {i: tone for i, run in enumerate(runs) if (tone := _TONES.get(run.status))}
-        return [Grid(_counted(len(runs), experiment), columns, rows, tones)]
+        return [TableBlock(_counted(len(runs), experiment), columns, rows, tones)]
 
     def _pages(self, run: Run) -> Text:
         found: list[Link | str] = []
@@ -134,7 +144,7 @@ def _shortened(page: Page) -> Iterator[Block]:
         if section.title in _OPEN:
             yield from section.blocks
         elif section.title in _FOLDED:
-            yield Folded(section.title, section.blocks)
+            yield Collapsible(section.title, section.blocks)
 
 
 def _counted(count: int, experiment: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from trialbook import TrialbookError
-from trialbook.contracts import Features, OrderResult, Point, Prepared, Taps
+from trialbook.contracts import Features, LayerEncoder, LayerPoint, OrderResult, Prepared
 from trialbook.contracts.datasets import Modality, Raw
 
 
@@ -35,7 +35,7 @@ class Frames(nn.Module):
 
     def __init__(self, modality: Modality, of: nn.Module, /, *, frames: int = 3) -> None:
         super().__init__()
-        if not isinstance(of, Taps):
+        if not isinstance(of, LayerEncoder):
             raise TrialbookError(f"of: {type(of).__name__} has no layers that can be read; take 'hf-vlm'")
         length = modality.shape[0]
         if not 1 <= frames <= length:
@@ -63,16 +63,16 @@ class Frames(nn.Module):
         whole = None if mask is None else mask.reshape(clips, -1)
         return Features(tokens.reshape(clips, -1, tokens.shape[-1]), whole)
 
-    def points(self) -> Mapping[str, Point]:
+    def points(self) -> Mapping[str, LayerPoint]:
         """Those of the inner encoder, each with the grids of all frames."""
         return {
             name: one._replace(grid=(self.frames * one.grid[0], one.grid[1]), times=self.frames)
             for name, one in self.of.points().items()
         }
 
-    def tap(self, prepared: Mapping[str, Prepared]) -> dict[str, Tensor]:
+    def encode_layers(self, prepared: Mapping[str, Prepared]) -> dict[str, Tensor]:
         """Tokens [B, frames H, W, D] of every point."""
-        found = self.of.tap(prepared["frames"])
+        found = self.of.encode_layers(prepared["frames"])
         return {
             name: tokens.reshape(len(tokens) // self.frames, -1, *tokens.shape[2:]) for name, tokens in found.items()
         }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook import TrialbookError
-from trialbook.contracts import Features, OrderResult, Point, device_of, to_device
+from trialbook.contracts import Features, LayerPoint, OrderResult, device_of, to_device
 from trialbook.contracts.datasets import Raw
 from trialbook_plugins.hub import config_hash, import_transformers
 from trialbook_plugins.vlms import architectures as tables
@@ -107,7 +107,7 @@ class HFVLM(nn.Module):
         self.layer = names[-1] if layer is None else layer
         if self.layer not in names:
             raise TrialbookError(f"layer ('{layer}') must be one of layers ({', '.join(names)})")
-        self._points: dict[str, Point] | None = None
+        self._points: dict[str, LayerPoint] | None = None
         self._freeze_unused()
 
     @property
@@ -124,27 +124,27 @@ class HFVLM(nn.Module):
         chosen = [tap for tap in self.tapped.taps if tap.name == self.layer]
         return Features(self.tapped.tokens(prepared, chosen)[self.layer].flatten(1, 2).float())
 
-    def points(self) -> Mapping[str, Point]:
+    def points(self) -> Mapping[str, LayerPoint]:
         """The points that are read; found by sending one image through, once."""
         if self._points is None:
             with torch.no_grad():
                 found = self.tapped.tokens(to_device(self._black(), device_of(self)))
             self._points = {
-                tap.name: Point(
+                tap.name: LayerPoint(
                     found[tap.name].shape[-1], tuple(found[tap.name].shape[1:3]), tap.where, tap.area.order != "none"
                 )
                 for tap in self.tapped.taps
             }
         return self._points
 
-    def tap(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+    def encode_layers(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tokens [B, H, W, D] of every point, from one forward pass; those in bfloat16 come as float32 on the CPU."""
         found = self.tapped.tokens(prepared)
         kept = (torch.float16, torch.float32)  # a bfloat16 crosses to the CPU as it is and is widened there
         return {name: t if t.dtype in kept else t.cpu().float() for name, t in found.items()}
 
     def identity(self) -> dict[str, str]:
-        """What the tokens depend on beside weights and options: see :class:`trialbook.contracts.Taps`."""
+        """What the tokens depend on beside weights and options: see :class:`trialbook.contracts.LayerEncoder`."""
         tapped = self.tapped
         return {
             "preprocessing": f"{tapped.pictures.describe()} size {tapped.family.size} layout {tapped.family.layout}",

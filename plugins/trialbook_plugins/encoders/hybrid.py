@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trialbook import TrialbookError
-from trialbook.contracts import Features, OrderResult, Point, Prepared, Taps, device_of, to_device
+from trialbook.contracts import Features, LayerEncoder, LayerPoint, OrderResult, Prepared, device_of, to_device
 from trialbook.contracts.datasets import Modality, Raw
 
 POINT = "joined"
@@ -75,16 +75,16 @@ class Hybrid(nn.Module):
 
     def forward(self, prepared: Mapping[str, Prepared]) -> Features:
         """Prepared images to tokens [B, H W, D]."""
-        return Features(self.tap(prepared)[POINT].flatten(1, 2))
+        return Features(self.encode_layers(prepared)[POINT].flatten(1, 2))
 
-    def points(self) -> Mapping[str, Point]:
+    def points(self) -> Mapping[str, LayerPoint]:
         """The only point, ``joined``."""
         where = (
             " + ".join(f"{name} {rows}x{columns}" for name, (rows, columns) in self._grids.items()) if self.grid else ""
         )
-        return {POINT: Point(self.dim, self.grid, where)}
+        return {POINT: LayerPoint(self.dim, self.grid, where)}
 
-    def tap(self, prepared: Mapping[str, Prepared]) -> dict[str, Tensor]:
+    def encode_layers(self, prepared: Mapping[str, Prepared]) -> dict[str, Tensor]:
         """Tokens [B, H, W, D]."""
         found = []
         for tokens in self._maps(prepared).values():
@@ -109,7 +109,7 @@ class Hybrid(nn.Module):
         results = [
             OrderResult(one.passed, one.share, one.cells, one.message and f"{name}/{layer}: {one.message}")
             for name, part in self.of.items()
-            if isinstance(part, Taps)
+            if isinstance(part, LayerEncoder)
             for layer, one in part.check_order().items()
         ]
         return {POINT: min(results, key=lambda one: (one.passed, one.share), default=OrderResult(True, 1.0, 0))}
@@ -117,13 +117,13 @@ class Hybrid(nn.Module):
     def verify(self) -> None:
         """Nothing, where the tokens of every part that can be tried stand where they are said to stand."""
         for part in self.of.values():
-            if isinstance(part, Taps):
+            if isinstance(part, LayerEncoder):
                 part.verify()
 
 
 def _on_grid(name: str, part: Any, tokens: Tensor, mask: Tensor | None) -> Tensor:
     """Tokens [B, N, D] on their grid [B, H, W, D]."""
-    if isinstance(part, Taps):
+    if isinstance(part, LayerEncoder):
         layer = getattr(part, "layer", None) or next(iter(part.points()))
         rows, columns = part.points()[layer].grid
     else:

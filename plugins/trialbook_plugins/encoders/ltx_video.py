@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook import TrialbookError
-from trialbook.contracts import Features, LatentShape, OrderResult, Point, device_of
+from trialbook.contracts import Features, LatentShape, LayerPoint, OrderResult, device_of
 from trialbook.contracts.datasets import Modality, Raw
 from trialbook_plugins.hub import config_hash, reading
 
@@ -30,7 +30,7 @@ class LTXVideo(nn.Module):
     """The causal video autoencoder of LTX-Video: 8 × 32 × 32 pixels a latent, an image being a clip of one frame.
 
     Latents are the mode of the posterior, normalised by the checkpoint's means and deviations. As an encoder it gives them in
-    raster order, those of a clip's later moments below those of the earlier ones (``Point.times``); as a decoder it makes
+    raster order, those of a clip's later moments below those of the earlier ones (``LayerPoint.times``); as a decoder it makes
     pictures of them, differentiably. It never learns.
 
     Pictures must have the one size of the data, height and width in multiples of 32, and clips 8 k + 1 frames (9, 17,
@@ -117,18 +117,18 @@ class LTXVideo(nn.Module):
 
     def forward(self, prepared: Tensor) -> Features:
         """Pictures to latents as tokens [B, t h w, C]."""
-        return Features(self.tap(prepared)[POINT].flatten(1, 2))
+        return Features(self.encode_layers(prepared)[POINT].flatten(1, 2))
 
-    def points(self) -> Mapping[str, Point]:
+    def points(self) -> Mapping[str, LayerPoint]:
         """The only point, ``latents``."""
         shape = self.latents
         return {
-            POINT: Point(
+            POINT: LayerPoint(
                 shape.channels, (shape.times * shape.rows, shape.columns), "mode, normalised", times=shape.times
             )
         }
 
-    def tap(self, prepared: Tensor) -> dict[str, Tensor]:
+    def encode_layers(self, prepared: Tensor) -> dict[str, Tensor]:
         """Latents [B, t h, w, C], later moments below earlier ones."""
         return {POINT: self.encode(prepared).flatten(1, 2)}
 
@@ -184,7 +184,7 @@ class LTXVideo(nn.Module):
         """1 where the last frames change the last latents alone, else 0."""
         pictures = torch.full((2, *self.shape), 0.5, device=device_of(self))
         pictures[1, -FRAMES:] = 1.0
-        still, changed = self.tap(pictures)[POINT].unflatten(1, (self.latents.times, -1))
+        still, changed = self.encode_layers(pictures)[POINT].unflatten(1, (self.latents.times, -1))
         apart = (changed - still).flatten(1).norm(dim=1)  # [t]
         return float(apart[-1] > 0 and bool((apart[:-1] <= 1e-4 * apart[-1]).all()))
 

@@ -38,7 +38,7 @@ def clamp_scale(log_scale: Tensor) -> None:
         log_scale.clamp_(0, math.log(MAX_SCALE))
 
 
-def scale_vitals(log_scale: Tensor, rows: int, dim: int, candidates: float | None = None) -> Mapping[str, float]:
+def scale_stats(log_scale: Tensor, rows: int, dim: int, candidates: float | None = None) -> Mapping[str, float]:
     """What a loss that finds one among ``candidates`` (all ``rows`` if left out) tells the doctor; see ``InfoNCE``."""
     count = rows if candidates is None else candidates
     scale = log_scale.detach().exp().item()

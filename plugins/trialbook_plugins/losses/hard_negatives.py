@@ -14,7 +14,7 @@ from trialbook.contracts.datasets import Modality
 from trialbook.contracts.distributed import gather_with_grad
 from trialbook_plugins.losses._duplicates import equal_rows, excluded
 from trialbook_plugins.losses._pairs import of_units
-from trialbook_plugins.losses._scale import add_scale, clamp_scale, scale_vitals
+from trialbook_plugins.losses._scale import add_scale, clamp_scale, scale_stats
 
 
 class HardNegatives(nn.Module):
@@ -134,12 +134,12 @@ class HardNegatives(nn.Module):
         filled = self.seen.clamp(max=self.queue).float()
         return {"logit_scale": self.log_scale.detach().exp(), "queue_filled": filled, "excluded": left_out}
 
-    def vitals(self) -> Mapping[str, float]:
+    def stats(self) -> Mapping[str, float]:
         """Rows of the last batch, what the loss is for embeddings that know nothing, and the scale with its bounds."""
         if self._last is None:
             return {}
         rows, dim, candidates, _ = self._last
-        facts = scale_vitals(self.log_scale, rows, dim, candidates.double().log().mean().exp().item())
+        facts = scale_stats(self.log_scale, rows, dim, candidates.double().log().mean().exp().item())
         return {key: value for key, value in facts.items() if key != "random" or not self.hardest}
 
     def after_step(self) -> None:

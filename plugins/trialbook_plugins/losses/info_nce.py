@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trialbook.contracts.distributed import gather_with_grad
 from trialbook_plugins.losses._duplicates import equal_rows, excluded, mean_candidates, shared_cross_entropy
 from trialbook_plugins.losses._pairs import mean_over_pairs, of_units
-from trialbook_plugins.losses._scale import add_scale, clamp_scale, scale_vitals
+from trialbook_plugins.losses._scale import add_scale, clamp_scale, scale_stats
 
 
 class InfoNCE(nn.Module):
@@ -82,12 +82,12 @@ class InfoNCE(nn.Module):
         """The scale that multiplies the cosines."""
         return {"logit_scale": self.log_scale.detach().exp()}
 
-    def vitals(self) -> Mapping[str, float]:
+    def stats(self) -> Mapping[str, float]:
         """Rows of the last batch, what the loss is for embeddings that know nothing, and the scale with its bounds."""
         if self._last is None:
             return {}
         rows, dim, candidates = self._last
-        return scale_vitals(self.log_scale, rows, dim, None if candidates is None else candidates.item())
+        return scale_stats(self.log_scale, rows, dim, None if candidates is None else candidates.item())
 
     def after_step(self) -> None:
         """Keep a learned scale between 1 and 100."""

@@ -59,9 +59,9 @@ class Matryoshka(nn.Module):
         """What the inner loss reports."""
         return self.of.report() if hasattr(self.of, "report") else {}
 
-    def vitals(self) -> Mapping[str, float]:
+    def stats(self) -> Mapping[str, float]:
         """What the inner loss tells of its last pass; its ``chance`` and ``random`` are weighed and added up over the sizes."""
-        told = [one.vitals() for one in self._passes] if hasattr(self.of, "vitals") else []  # type: ignore[operator]
+        told = [one.stats() for one in self._passes] if hasattr(self.of, "stats") else []  # type: ignore[operator]
         if not told:
             return {}
         summed = [key for key in ("chance", "random") if all(key in facts for facts in told)]

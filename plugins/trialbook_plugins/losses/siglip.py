@@ -62,7 +62,7 @@ class SigLIP(nn.Module):
         """The scale that multiplies the cosines and the bias added to them."""
         return {"logit_scale": self.log_scale.detach().exp(), "logit_bias": self.bias.detach()}
 
-    def vitals(self) -> Mapping[str, float]:
+    def stats(self) -> Mapping[str, float]:
         """Rows of the last batch, what the loss is for embeddings that know nothing, and the scale."""
         if self._last is None:
             return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from trialbook import TrialbookError, closest
+from trialbook import TrialbookError, suggest
 from trialbook.contracts.predictions import Prediction, Scorer, score
 
 
@@ -24,7 +24,7 @@ def chosen(
     known = {one.source for one in predictions}
     for source in sources or ():
         if known and source not in known:
-            near = closest(source, known)
+            near = suggest(source, known)
             meant = f"; did you mean '{near}'?" if near else ""
             raise TrialbookError(
                 f"no question of the split is of the source '{source}', which 'sources' of a metric names "

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook import TrialbookError, closest
+from trialbook import TrialbookError, suggest
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import Split
 from trialbook_plugins.tasks._rows import Rows, prepared_rows, stored_rows
@@ -129,7 +129,7 @@ class Dialogues:
         own = {name: rows[sources == name] for name in weights}
         for name, found in own.items():
             if not len(found):
-                near = closest(name, known := sorted(set(sources.tolist())))
+                near = suggest(name, known := sorted(set(sources.tolist())))
                 hint = f"did you mean '{near}'?" if near else f"there are {', '.join(known)}"
                 raise TrialbookError(f"'data' weighs '{name}', of which there is no sample; {hint}")
         total = sum(weights.values())

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from trialbook import TrialbookError
-from trialbook.contracts import Builder, Taps
+from trialbook.contracts import Builder, LayerEncoder
 from trialbook.contracts.datasets import Split
 from trialbook_plugins.probes.rows import MadeRows
 
@@ -25,7 +25,7 @@ class LayerFeatures:
 
     Args:
         builder: stores features.
-        encoder: ``trialbook.contracts.Taps``, or any encoder; it is frozen.
+        encoder: ``trialbook.contracts.LayerEncoder``, or any encoder; it is frozen.
         dataset: what is read.
         modality: whose rows.
         name: of the encoder's table; that of the modality if left out.
@@ -36,7 +36,7 @@ class LayerFeatures:
         self._name = name or modality
         encoder.requires_grad_(False).eval()
         self.names = [ONLY]
-        if isinstance(encoder, Taps):
+        if isinstance(encoder, LayerEncoder):
             with builder.on_device(encoder):
                 self.names = list(encoder.points())
         self._read: dict[str, Mapping[str, Any]] = {}
@@ -47,13 +47,13 @@ class LayerFeatures:
         Raises:
             TrialbookError: they do not.
         """
-        if isinstance(self._encoder, Taps):
+        if isinstance(self._encoder, LayerEncoder):
             with self._builder.on_device(self._encoder):
                 self._encoder.verify()
 
     def describe(self, layer: str) -> dict[str, Any]:
         """Width, grid and place of a layer, for the record."""
-        if isinstance(self._encoder, Taps):
+        if isinstance(self._encoder, LayerEncoder):
             return dict(self._encoder.points()[layer]._asdict())
         return {"width": int(self._encoder.dim), "where": "the encoder's tokens"}  # type: ignore[arg-type]
 
@@ -65,8 +65,8 @@ class LayerFeatures:
 
     def _stored(self, split: str) -> Mapping[str, Any]:
         place = (self._name, self._encoder, self._dataset, split, self._modality)
-        if isinstance(self._encoder, Taps):
-            return self._builder.taps(*place)
+        if isinstance(self._encoder, LayerEncoder):
+            return self._builder.layer_features(*place)
         tokens, mask = self._builder.features(*place)
         side = math.isqrt(tokens.shape[1])
         if mask is not None or side * side != tokens.shape[1]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from trialbook import TrialbookError, closest
+from trialbook import TrialbookError, suggest
 from trialbook_plugins.vlms.architecture import Architecture, Area
 from trialbook_plugins.vlms.layer_hooks import Tap
 from trialbook_plugins.vlms.module_paths import Paths
@@ -60,7 +60,7 @@ def _area(path: str, areas: Sequence[Area]) -> Area:
 def _tap(layer: str, architecture: Architecture, areas: Sequence[Area], paths: Paths) -> Tap:
     side, colon, path = architecture.points.get(layer, layer).partition(":")
     if not colon or side not in ("in", "out"):
-        near = closest(layer, architecture.points)
+        near = suggest(layer, architecture.points)
         hint = f"; did you mean '{near}'?" if near else ""
         raise TrialbookError(
             f"layers: '{layer}' is no point of {architecture.name} ({', '.join(architecture.points)}), nor 'in:' or "

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from trialbook import TrialbookError, closest
+from trialbook import TrialbookError, suggest
 from trialbook_plugins.hub import find_checkpoint, import_transformers, quiet, reading
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.pictures import STATISTICS, Pictures
@@ -42,7 +42,7 @@ def tiny_model(
     """
     small = {one.name: one for one in known.values() if one.tiny}
     if name not in small:
-        near = closest(name, small)
+        near = suggest(name, small)
         more = f"did you mean '{near}'?" if near else f"there are {', '.join(sorted(small))}"
         raise TrialbookError(f"tiny: there is no tiny '{name}'; {more}")
     architecture = small[name]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
-from trialbook import TrialbookError, closest
+from trialbook import TrialbookError, suggest
 
 _DEPTH = re.compile(r"\{(\d+)(?:/(\d+))?\}")
 #: Path pieces that stand for one another; releases move or drop them.
@@ -103,7 +103,7 @@ class Paths:
             if (found := self.look_up(".".join(parts[:length]))) is not None:
                 children = [name for name, _ in self.modules[found].named_children()]
                 return f"; '{found}' has {_listed(children)}" if children else f"; nothing is below '{found}'"
-        near = closest(path, list(self.modules))
+        near = suggest(path, list(self.modules))
         top = [name for name in self.modules if name and "." not in name]
         return f"; did you mean '{near}'?" if near else f"; it has {_listed(top)}"
 

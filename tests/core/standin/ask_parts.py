@@ -21,7 +21,7 @@ from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 
@@ -224,7 +224,7 @@ class Place:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.settings = Settings(root=root, runs=root / "runs", data_root=root, cache=root / "cache", device="cpu")
-        self.host = PluginHost.from_modules({"trialbook": trialbook_plugins.plugin, "asking": Asking()})
+        self.host = PluginManager.from_modules({"trialbook": trialbook_plugins.plugin, "asking": Asking()})
         self.book = SchemaBook(self.host, self.settings.cache)
 
     def run(self, text: str = EXPERIMENT, name: str = "small", stop: int | None = None) -> RunDirectory:

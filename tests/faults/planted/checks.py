@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trialbook.contracts.evidence import Chart
+from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook.plugins.hookspec import Component, hookimpl
 
@@ -17,12 +17,12 @@ def mlrun_checks() -> Iterable[Component]:
     yield Component("missing", "planted.checks:nowhere", "is not there")
 
 
-def loud(chart: Chart) -> Iterable[Finding]:
+def loud(chart: RunEvidence) -> Iterable[Finding]:
     """Says what the last loss was."""
     if (loss := chart.last("loss")) is not None:
         yield Finding("loud", "warning", "loss", f"the loss is {loss:.1f}", {"loss": loss}, "turn it down", chart.step)
 
 
-def raises(chart: Chart) -> Iterable[Finding]:
+def raises(chart: RunEvidence) -> Iterable[Finding]:
     """Divides by 0."""
     yield from [1 / 0]

@@ -158,9 +158,9 @@ def _baselines(
     """Label to baseline: the one given, or the experiment's, at the same point of the grid where there is one."""
     if baseline is not None:
         if baseline not in used:
-            from trialbook.errors import closest
+            from trialbook.errors import suggest
 
-            hint = closest(baseline, used)
+            hint = suggest(baseline, used)
             raise TrialbookError(f"no group is called '{baseline}'" + (f"; did you mean '{hint}'?" if hint else ""))
         return {label: baseline for label in used if label != baseline}
     if by != "arm":

@@ -79,9 +79,9 @@ def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at
     recorded = registry.metric_names(runs)
     for name in [*wanted, *([at.metric] if at.metric else [])]:
         if name not in recorded:
-            from trialbook.errors import closest
+            from trialbook.errors import suggest
 
-            hint = closest(name, recorded)
+            hint = suggest(name, recorded)
             raise TrialbookError(f"no run recorded '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
     if wanted:
         return list(dict.fromkeys(wanted))

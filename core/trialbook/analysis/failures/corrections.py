@@ -8,7 +8,7 @@ from typing import Any
 from trialbook.analysis.failures.taxonomy import BY_HAND, TAGS
 from trialbook.contracts.files import read_json, to_json, write_whole
 from trialbook.contracts.predictions import Prediction
-from trialbook.errors import TrialbookError, closest
+from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.run_directory import RunDirectory
 
 
@@ -84,5 +84,5 @@ def parse_tags(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _hint(word: str, known: Mapping[str, Any]) -> str:
-    hint = closest(word, known)
+    hint = suggest(word, known)
     return f"; did you mean '{hint}'?" if hint else ""

@@ -14,13 +14,13 @@ from trialbook.analysis.failures.corrections import Corrections
 from trialbook.analysis.failures.judge import Judged, judge
 from trialbook.config.options import EvaluateOptions
 from trialbook.config.settings import Settings
-from trialbook.config.variants import Table
+from trialbook.config.variants import ComponentTable
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import modalities_of
 from trialbook.contracts.files import read_json, read_lines
 from trialbook.contracts.predictions import Prediction
-from trialbook.errors import TrialbookError, closest
-from trialbook.plugins.construct import Wiring
+from trialbook.errors import TrialbookError, suggest
+from trialbook.plugins.construct import ComponentFactory
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 
@@ -69,7 +69,7 @@ def read_answers(run: RunDirectory, evaluation: str | None = None) -> Answers:
     file = run.answers(evaluation)
     if evaluation is not None and not run.evaluation(evaluation).is_file():
         known = run.evaluations()
-        hint = closest(evaluation, known)
+        hint = suggest(evaluation, known)
         has = f"did you mean '{hint}'?" if hint else f"it has {', '.join(known) or 'none'}"
         raise TrialbookError(f"{run.path.name} has no evaluation '{evaluation}'; {has}")
     if not file.is_file():
@@ -176,6 +176,6 @@ def open_surroundings(answers: Answers, settings: Settings, book: SchemaBook) ->
     if "use" not in table:
         raise TrialbookError("the run has no [dataset]")
     seed = (read_json(answers.run.json("run")) or {}).get("seed", 0)
-    wiring = Wiring(book, answers.run.path.name, {}, {"data_root": settings.data_root, "seed": seed})
-    dataset = wiring.construct(Table("dataset", ("dataset",), table), {})
+    wiring = ComponentFactory(book, answers.run.path.name, {}, {"data_root": settings.data_root, "seed": seed})
+    dataset = wiring.construct(ComponentTable("dataset", ("dataset",), table), {})
     return Surroundings(dataset, table, answers.split)

@@ -57,7 +57,7 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Facts:
+class KeyValues:
     """Names and what they are."""
 
     pairs: Mapping[str, Text]
@@ -68,7 +68,7 @@ _TONES = {"green": "good", "red": "bad"}
 
 
 @dataclass(frozen=True)
-class Grid:
+class TableBlock:
     """A table: a caption, columns, and rows of texts; the first cell of a row names it.
 
     Args:
@@ -83,7 +83,7 @@ class Grid:
     grouped: bool = False
 
     @classmethod
-    def of(cls, table: Table, caption: str | None = None, *, grouped: bool = False) -> Grid:
+    def of(cls, table: Table, caption: str | None = None, *, grouped: bool = False) -> TableBlock:
         """The same rows as people see them, with the table's title unless another caption is given."""
         tones = {row: _TONES[style] for row, style in table.styles.items() if style in _TONES}
         return cls(table.title if caption is None else caption, table.columns, table.texts(), tones, grouped)
@@ -105,7 +105,7 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Listing:
+class CodeBlock:
     """Text to be shown letter by letter: a configuration, an error, a command."""
 
     text: str
@@ -177,7 +177,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedPicture:
     """A picture that a run made, among its artifacts.
 
     Args:
@@ -230,7 +230,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Folded:
+class Collapsible:
     """Blocks that only some readers want."""
 
     title: str
@@ -245,7 +245,19 @@ class Section:
     blocks: Sequence[Block]
 
 
-Block = Paragraph | Items | Facts | Grid | Notice | Listing | Gallery | Diagram | Kept | Examples | Folded
+Block = (
+    Paragraph
+    | Items
+    | KeyValues
+    | TableBlock
+    | Notice
+    | CodeBlock
+    | Gallery
+    | Diagram
+    | SavedPicture
+    | Examples
+    | Collapsible
+)
 
 
 @dataclass(frozen=True)

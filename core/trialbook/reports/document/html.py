@@ -11,20 +11,20 @@ from urllib.parse import quote
 from trialbook.reports.document.blocks import (
     Block,
     Code,
+    CodeBlock,
     Diagram,
     Examples,
-    Facts,
     Gallery,
-    Grid,
     Items,
-    Kept,
+    KeyValues,
     Link,
-    Listing,
     Notice,
     Page,
     Paragraph,
     Picture,
+    SavedPicture,
     Strong,
+    TableBlock,
     Text,
     pieces,
 )  # fmt: skip
@@ -120,27 +120,27 @@ def _block(block: Block) -> str:
     if isinstance(block, Items):
         kind = ' class="answer"' if block.lead else ""
         return f"<ul{kind}>" + "".join(f"<li>{_text(item)}</li>" for item in block.items) + "</ul>"
-    if isinstance(block, Facts):
+    if isinstance(block, KeyValues):
         rows = "".join(f"<dt>{escape(name)}</dt><dd>{_text(value)}</dd>" for name, value in block.pairs.items())
         return f"<dl>{rows}</dl>"
-    if isinstance(block, Grid):
+    if isinstance(block, TableBlock):
         return _grid(block)
     if isinstance(block, Notice):
         return _notice(block)
-    if isinstance(block, Listing):
+    if isinstance(block, CodeBlock):
         return f'<pre tabindex="0">{escape(block.text.rstrip())}</pre>'
     if isinstance(block, Examples):
         return examples_html(block, _text)
     if isinstance(block, Diagram):
         return _diagram(block)
-    if isinstance(block, Kept):
+    if isinstance(block, SavedPicture):
         return _kept(block)
     if isinstance(block, Gallery):
         return '<div class="gallery">\n' + "\n".join(map(_picture, block.pictures)) + "\n</div>"
     return f"<details>\n<summary>{escape(block.title)}</summary>\n{_all(block.blocks)}\n</details>"
 
 
-def _grid(grid: Grid) -> str:
+def _grid(grid: TableBlock) -> str:
     sides = [' class="number"' if column.right else "" for column in grid.columns]
     headings = [column.name if column.title is None else column.title for column in grid.columns]
     head = "".join(f'<th scope="col"{side}>{escape(text)}</th>' for text, side in zip(headings, sides, strict=True))
@@ -151,13 +151,13 @@ def _grid(grid: Grid) -> str:
     return f'<div class="scroll" role="region" tabindex="0"{label}>{table}</div>'
 
 
-def _groups(grid: Grid) -> list[tuple[int, int]]:
+def _groups(grid: TableBlock) -> list[tuple[int, int]]:
     """First row and the row behind the last one of each group; all rows are one where nothing groups them."""
     starts = [i for i, row in enumerate(grid.rows) if i == 0 or (grid.grouped and row[0] != "")]
     return list(zip(starts, [*starts[1:], len(grid.rows)], strict=True))
 
 
-def _body(grid: Grid, start: int, stop: int, sides: Sequence[str]) -> str:
+def _body(grid: TableBlock, start: int, stop: int, sides: Sequence[str]) -> str:
     rows = []
     for index in range(start, stop):
         row, cells, named = grid.rows[index], [], 0
@@ -186,7 +186,7 @@ def _diagram(diagram: Diagram) -> str:
     return f'<figure class="diagram">{drawn}<figcaption>{words}</figcaption></figure>'
 
 
-def _kept(kept: Kept) -> str:
+def _kept(kept: SavedPicture) -> str:
     words = f"<figcaption><strong>{escape(kept.title)}</strong> {escape(kept.caption)}</figcaption>"
     if not kept.uri:
         return f'<figure class="kept"><p>{_text(Link(kept.target, kept.target))}</p>{words}</figure>'

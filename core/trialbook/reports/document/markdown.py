@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 from trialbook.reports.document.blocks import (
     Block,
     Code,
+    CodeBlock,
     Diagram,
     Examples,
-    Facts,
     Gallery,
-    Grid,
     Items,
-    Kept,
+    KeyValues,
     Link,
-    Listing,
     Notice,
     Page,
     Paragraph,
     Picture,
+    SavedPicture,
     Strong,
+    TableBlock,
     Text,
     pieces,
 )  # fmt: skip
@@ -80,19 +80,19 @@ def _block(block: Block, plots: str) -> Iterator[str]:
         yield _text(block.text)
     elif isinstance(block, Items):
         yield "\n".join(f"- {_text(item)}" for item in block.items)
-    elif isinstance(block, Facts):
+    elif isinstance(block, KeyValues):
         yield "\n".join(f"- {escape(name)}: {_text(value)}" for name, value in block.pairs.items())
-    elif isinstance(block, Grid):
+    elif isinstance(block, TableBlock):
         yield from _grid(block)
     elif isinstance(block, Notice):
         details = [f"  {escape(name)}: {_text(value)}" for name, value in block.details.items()]
         yield "\\\n".join([f"- **{block.severity}**: {_text(block.what)}", *details])
-    elif isinstance(block, Listing):
+    elif isinstance(block, CodeBlock):
         yield _listing(block.text)
     elif isinstance(block, Diagram):
         yield _listing(block.text)
         yield escape(block.caption)
-    elif isinstance(block, Kept):
+    elif isinstance(block, SavedPicture):
         yield f"![{escape(block.alt)}](<{block.target}>)"
         yield f"**{escape(block.title)}**" + (f": {escape(block.caption)}" if block.caption else "")
     elif isinstance(block, Gallery):
@@ -108,7 +108,7 @@ def _block(block: Block, plots: str) -> Iterator[str]:
             yield from _block(inner, plots)
 
 
-def _grid(grid: Grid) -> Iterator[str]:
+def _grid(grid: TableBlock) -> Iterator[str]:
     columns = [Column(c.name, escape(c.title or c.name) if c.title != "" else "", right=c.right) for c in grid.columns]
     rows: Sequence[Sequence[str]] = [[_text(cell) for cell in row] for row in grid.rows]
     if grid.caption:

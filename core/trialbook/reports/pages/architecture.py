@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from trialbook.config.kinds import NAMED
-from trialbook.config.variants import Table, component_tables
+from trialbook.config.variants import ComponentTable, component_tables
 from trialbook.contracts.files import read_json
 from trialbook.reports.comparison_tables import show_large
 from trialbook.reports.document.blocks import Block, Diagram
@@ -66,7 +66,7 @@ def _parts(run: RunData) -> Iterator[tuple[tuple[str, str], _Said]]:
         yield (kind, ""), ((", ".join(names),), "")
 
 
-def _said(table: Table, data: Mapping[str, Any]) -> _Said:
+def _said(table: ComponentTable, data: Mapping[str, Any]) -> _Said:
     """What there is to say of a part."""
     lines = [_named(table.content)]
     if table.kind == "dataset":
@@ -107,7 +107,7 @@ def _trained(part: str, size: int, data: Mapping[str, Any]) -> int:
     return 0 if part in (data.get("frozen") or ()) else size
 
 
-def _shape(table: Table, data: Mapping[str, Any]) -> str:
+def _shape(table: ComponentTable, data: Mapping[str, Any]) -> str:
     """What goes in and comes out; a stored frozen encoder gives what its projector takes. Nothing where it is not recorded."""
     shapes = data.get("shapes") or {}
     own = shapes.get(table.part) or {}

@@ -17,15 +17,15 @@ from trialbook.reports.decision_text import (
 )  # fmt: skip
 from trialbook.reports.document.blocks import (
     Block,
-    Facts,
     Gallery,
-    Grid,
     Items,
+    KeyValues,
     Page,
     Paragraph,
     Picture,
     Section,
     Strong,
+    TableBlock,
     Text,
 )  # fmt: skip
 from trialbook.reports.tables import Table
@@ -62,11 +62,13 @@ def _line(about: str, said: str) -> Text:
 def _sections(title: str, one: Decision, pictures: Sequence[Picture]) -> list[Section]:
     drawn: list[Block] = [Gallery(pictures)] if pictures else []
     notes = [f"{held.gate} of {held.candidate}: {held.note}" for held in one.held if held.note]
-    gates: list[Block] = [Grid.of(gate_table(one), "Every gate for every candidate", grouped=True)] if one.held else []
-    runs: list[Block] = [Facts(dict(one.candidates))]
+    gates: list[Block] = (
+        [TableBlock.of(gate_table(one), "Every gate for every candidate", grouped=True)] if one.held else []
+    )
+    runs: list[Block] = [KeyValues(dict(one.candidates))]
     return [
-        Section(f"{title}Candidates", [Grid.of(ranking_table(one)), *drawn]),
-        Section(f"{title}Criteria", [Grid.of(criteria_table(one))]),
+        Section(f"{title}Candidates", [TableBlock.of(ranking_table(one)), *drawn]),
+        Section(f"{title}Criteria", [TableBlock.of(criteria_table(one))]),
         Section(f"{title}Gates", [*gates, *([Items(notes)] if notes else [])]),
         Section(f"{title}Outcomes", _table(outcome_table(one))),
         Section(f"{title}Missing", [Items(one.missing)] if one.missing else []),
@@ -78,4 +80,4 @@ def _sections(title: str, one: Decision, pictures: Sequence[Picture]) -> list[Se
 
 
 def _table(table: Table) -> list[Block]:
-    return [Grid.of(table, "")] if table.rows else []
+    return [TableBlock.of(table, "")] if table.rows else []

@@ -20,17 +20,17 @@ from trialbook.reports.comparison_tables import (
 from trialbook.reports.document.blocks import (
     Block,
     Code,
-    Facts,
-    Folded,
+    Collapsible,
     Gallery,
-    Grid,
     Items,
+    KeyValues,
     Link,
     Page,
     Paragraph,
     Picture,
     Section,
     Strong,
+    TableBlock,
     Text,
 )  # fmt: skip
 from trialbook.reports.pages.architecture import architecture
@@ -113,7 +113,7 @@ Shown = Callable[..., list[Block]]
 
 
 def _figures(comparison: Comparison, shown: Shown) -> list[Block]:
-    grid = Grid.of(figure_table(comparison), "Every figure of every arm", grouped=True)
+    grid = TableBlock.of(figure_table(comparison), "Every figure of every arm", grouped=True)
     mark = []
     if broken_arms(comparison) & set(comparison.arms):
         mark = [Paragraph(f"{BROKEN} error findings in this arm or its baseline: a broken run is no result.")]
@@ -123,14 +123,14 @@ def _figures(comparison: Comparison, shown: Shown) -> list[Block]:
 def _claims(comparison: Comparison, shown: Shown) -> list[Block]:
     if not comparison.claims:
         return []
-    tables = [Grid.of(table) for table in claim_tables(comparison)]
+    tables = [TableBlock.of(table) for table in claim_tables(comparison)]
     return [*shown("claims"), *tables, Paragraph(claims_said(comparison))]
 
 
 def _effects(comparison: Comparison, shown: Shown) -> list[Block]:
     if not comparison.effects:
         return []
-    tables = [Grid.of(table) for table in effect_tables(comparison)]
+    tables = [TableBlock.of(table) for table in effect_tables(comparison)]
     return [*shown("effects"), *tables, Paragraph(effects_said(comparison))]
 
 
@@ -147,7 +147,7 @@ def _gates(comparison: Comparison) -> list[Block]:
     tones = {i: "good" if gate.passed else "bad" for i, gate in enumerate(comparison.gates) if gate.passed is not None}
     if not rows:
         return []
-    return [Grid("Thresholds of the file", columns, rows, tones, grouped=True), Paragraph(gates_said(comparison))]
+    return [TableBlock("Thresholds of the file", columns, rows, tones, grouped=True), Paragraph(gates_said(comparison))]
 
 
 def _findings(comparison: Comparison) -> list[Block]:
@@ -160,7 +160,7 @@ def _findings(comparison: Comparison) -> list[Block]:
     notes = [notice for notice in notices if notice.severity == "note"]
     if not alarms or not notes:
         return [*notices]
-    return [*alarms, Folded(f"Notes, which are no alarm ({len(notes)})", notes)]
+    return [*alarms, Collapsible(f"Notes, which are no alarm ({len(notes)})", notes)]
 
 
 def _places(found: Sequence[ArmFinding]) -> str:
@@ -183,7 +183,7 @@ def _different(comparison: Comparison) -> list[Block]:
 def _cost(comparison: Comparison) -> list[Block]:
     if not comparison.costs:
         return []
-    return [Grid.of(cost_table(comparison)), *([Paragraph(pareto_said(comparison))] if comparison.pareto else [])]
+    return [TableBlock.of(cost_table(comparison)), *([Paragraph(pareto_said(comparison))] if comparison.pareto else [])]
 
 
 def _provenance(arms: Arms, profile: str | None) -> list[Block]:
@@ -198,11 +198,11 @@ def _provenance(arms: Arms, profile: str | None) -> list[Block]:
     told = f"Of the first run of {one.arm}; what differs among runs stands under What else differed."
     runs = _runs(arms)
     count = len(runs.rows)
-    listed: Block = runs if count <= _FEW_RUNS else Folded(f"All {count} runs", [runs])
-    return [listed, Facts(facts), Paragraph(told), *([Folded(f"Parts of {one.arm}", parts)] if parts else [])]
+    listed: Block = runs if count <= _FEW_RUNS else Collapsible(f"All {count} runs", [runs])
+    return [listed, KeyValues(facts), Paragraph(told), *([Collapsible(f"Parts of {one.arm}", parts)] if parts else [])]
 
 
-def _runs(arms: Arms) -> Grid:
+def _runs(arms: Arms) -> TableBlock:
     """Every run of the comparison, with its first figure and a link to its page."""
     metric = next((row.metric for row in arms.comparison.rows), "")
     columns = [
@@ -220,4 +220,4 @@ def _runs(arms: Arms) -> Grid:
             last = run.metrics.get(metric, {}).get("last")
             link = Link(name, f"{name}/report.html")
             rows.append([link, arm, str(run.seed), show_duration(results.get("seconds")), show_value(last)])
-    return Grid("Runs of this page", columns, rows)
+    return TableBlock("Runs of this page", columns, rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 from trialbook.analysis.selection import flatten
 from trialbook.contracts.files import read_json
-from trialbook.reports.document.blocks import Block, Facts, Folded, Items, Listing, Paragraph, Strong, Text
+from trialbook.reports.document.blocks import Block, CodeBlock, Collapsible, Items, KeyValues, Paragraph, Strong, Text
 from trialbook.reports.pages.sections import config_text, data_facts, setup_facts, show_option
 from trialbook.reports.plots.arms import Arms
 
@@ -24,10 +24,12 @@ def setup_blocks(arms: Arms) -> list[Block]:
     facts |= {f"grid, {key}": ", ".join(values) for key, values in _grid(arms).items()}
     told = f"Of arm {base.arm}:"
     changes = _changes(arms)
-    blocks: list[Block] = [Paragraph(told), Facts(facts)]
+    blocks: list[Block] = [Paragraph(told), KeyValues(facts)]
     blocks += [Paragraph("What arms change in the file:"), Items(changes)] if changes else []
     config = config_text(base.directory)
-    return blocks + ([Folded(f"The whole resolved configuration of {base.arm}", [Listing(config)])] if config else [])
+    return blocks + (
+        [Collapsible(f"The whole resolved configuration of {base.arm}", [CodeBlock(config)])] if config else []
+    )
 
 
 def data_of(arms: Arms) -> Mapping[str, Any]:

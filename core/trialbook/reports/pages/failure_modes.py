@@ -12,7 +12,18 @@ from trialbook.analysis.failures.taxonomy import BY_HAND, TAGS
 from trialbook.analysis.statistics import t_interval
 from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.reports.document.blocks import Block, Code, Example, Examples, Grid, Items, Link, Paragraph, Strong, Text
+from trialbook.reports.document.blocks import (
+    Block,
+    Code,
+    Example,
+    Examples,
+    Items,
+    Link,
+    Paragraph,
+    Strong,
+    TableBlock,
+    Text,
+)
 from trialbook.reports.pages.failures_page import accepted_text, said_text
 from trialbook.reports.tables import Column
 
@@ -57,7 +68,7 @@ def _counts(found: Mapping[str, Sequence[_Run]]) -> Counter[str]:
     return Counter(one.tag for runs in found.values() for run in runs for one in run.judged.failures)
 
 
-def _grid(found: Mapping[str, Sequence[_Run]]) -> Grid:
+def _grid(found: Mapping[str, Sequence[_Run]]) -> TableBlock:
     columns = [
         Column("tag"), Column("arm"), Column("failures", right=True), Column("share", "of all answers", right=True),
         Column("95% interval", right=True), Column("meaning", "what it means"),
@@ -75,7 +86,7 @@ def _grid(found: Mapping[str, Sequence[_Run]]) -> Grid:
             rows.append([
                 tag if first else "", arm, f"{sum(counts):,}", f"{estimate.mean:.1%}", interval, meaning if first else "",
             ])  # fmt: skip
-    return Grid("How arms fail", columns, rows, grouped=True)
+    return TableBlock("How arms fail", columns, rows, grouped=True)
 
 
 def _leading(found: Mapping[str, Sequence[_Run]]) -> list[Text]:

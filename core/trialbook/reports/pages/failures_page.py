@@ -13,14 +13,14 @@ from trialbook.reports.document.blocks import (
     Code,
     Example,
     Examples,
-    Facts,
-    Grid,
+    KeyValues,
     Link,
     Page,
     Paragraph,
     Photo,
     Section,
     Strong,
+    TableBlock,
     Text,
 )  # fmt: skip
 from trialbook.reports.tables import Column, show_number
@@ -116,7 +116,7 @@ class FailurePage:
         return Example(asked.id, asked.question, pairs, marks, self.photos(asked))
 
 
-def tag_grid(judged: Judged, meanings: Mapping[str, str]) -> Grid:
+def tag_grid(judged: Judged, meanings: Mapping[str, str]) -> TableBlock:
     """Tags, how many failures have each, and what they mean."""
     total, tags = len(judged.failures), judged.tags()
     hands = {tag: sum(one.by_hand and one.tag == tag for one in judged.failures) for tag in tags}
@@ -126,7 +126,7 @@ def tag_grid(judged: Judged, meanings: Mapping[str, str]) -> Grid:
     for tag, count in tags.items():
         row: list[Text] = [tag, f"{count:,}", f"{count / total:.0%}"]
         rows.append([*row, *([str(hands[tag])] if hand else []), meanings.get(tag, "")])
-    return Grid("Each failure has one tag", [*columns, *hand, Column("meaning", "what it means")], rows)
+    return TableBlock("Each failure has one tag", [*columns, *hand, Column("meaning", "what it means")], rows)
 
 
 def versus_sentence(versus: Versus, other: str) -> Text:
@@ -141,23 +141,23 @@ def versus_sentence(versus: Versus, other: str) -> Text:
     ]  # fmt: skip
 
 
-def risk_grid(judged: Judged) -> Grid:
+def risk_grid(judged: Judged) -> TableBlock:
     """Risk against coverage."""
     columns = [Column("confidence"), *(Column(name, right=True) for name in ("answers", "coverage", "risk"))]
     rows = [
         [f"≥ {row.threshold:.3f}", f"{row.kept:,}", f"{row.coverage:.0%}", f"{row.risk:.1%}"] for row in judged.risks()
     ]
     said = "Answers that stay if those below a confidence are held back: as a share of all questions, and how many are wrong"
-    return Grid(said, columns, rows)
+    return TableBlock(said, columns, rows)
 
 
-def _calibration_grid(judged: Judged) -> Grid:
+def _calibration_grid(judged: Judged) -> TableBlock:
     columns = [Column("confidence"), *(Column(name, right=True) for name in ("answers", "mean", "right"))]
     rows = [
         [f"{one.low:.1f} to {one.high:.1f}", f"{one.count:,}", f"{one.confidence:.3f}", f"{one.accuracy:.1%}"]
         for one in judged.calibration()
     ]
-    return Grid("Whether it is as often right as it is confident, abstentions included", columns, rows)
+    return TableBlock("Whether it is as often right as it is confident, abstentions included", columns, rows)
 
 
 def _confidence(judged: Judged) -> list[Block]:
@@ -166,14 +166,14 @@ def _confidence(judged: Judged) -> list[Block]:
     if error is None:
         return []
     risks: list[Block] = [risk_grid(judged)] if judged.risks() else []
-    return [*risks, _calibration_grid(judged), Facts({"expected calibration error": show_number(error, 3)})]
+    return [*risks, _calibration_grid(judged), KeyValues({"expected calibration error": show_number(error, 3)})]
 
 
-def _share_grid(judged: Judged, key: str) -> Grid:
+def _share_grid(judged: Judged, key: str) -> TableBlock:
     rows = sorted(judged.by(key).items(), key=lambda item: -item[1][1] / item[1][0])
     columns = [Column(key), *(Column(name, right=True) for name in ("asked", "wrong", "share"))]
     shown = [[name, f"{asked:,}", f"{wrong:,}", f"{wrong / asked:.0%}"] for name, (asked, wrong) in rows]
-    return Grid(f"By {key} of the question", columns, shown)
+    return TableBlock(f"By {key} of the question", columns, shown)
 
 
 def _outcome(judged: Judged) -> Text:

@@ -8,7 +8,7 @@ from trialbook.analysis.failures.load import read_answers
 from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.reports.document.blocks import Block, Code, Grid, Link, Paragraph, Text
+from trialbook.reports.document.blocks import Block, Code, Link, Paragraph, TableBlock, Text
 from trialbook.reports.pages.failures_page import tag_grid
 from trialbook.reports.tables import Column, show_value
 
@@ -48,4 +48,4 @@ def _evaluations(run: RunDirectory) -> list[Block]:
         step = str(facts.get("checkpoint", {}).get("step", ""))
         rows.append([Link(name, f"evaluations/{name}.json"), what, str(facts.get("split", "")), step, told])
     columns = [Column("name"), Column("data"), Column("split"), Column("step", right=True), Column("figures")]
-    return [Grid("Later evaluations", columns, rows)] if rows else []
+    return [TableBlock("Later evaluations", columns, rows)] if rows else []

@@ -13,18 +13,18 @@ from trialbook.reports.comparison_tables import show_large
 from trialbook.reports.document.blocks import (
     Block,
     Code,
-    Facts,
-    Folded,
+    CodeBlock,
+    Collapsible,
     Gallery,
-    Grid,
     Items,
+    KeyValues,
     Link,
-    Listing,
     Page,
     Paragraph,
     Picture,
     Section,
     Strong,
+    TableBlock,
     Text,
 )  # fmt: skip
 from trialbook.reports.pages.predictions import answer_blocks
@@ -63,7 +63,7 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
         *_warnings(findings, metrics),
     ]
     return Page(run.path.name, "run", head, [
-        Section("Error", [Listing(error)] if error else []),
+        Section("Error", [CodeBlock(error)] if error else []),
         Section("Findings", [finding_notice(finding) for finding in findings]),
         Section("Plots", [Gallery(pictures)] if pictures else []),
         Section("Pictures", [*run_pictures(run)]),
@@ -132,11 +132,11 @@ def _warnings(findings: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mappi
     return [Items(said)] if said else []
 
 
-def _metric_grid(metrics: Mapping[str, Mapping[str, Any]]) -> Grid:
+def _metric_grid(metrics: Mapping[str, Mapping[str, Any]]) -> TableBlock:
     keys = ("first", "last", "min", "max", "count")
     columns = [Column("metric"), *(Column(key, "values" if key == "count" else key, right=True) for key in keys)]
     rows = [[name, *(_figure(one, key) for key in keys)] for name, one in metrics.items()]
-    return Grid("All figures over the course of the run", columns, rows)
+    return TableBlock("All figures over the course of the run", columns, rows)
 
 
 def _figure(summary: Mapping[str, Any], key: str) -> str:
@@ -152,7 +152,10 @@ def _setup(run: RunDirectory, spec: Mapping[str, Any], data: Mapping[str, Any]) 
     if parameters:
         facts["parameters"] = ", ".join(f"{part} {count:,}" for part, count in parameters.items())
     config = config_text(run)
-    return [Facts(facts), *([Folded("The whole resolved configuration", [Listing(config)])] if config else [])]
+    return [
+        KeyValues(facts),
+        *([Collapsible("The whole resolved configuration", [CodeBlock(config)])] if config else []),
+    ]
 
 
 def _cost(run: RunDirectory, results: Mapping[str, Any] | None, data: Mapping[str, Any]) -> list[Block]:
@@ -176,7 +179,7 @@ def _cost(run: RunDirectory, results: Mapping[str, Any] | None, data: Mapping[st
     named = {"training": "FLOPs of training", "forward_backward_per_sample": "FLOPs a sample, forward and backward"}
     facts |= {name: show_large(flops[key]) for key, name in named.items() if isinstance(flops.get(key), int | float)}
     stages = stage_blocks({str((read_json(run.json("run")) or {}).get("arm", "")): [run]})
-    return [*([Facts(facts)] if facts else []), *stages]
+    return [*([KeyValues(facts)] if facts else []), *stages]
 
 
 def _provenance(run: RunDirectory, data: Mapping[str, Any]) -> list[Block]:
@@ -187,7 +190,7 @@ def _provenance(run: RunDirectory, data: Mapping[str, Any]) -> list[Block]:
         "worked at": session_sentence(sessions),
     }  # fmt: skip
     told = "The resolved configuration is in config.toml, every record in metrics.jsonl, beside this page."
-    return [Facts(facts), *component_grid(components, data), Paragraph(told)]
+    return [KeyValues(facts), *component_grid(components, data), Paragraph(told)]
 
 
 def _events(run: RunDirectory) -> list[Block]:

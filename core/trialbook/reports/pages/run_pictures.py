@@ -9,7 +9,7 @@ from pathlib import Path
 from trialbook.contracts.files import read_json
 from trialbook.contracts.plots import Shown, read_pictures
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.reports.document.blocks import Block, Folded, Kept
+from trialbook.reports.document.blocks import Block, Collapsible, SavedPicture
 
 #: Beginnings of the files that a page takes in; larger ones it links to.
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
@@ -18,7 +18,7 @@ _LARGEST = 3 << 20
 _MOST_ARMS = 8
 
 
-def run_pictures(run: RunDirectory, front: str = "", largest: int = _LARGEST) -> list[Kept]:
+def run_pictures(run: RunDirectory, front: str = "", largest: int = _LARGEST) -> list[SavedPicture]:
     """The pictures that a run declared and that are there.
 
     Args:
@@ -39,13 +39,13 @@ def arm_pictures(runs: Mapping[str, Sequence[RunDirectory]]) -> list[Block]:
     filled = {arm: pictures for arm, pictures in list(own.items())[:_MOST_ARMS] if pictures}
     if len(filled) < 2:
         return [one for pictures in filled.values() for one in pictures]
-    return [Folded(arm, pictures) for arm, pictures in filled.items()]
+    return [Collapsible(arm, pictures) for arm, pictures in filled.items()]
 
 
-def _kept(one: Shown, file: Path, target: str, largest: int) -> Kept:
+def _kept(one: Shown, file: Path, target: str, largest: int) -> SavedPicture:
     uri = ""
     if file.stat().st_size <= largest:
         data = file.read_bytes()
         kind = next((kind for begin, kind in _KINDS.items() if data.startswith(begin)), "")
         uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}" if kind else ""
-    return Kept(target, uri, one.title, one.caption, one.alt)
+    return SavedPicture(target, uri, one.title, one.caption, one.alt)

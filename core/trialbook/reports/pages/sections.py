@@ -8,7 +8,7 @@ from typing import Any
 
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.reports.document.blocks import Block, Code, Grid, Notice, Text
+from trialbook.reports.document.blocks import Block, Code, Notice, TableBlock, Text
 from trialbook.reports.tables import Column, show_number, show_value
 
 #: Keys of ``[train]`` and ``[[stage]]`` that a reader asks for first.
@@ -155,7 +155,7 @@ def component_grid(components: Mapping[str, Mapping[str, Any]], data: Mapping[st
         rows.append(
             [part, Code(show_value(one.get("target"))), *where, _short(one.get("commit")), _short(one.get("source"))]
         )
-    return [Grid("Parts and where they come from", columns, rows)] if rows else []
+    return [TableBlock("Parts and where they come from", columns, rows)] if rows else []
 
 
 def session_sentence(sessions: Sequence[Mapping[str, Any]]) -> str:

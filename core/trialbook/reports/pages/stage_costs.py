@@ -10,7 +10,7 @@ from trialbook.analysis.statistics import mean
 from trialbook.contracts.files import read_json, read_lines
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import show_large
-from trialbook.reports.document.blocks import Block, Grid, Paragraph, Text
+from trialbook.reports.document.blocks import Block, Paragraph, TableBlock, Text
 from trialbook.reports.tables import NOTHING, Column, show_duration
 
 
@@ -75,7 +75,7 @@ def stage_blocks(arms: Mapping[str, Sequence[RunDirectory]]) -> list[Block]:
         "held during the stage, evaluations included; operations are matrix products, convolutions and attention."
     )
     caption = "Stages and what they took" + (", mean over runs" if several else "")
-    return [Grid(caption, columns, rows, grouped=True), Paragraph(said)]
+    return [TableBlock(caption, columns, rows, grouped=True), Paragraph(said)]
 
 
 def _row(own: Sequence[StageCost]) -> list[Text]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 PHASES: dict[tuple[str, str], str] = {
     ("trialbook.engine.builder", "task"): "build",
     ("trialbook.engine.builder", "features"): "extract",
-    ("trialbook.engine.builder", "taps"): "extract",
+    ("trialbook.engine.builder", "layer_features"): "extract",
     ("trialbook.engine.trainer", "_prepare"): "prepare",
     ("trialbook.engine.trainer", "_optimize"): "step",
     ("trialbook.engine.trainer", "_evaluate"): "evaluate",

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from trialbook.config.options import CheckpointOptions, EvaluateOptions, StageOptions
 from trialbook.contracts import Step
-from trialbook.contracts.records import Facts, Item, Record, Vitals
-from trialbook.engine.activation_hooks import Watch
+from trialbook.contracts.records import Facts, Item, ModuleStats, Record
+from trialbook.engine.activation_hooks import ActivationHooks
 from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.embedding_stats import MOST_GROUPS, describe_embeddings, keep_embeddings
 from trialbook.engine.execute import make_accelerator
@@ -25,7 +25,7 @@ from trialbook.engine.flops import count_flops
 from trialbook.engine.instrumentation import Monitor, PartView
 from trialbook.engine.nonfinite import locate
 from trialbook.engine.stages import plan_stages
-from trialbook.engine.trainer import Training
+from trialbook.engine.trainer import Trainer
 from trialbook.errors import TrialbookError
 
 DATA = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
@@ -60,7 +60,7 @@ class Regression:
 
 def _train(folder: Path, task: Regression, every: int, steps: int = 7, **options: Any) -> list[Item]:
     parts = [PartView("projector.x", task.layers, False), PartView("encoder.y", nn.Linear(2, 2), False)]
-    training = Training(
+    training = Trainer(
         task, [StageOptions(name="train", steps=steps, batch_size=8, log_every=1, **options)], seed=0,
         accelerator=make_accelerator("cpu", "no"), checkpoints=CheckpointStore(folder),
         evaluate=EvaluateOptions(at_start=False), checkpoint=CheckpointOptions(),
@@ -69,8 +69,8 @@ def _train(folder: Path, task: Regression, every: int, steps: int = 7, **options
     return list(training.run())
 
 
-def _vitals(items: list[Item], kind: str) -> list[Vitals]:
-    return [item for item in items if isinstance(item, Vitals) and item.kind == kind]
+def _stats(items: list[Item], kind: str) -> list[ModuleStats]:
+    return [item for item in items if isinstance(item, ModuleStats) and item.kind == kind]
 
 
 def test_looking_changes_neither_the_records_nor_the_weights(tmp_path: Path) -> None:
@@ -78,18 +78,18 @@ def test_looking_changes_neither_the_records_nor_the_weights(tmp_path: Path) -> 
     seen, unseen = _train(tmp_path / "a", watched, every=2), _train(tmp_path / "b", alone, every=0)
     assert [i for i in seen if isinstance(i, Record)] == [i for i in unseen if isinstance(i, Record)]
     assert all(torch.equal(a, b) for a, b in zip(watched.parts.parameters(), alone.parts.parameters(), strict=True))
-    assert not [i for i in unseen if isinstance(i, Vitals)]
+    assert not [i for i in unseen if isinstance(i, ModuleStats)]
     assert [set(i.values) for i in unseen if isinstance(i, Facts)] == [{"trained", "stages"}]
 
 
 def test_the_first_step_every_nth_and_the_last_are_looked_at(tmp_path: Path) -> None:
-    assert [v.step for v in _vitals(_train(tmp_path, Regression(), every=3), "parameters")] == [1, 3, 6, 7]
+    assert [v.step for v in _stats(_train(tmp_path, Regression(), every=3), "parameters")] == [1, 3, 6, 7]
 
 
 def test_norms_of_weights_gradients_and_updates_are_those_of_the_step(tmp_path: Path) -> None:
     first, second = Regression(), Regression()
     items = _train(tmp_path / "a", first, every=1, steps=1, clip=1e-3, warmup=0, schedule="constant")
-    values = _vitals(items, "parameters")[0].values
+    values = _stats(items, "parameters")[0].values
     before = {name: p.detach().clone() for name, p in second.parts.named_parameters()}
     norm = next(i for i in items if isinstance(i, Record) and "grad_norm" in i.values).values["grad_norm"]
     assert math.sqrt(sum(v["grad"] ** 2 for v in values.values())) == pytest.approx(norm, rel=1e-5)  # before clipping
@@ -125,7 +125,7 @@ def test_a_parameter_without_a_gradient_says_so() -> None:
 
 
 def test_a_part_outside_of_the_module_is_seen_to_be_outside_of_the_optimiser(tmp_path: Path) -> None:
-    values = _vitals(_train(tmp_path, Regression(), every=5), "wiring")[0].values
+    values = _stats(_train(tmp_path, Regression(), every=5), "wiring")[0].values
     assert (values["projector.x"]["in_module"], values["projector.x"]["optimized"]) == (110, 110)
     assert (values["encoder.y"]["parameters"], values["encoder.y"]["in_module"]) == (6, 0)
 
@@ -142,7 +142,7 @@ def test_dead_units_spread_and_size_of_outputs() -> None:
     root = nn.Sequential(nn.Linear(4, 6), nn.ReLU())
     with torch.no_grad():
         root[0].bias[:2] = -100.0
-    watch, x = Watch(root), torch.randn(12, 4)
+    watch, x = ActivationHooks(root), torch.randn(12, 4)
     with watch.during():
         y = root(x)
     seen = watch.modules()["1"]
@@ -160,7 +160,7 @@ def _entropy(weights: Tensor) -> float:
 def test_entropy_of_attention_is_that_of_its_weights() -> None:
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
     x = torch.randn(3, 5, 8)
-    watch = Watch(nn.ModuleDict({"pool": attention}))
+    watch = ActivationHooks(nn.ModuleDict({"pool": attention}))
     with watch.during():
         _, weights = attention(x, x, x, average_attn_weights=False)  # by softmax
         attention(x, x, x, need_weights=False)  # by scaled_dot_product_attention
@@ -189,7 +189,7 @@ def test_attention_is_seen_through_masks_and_groups_as_torch_computes_it(case: s
     ], dim=-1)  # fmt: skip
     open_to = (weights > 0).sum(dim=-1)
     entropy = torch.special.entr(weights).sum(dim=-1) / open_to.clamp(min=2).log()
-    watch = Watch(nn.ModuleDict({"it": Attend()}))
+    watch = ActivationHooks(nn.ModuleDict({"it": Attend()}))
     with watch.during():
         watch.root["it"](torch.randn(2, key.shape[1], 6, 8))
     seen = watch.attention()["it"]
@@ -201,7 +201,7 @@ def test_attention_is_seen_through_masks_and_groups_as_torch_computes_it(case: s
 def test_functions_of_torch_are_back_after_a_look_even_if_the_pass_fails() -> None:
     before = (F.scaled_dot_product_attention, F.softmax)
     root = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(RuntimeError), Watch(root).during():
+    with pytest.raises(RuntimeError), ActivationHooks(root).during():
         root(torch.ones(1, 3))
     assert (F.scaled_dot_product_attention, F.softmax) == before
     assert not root[0]._forward_hooks
@@ -259,14 +259,14 @@ def test_a_run_that_breaks_tells_its_step_and_module(tmp_path: Path) -> None:
     task = Breaks()
     task.layers[3].register_forward_hook(lambda module, inputs, output: output / module.scale)
     seen: list[Item] = []
-    training = Training(
+    training = Trainer(
         task, [StageOptions(name="train", steps=9, batch_size=8, log_every=9)], seed=0,
         accelerator=make_accelerator("cpu", "no"), checkpoints=CheckpointStore(tmp_path),
         evaluate=EvaluateOptions(at_start=False), checkpoint=CheckpointOptions(),
     )  # fmt: skip
     with pytest.raises(TrialbookError, match=r"'loss' is (inf|nan) at step 5: projector\.x\.3 makes it of finite"):
         seen.extend(_noting(training.run(), seen))
-    (failure,) = _vitals(seen, "failure")
+    (failure,) = _stats(seen, "failure")
     assert (failure.values["module"], failure.values["how"], failure.values["step"]) == ("projector.x.3", "output", 5)
 
 
