@@ -26,7 +26,6 @@ from benchmarks._measure import save
 from trialbook.cli.app import App, open_app
 from trialbook.cli.main import cli
 from trialbook.config.runspec import Plan, RunSpec
-from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
 from trialbook.planning.planner import plan_files
 from trialbook.registry.run_directory import RunDirectory
@@ -179,7 +178,7 @@ def _specs(plan: Plan) -> list[RunSpec]:
 
 
 def _steps(run: RunDirectory) -> int:
-    stages = (read_json(run.json("data")) or {}).get("stages") or [{"stop": 0}]
+    stages = (run.read("data") or {}).get("stages") or [{"stop": 0}]
     return int(stages[-1]["stop"])
 
 

@@ -13,7 +13,6 @@ import trialbook_plugins.plugin
 from trialbook.config.load import load_experiment
 from trialbook.config.settings import Settings
 from trialbook.contracts import device_of
-from trialbook.contracts.files import read_lines
 from trialbook.engine import builder as build
 from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.feature_store import FeatureStore
@@ -147,7 +146,7 @@ def test_an_arm_does_not_have_the_peak_memory_of_the_arm_before(
 def peak_of(place: Place, spec: Any) -> list[float]:
     run = RunDirectory(place.launcher.directory_of(spec))
     assert run.status() == "finished"
-    return [line["values"]["peak_memory"] for line in read_lines(run.lines("timing"))]
+    return [line["values"]["peak_memory"] for line in run.read_lines("timing")]
 
 
 def test_a_frozen_encoder_is_on_the_device_only_while_its_features_are_made(tmp_path: Path) -> None:

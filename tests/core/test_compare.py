@@ -535,7 +535,7 @@ def test_findings_are_gathered_by_arm_the_worst_first(store: Store) -> None:
         ("error", "per", "error-check", 2, 3), ("warning", "per", "warning-check", 2, 3), ("note", "mlp", "note-check", 3, 3),
     ]  # fmt: skip
     first = store.compare().findings[0]
-    assert (first.what, first.evidence, first.part) == ("What is wrong in 0.", {"loss": 4.2}, "loss.info-nce")
+    assert (first.message, first.evidence, first.component) == ("What is wrong in 0.", {"loss": 4.2}, "loss.info-nce")
     assert [name.split("-")[1] for name in first.runs] == ["s0", "s2"]
     assert [one.arm for one in store.compare(where=["arm=mlp"]).findings] == ["mlp"]
 

@@ -253,7 +253,7 @@ def test_the_page_of_the_run_counts_its_failures_and_leads_to_the_gallery(
     run = record("one", rows)
     assert f"`mlrun failures {run.path.name}`" in run.report.read_text()
     mlrun("cards/one")
-    for text in (to_markdown(run_page(run, read_json(run.json("results")))), to_html(run_page(run, None))):
+    for text in (to_markdown(run_page(run, run.read("results"))), to_html(run_page(run, None))):
         assert "8 of 24 answers are wrong" in text
         assert "failures.html" in text
         assert "should-have-abstained" in text

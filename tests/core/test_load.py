@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from trialbook.config.numerics import CUBLAS_VARIABLE
-from trialbook.contracts.files import read_lines
 from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
 from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.plugins import provenance as source
@@ -89,7 +88,7 @@ def load(place: Any, text: str, **options: Any) -> LoadedRun:
 def recorded(run: RunDirectory, step: int) -> dict[str, float]:
     """All figures that a run recorded at a step."""
     found: dict[str, float] = {}
-    for line in read_lines(run.lines("metrics")):
+    for line in run.read_lines("metrics"):
         found |= line["values"] if line["step"] == step else {}
     return found
 
@@ -292,7 +291,7 @@ def test_a_part_that_started_from_an_earlier_run_loads_without_that_run(parts: A
     first = place.run(ALIGN, "first")
     later = ALIGN.replace('[projector.image]\nuse = "mlp"', '[projector.image]\nfrom = "first"\nuse = "mlp"')
     run = place.run(later, "later")
-    assert any("starts from first/" in line["message"] for line in read_lines(run.lines("events")))
+    assert any("starts from first/" in line["message"] for line in run.read_lines("events"))
     figures = load(place, "later/main").evaluate("test")
     shutil.rmtree(first.path)
     assert load(place, "later/main").evaluate("test") == figures

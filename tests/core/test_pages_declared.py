@@ -18,7 +18,6 @@ import pytest
 
 from trialbook.analysis.compare.compare import compare_plan
 from trialbook.config.runspec import Plan, RunSpec
-from trialbook.contracts.files import read_lines
 from trialbook.contracts.plots import (
     HeatMap,
     Profile,
@@ -139,7 +138,7 @@ def test_declaring_again_when_a_run_goes_on_is_no_change_of_its_data(
         for item in glow(spec, []):
             if isinstance(item, Facts):
                 recorder.add(item)
-    assert [one["kind"] for one in read_lines(RunDirectory(path).lines("events"))] == []
+    assert [one["kind"] for one in RunDirectory(path).read_lines("events")] == []
 
 
 # --- curves along places --------------------------------------------------------------------------------------------

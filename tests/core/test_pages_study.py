@@ -197,7 +197,7 @@ def test_a_run_without_a_record_of_stages_has_no_table_of_them(
     record_course(toy_file())
     run = runs_of(tmp_path)["flat"][0]
     assert stage_costs(run) == []
-    page = run_page(run, read_json(run.json("results")))
+    page = run_page(run, run.read("results"))
     (cost,) = [section for section in page.sections if section.title == "Cost"]
     assert not [block for block in cost.blocks if isinstance(block, TableBlock)]
 
@@ -279,7 +279,7 @@ def test_an_experiment_without_answers_says_nothing_of_failures(study: Callable[
 def test_a_run_s_page_knows_what_stands_in_the_images(study: Callable[..., dict[str, str]], tmp_path: Path) -> None:
     study(WRONG)
     run = runs_of(tmp_path)["flat"][0]
-    page = to_fragment([block for s in run_page(run, read_json(run.json("results"))).sections for block in s.blocks])
+    page = to_fragment([block for s in run_page(run, run.read("results")).sections for block in s.blocks])
     assert '<th scope="row">layout</th><td class="number">5</td>' in page
     assert '<th scope="row">other' not in page
 

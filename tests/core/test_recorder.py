@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from trialbook.config.runspec import RunSpec
-from trialbook.contracts.files import read_json, read_lines
+from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Event, Record, Timing
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.lock import RunLocked
@@ -89,7 +89,7 @@ def points(tmp_path: Path) -> dict[tuple[int, str], float | None]:
 
 
 def in_files(run: RunDirectory) -> dict[tuple[int, str], float]:
-    return {(line["step"], k): v for line in read_lines(run.lines("metrics")) for k, v in line["values"].items()}
+    return {(line["step"], k): v for line in run.read_lines("metrics") for k, v in line["values"].items()}
 
 
 def loss(step: int) -> Record:
@@ -97,7 +97,7 @@ def loss(step: int) -> Record:
 
 
 def events(run: RunDirectory, kind: str) -> list[dict[str, Any]]:
-    return [line for line in read_lines(run.lines("events")) if line["kind"] == kind]
+    return [line for line in run.read_lines("events") if line["kind"] == kind]
 
 
 def test_a_finished_run_has_all_its_files(tmp_path: Path) -> None:
@@ -113,14 +113,14 @@ def test_a_finished_run_has_all_its_files(tmp_path: Path) -> None:
     run = recorder.run
     assert run.status() == "finished"
     assert run.patch.read_text() == ENVIRONMENT["patch"]
-    assert "patch" not in read_json(run.json("env"))
-    assert read_json(run.json("components")) == COMPONENTS
-    assert read_json(run.json("data")) == {
+    assert "patch" not in run.read("env")
+    assert run.read("components") == COMPONENTS
+    assert run.read("data") == {
         "dataset": {"fingerprint": "f", "splits": {"train": 9}}, "parameters": {"projector.image": 12},
     }  # fmt: skip
     assert "[train]\nlr = 0.1" in run.config.read_text()
-    assert RunSpec.from_json(read_json(run.json("run"))) == spec()
-    results = read_json(run.json("results"))
+    assert RunSpec.from_json(run.read("run")) == spec()
+    results = run.read("results")
     assert {k: v for k, v in results.items() if k not in ("metrics", "seconds")} == {
         "status": "finished", "at1_start": 0.1, "at1_end": 0.7, "loss_start": 1 / 4, "loss_end": 1 / 6, "extra": 1,
     }  # fmt: skip
@@ -147,7 +147,7 @@ def test_the_registry_has_every_point_and_summary_when_the_run_is_closed(tmp_pat
         for step in range(3000):
             recorder.add(Record(step, {f"m{i}": draw.gauss(0, 1) for i in range(10)}))
     assert points(tmp_path) == in_files(recorder.run)
-    expected = summarise(read_lines(recorder.run.lines("metrics")))
+    expected = summarise(recorder.run.read_lines("metrics"))
     database = sqlite3.connect(tmp_path / "registry.db")
     rows = database.execute(
         "select metric, first, last, min, max, min_step, max_step, first_step, last_step, count, not_finite from final_metrics"
@@ -227,7 +227,7 @@ def test_going_on_keeps_the_frozen_files_and_names_what_changed_around_it(tmp_pa
     assert again.run.json("env").read_bytes() == before
     (event,) = events(again.run, "environment-changed")
     assert event["data"] == {"git.commit": ["a" * 40, "b" * 40]}
-    sessions = read_json(again.run.json("sessions"))
+    sessions = again.run.read("sessions")
     assert len(sessions) == 2
     assert sessions[1]["changed"] == event["data"]
     assert all(session["ended"] >= session["started"] for session in sessions)
@@ -239,7 +239,7 @@ def test_the_device_is_added_when_it_is_known_and_another_one_later_is_an_event(
 
     with started(tmp_path) as recorder:
         recorder.surround(facts("H200", deterministic=False))
-    written = read_json(recorder.run.json("env"))
+    written = recorder.run.read("env")
     assert written == {
         **{key: value for key, value in ENVIRONMENT.items() if key != "patch"}, **facts("H200", deterministic=False)
     }  # fmt: skip
@@ -253,18 +253,18 @@ def test_the_device_is_added_when_it_is_known_and_another_one_later_is_an_event(
         recorder.surround(facts("A100", deterministic=True))
     (event,) = events(recorder.run, "environment-changed")
     assert event["data"] == {"device.name": ["H200", "A100"], "compute.deterministic": [False, True]}
-    assert read_json(recorder.run.json("sessions"))[-1]["changed"] == event["data"]
-    assert read_json(recorder.run.json("env")) == written
+    assert recorder.run.read("sessions")[-1]["changed"] == event["data"]
+    assert recorder.run.read("env") == written
 
 
 def test_a_run_of_before_devices_were_recorded_goes_on_without_a_word(tmp_path: Path) -> None:
     with started(tmp_path) as recorder:
-        env = read_json(recorder.run.json("env"))
+        env = recorder.run.read("env")
         recorder.run.json("env").write_text(json.dumps({**env, "hardware": {**env["hardware"], "gpus": []}}))
     with started(tmp_path) as recorder:
         recorder.surround({"device": {"type": "cpu"}})
     assert events(recorder.run, "environment-changed") == []
-    assert read_json(recorder.run.json("env"))["device"] == {"type": "cpu"}
+    assert recorder.run.read("env")["device"] == {"type": "cpu"}
 
 
 def test_going_on_with_other_data_is_an_event(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_kill_9_loses_no_record_that_was_added(tmp_path: Path) -> None:
             seen = max([seen, *map(int, process.stdout.read().split("\n")[:-1])])
         run = RunDirectory(tmp_path / "e" / "run")
         assert run.status() == "killed"
-        steps = [line["step"] for line in read_lines(run.lines("metrics"))]
+        steps = [line["step"] for line in run.read_lines("metrics")]
         last = len(steps) - 1 - steps[::-1].index(0)
         assert steps[last:][: seen + 1] == list(range(seen + 1))
 

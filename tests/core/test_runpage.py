@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.runspec import Plan, RunSpec
-from trialbook.contracts.files import read_json
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Event, Facts, Item, ModuleStats, Record
 from trialbook.registry.run_directory import RunDirectory
@@ -58,7 +57,7 @@ def test_a_finished_run_has_both_pages_and_its_plots(one: Callable[..., RunDirec
 
 def test_the_device_and_how_numbers_were_computed_are_told(one: Callable[..., RunDirectory]) -> None:
     run = one()
-    env = read_json(run.json("env"))
+    env = run.read("env")
     device = {"type": "cuda", "name": "H200", "memory": 150 * 2**30, "cuda": "12.8", "cudnn": 91002, "driver": "570.86"}
     compute = {
         "processes": 4,
@@ -76,13 +75,13 @@ def test_the_device_and_how_numbers_were_computed_are_told(one: Callable[..., Ru
     }
     for said, around in told.items():
         run.json("env").write_text(json.dumps({**env, **around}))
-        assert said in to_markdown(run_page(run, read_json(run.json("results"))))
+        assert said in to_markdown(run_page(run, run.read("results")))
 
 
 def test_the_report_can_be_had_without_plots(one: Callable[..., RunDirectory]) -> None:
     run = one()
     without = write_run_pages(run, plots=False)
-    assert run.report.read_text() == to_markdown(run_page(run, read_json(run.json("results"))))
+    assert run.report.read_text() == to_markdown(run_page(run, run.read("results")))
     assert "plots/" not in run.report.read_text()
     assert [file.name for file in without.files] == ["report.md", "report.html"]
 
@@ -96,7 +95,7 @@ def test_findings_stand_before_the_figures_with_their_evidence(one: Callable[...
         {"loss": 4.15888, "batch": 64},
         "try less",
     )
-    text = to_html(run_page(run := one(findings=lambda spec: [found]), read_json(run.json("results"))))
+    text = to_html(run_page(run := one(findings=lambda spec: [found]), run.read("results")))
     assert "The doctor found what breaks it" in text
     assert text.index("the loss is &lt;that&gt; of chance") < text.index("All figures over the course")
     for said in (
@@ -156,7 +155,7 @@ def test_values_that_are_no_numbers_are_named_and_drawn_nowhere(one: Callable[..
 
 def test_a_task_that_trains_nothing_has_a_page_without_curves(one: Callable[..., RunDirectory]) -> None:
     run = one(lambda spec, items: [Record(0, {"image/rank": 3.5})])
-    spec = read_json(run.json("run"))
+    spec = run.read("run")
     spec["config"].pop("train")
     run.json("run").write_text(json.dumps(spec))
     written = write_run_pages(run)
@@ -207,7 +206,7 @@ def test_events_overlaps_and_operations_are_told(one: Callable[..., RunDirectory
         ModuleStats(0, "modules", {"projector": {"dead": 0.0}}),
     ]  # fmt: skip
     run = one(lambda spec, items: [*more, *items])
-    text = to_markdown(run_page(run, read_json(run.json("results"))))
+    text = to_markdown(run_page(run, run.read("results")))
     assert "step 3: went on from step 3" in text
     assert "5 rows of 'image' stand in 'train' and 'val'" in text
     assert "2.5 T" in text

@@ -38,7 +38,7 @@ def named(fault: Fault, ended: Ended) -> list[Finding]:
     return [
         one for one in ended.findings
         if one.check in fault.checks.split() and one.severity in loud
-        and any(one.part == part or one.part.startswith(f"{part}.") for part in fault.parts.split() or [""])
+        and any(one.component == part or one.component.startswith(f"{part}.") for part in fault.parts.split() or [""])
     ]  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def examine(ward: Ward, fault: Fault, seed: int = 0) -> bool:
     found = named(fault, ended)
     said = found or ended.alarms
     TABLE[fault.name] = f"{'found ' if found else 'MISSED'}  " + "; ".join(
-        dict.fromkeys(f"{one.severity} {one.check} {one.part}".strip() for one in said)
+        dict.fromkeys(f"{one.severity} {one.check} {one.component}".strip() for one in said)
     )
     return bool(found) and ended.state == fault.state
 
@@ -57,7 +57,7 @@ def alarms(ward: Ward, sound: Healthy, seed: int = 0) -> list[Finding]:
     """Errors and warnings of a sound run."""
     ended = ward.run(f"sound-{HEALTHY.index(sound)}", sound.text, (*sound.sets, f"seeds=[{seed}]"))
     assert (ended.state, ended.message) == ("finished", "")
-    TABLE[f"(sound) {sound.name}"] = "; ".join(f"ALARM {one.check}: {one.what}" for one in ended.alarms) or "nothing"
+    TABLE[f"(sound) {sound.name}"] = "; ".join(f"ALARM {one.check}: {one.message}" for one in ended.alarms) or "nothing"
     return ended.alarms
 
 
@@ -99,7 +99,7 @@ def test_a_strict_run_stops_at_the_first_error_and_says_why(ward: Ward) -> None:
     assert ended.message.startswith("stopped by the doctor: projector.image: no parameter gets a gradient")
     steps = [json.loads(line)["step"] for line in ended.run.lines("metrics").read_text().splitlines()]
     assert max(steps) < 60  # of 120
-    assert [(one.severity, one.check, one.part) for one in ended.findings[:1]] == [
+    assert [(one.severity, one.check, one.component) for one in ended.findings[:1]] == [
         ("error", "no-gradient", "projector.image")
     ]
     assert "stopped by the doctor" in ended.run.error.read_text()
@@ -126,7 +126,7 @@ def test_a_check_of_a_stranger_is_made_and_one_that_fails_is_set_aside_with_a_no
     place = make_ward(planted=planted, checks=planted.checks, acme=acme_trialbook.plugin)
     ended = place.run("strangers", BASE, DETACHED)
     assert ended.state == "finished"
-    found = {(one.check, one.part): one for one in ended.findings}
+    found = {(one.check, one.component): one for one in ended.findings}
     loss = [
         json.loads(line)["values"]["loss"]
         for line in ended.run.lines("metrics").read_text().splitlines()
@@ -138,8 +138,8 @@ def test_a_check_of_a_stranger_is_made_and_one_that_fails_is_set_aside_with_a_no
     for name, why in (("raises", "raises ZeroDivisionError: division by zero"), ("missing", "raises AttributeError")):
         note = found["check-failed", name]
         assert note.severity == "note"
-        assert f"the check '{name}' of plugin 'checks' could not be made" in note.what
-        assert why in note.what
+        assert f"the check '{name}' of plugin 'checks' could not be made" in note.message
+        assert why in note.message
     with open_index(place.settings.registry) as index:
         (run,) = index.runs()
         assert {one.check for one in index.findings([run])[run.id]} == {one.check for one in ended.findings}

@@ -268,8 +268,8 @@ def test_a_language_model_in_stages_and_a_probe_without_training_have_no_finding
 def test_a_loss_that_stays_at_chance_is_named_with_the_chance_of_its_batch(batch: int, off: float) -> None:
     chart = edit(healthy(), "own", split="", batch=float(batch), chance=math.log(batch))
     finding = only("loss-at-chance", loss(chart, lambda step: (1 + off) * math.log(batch)))
-    assert (finding.severity, finding.part) == ("error", "loss.info-nce")
-    assert f"ln {batch} = {math.log(batch):.3f} at batch {batch}" in finding.what
+    assert (finding.severity, finding.component) == ("error", "loss.info-nce")
+    assert f"ln {batch} = {math.log(batch):.3f} at batch {batch}" in finding.message
     assert finding.evidence["chance"] == math.log(batch)
     assert found("loss-above-chance", loss(chart, lambda step: (1 + off) * math.log(batch))) == []
 
@@ -292,10 +292,10 @@ def test_the_loss_of_the_published_report_is_above_chance_and_explained_by_its_t
     chart = edit(healthy(), "own", split="", random=6.06, scale=98.0)
     finding = only("loss-above-chance", loss(chart, lambda step: 6.06))
     assert finding.severity == "error"
-    assert "6.060 after 200 steps, above chance (ln 64 = 4.159 at batch 64)" in finding.what
-    assert "scale 98 give 6.060" in finding.what
+    assert "6.060 after 200 steps, above chance (ln 64 = 4.159 at batch 64)" in finding.message
+    assert "scale 98 give 6.060" in finding.message
     assert finding.evidence == {"loss": 6.06, "chance": math.log(64), "random": 6.06, "scale": 98.0, "batch": 64.0}
-    assert "sure of what is wrong" in only("loss-above-chance", loss(chart, lambda step: 9.0)).what
+    assert "sure of what is wrong" in only("loss-above-chance", loss(chart, lambda step: 9.0)).message
     assert found("loss-above-chance", until(loss(chart, lambda step: 6.06), 50)) == []
 
 
@@ -307,7 +307,7 @@ def test_only_the_stage_that_stays_at_chance_is_named_and_an_early_one_is_no_err
     chart.stats.sort(key=lambda one: one.step)
     finding = only("loss-at-chance", chart)
     assert finding.severity == "warning"
-    assert "of stage 'warm'" in finding.what
+    assert "of stage 'warm'" in finding.message
 
 
 def test_a_loss_that_other_losses_stand_beside_is_read_from_its_own_curve() -> None:
@@ -319,7 +319,7 @@ def test_a_loss_that_other_losses_stand_beside_is_read_from_its_own_curve() -> N
         chart.config, records=[Record(s, {"loss": math.log(50)}) for s in range(1, 201, 10)], finished=True
     )
     alone.stats = [ModuleStats(200, "own", {"llm.head": {"chance": math.log(50)}})]
-    assert only("loss-at-chance", alone).part == "llm.head"
+    assert only("loss-at-chance", alone).component == "llm.head"
 
 
 def test_a_loss_that_falls_and_rises_again_has_diverged() -> None:
@@ -352,7 +352,7 @@ def test_the_end_of_a_curve_lies_between_its_lowest_and_largest_value(values: li
 def test_a_scale_at_its_upper_bound_from_the_start_is_named_at_once() -> None:
     chart = edit(healthy(), "own", split="", scale=99.7)
     finding = only("scale-at-clamp", until(chart, 1))
-    assert (finding.severity, finding.part, finding.evidence["scale_max"]) == ("warning", "loss.info-nce", 100.0)
+    assert (finding.severity, finding.component, finding.evidence["scale_max"]) == ("warning", "loss.info-nce", 100.0)
     assert found("scale-at-clamp", edit(healthy(), "own", split="", scale=95.0)) == []
 
 
@@ -401,7 +401,7 @@ def test_a_gradient_that_is_always_cut_to_a_fraction_is_a_note() -> None:
 
 def test_a_part_without_gradient_is_one_error_and_at_once_where_none_came() -> None:
     finding = only("no-gradient", until(edit(healthy(), "parameters", "projector.image.*", grad=None), 1))
-    assert (finding.severity, finding.part) == ("error", "projector.image")
+    assert (finding.severity, finding.component) == ("error", "projector.image")
     assert finding.evidence["tensors"] == 4
     assert finding.evidence["parameters"] == 16640
     assert (
@@ -427,7 +427,7 @@ def test_a_small_head_that_a_task_leaves_unused_is_a_note() -> None:
     chart = edit(chart, "parameters", "projector.image.attention.*", grad=None)
     finding = only("no-gradient", edit(chart, "parameters", "projector.image.attention.weight", size=500))
     assert finding.severity == "warning"  # two of four tensors
-    assert "projector.image.attention" in finding.what
+    assert "projector.image.attention" in finding.message
     few = copy.deepcopy(chart)
     for one in few.of("parameters"):
         for layer in range(20):
@@ -437,20 +437,20 @@ def test_a_small_head_that_a_task_leaves_unused_is_a_note() -> None:
 
 def test_nothing_that_learns_is_said_once() -> None:
     finding = only("no-gradient", edit(healthy(), "parameters", grad=0.0))
-    assert (finding.severity, finding.part) == ("error", "")
+    assert (finding.severity, finding.component) == ("error", "")
 
 
 def test_a_part_that_no_step_changes_is_named_with_the_reason() -> None:
     chart = edit(healthy(), "parameters", "projector.image.*", update=0.0)
     finding = only("no-update", until(chart, 1))
-    assert (finding.severity, finding.part) == ("error", "projector.image")
-    assert "though it has a gradient and a learning rate" in finding.what
+    assert (finding.severity, finding.component) == ("error", "projector.image")
+    assert "though it has a gradient and a learning rate" in finding.message
     off = only("no-update", edit(chart, "parameters", "projector.image.*", lr=0.0))
-    assert (off.severity, "its learning rate is 0" in off.what) == ("warning", True)
+    assert (off.severity, "its learning rate is 0" in off.message) == ("warning", True)
     everything = only("no-update", edit(healthy(), "parameters", update=0.0, lr=0.0))
-    assert (everything.severity, everything.part) == ("error", "")
+    assert (everything.severity, everything.component) == ("error", "")
     tiny = train(edit(healthy(), "parameters", update=0.0, lr=1e-12), lr=1e-12)
-    assert "lost in the last digits" in only("no-update", tiny).what
+    assert "lost in the last digits" in only("no-update", tiny).message
 
 
 def test_updates_that_are_lost_at_the_end_of_a_schedule_are_no_finding() -> None:
@@ -470,7 +470,7 @@ def test_updates_that_are_lost_at_the_end_of_a_schedule_are_no_finding() -> None
 def test_a_part_that_hardly_moved_over_a_whole_run_is_named_at_its_end() -> None:
     slow = edit(healthy(), "parameters", "projector.text.*", update=lambda step, facts: 1e-8 * facts["weight"])
     finding = only("not-moved", slow)
-    assert (finding.severity, finding.part) == ("warning", "projector.text")
+    assert (finding.severity, finding.component) == ("warning", "projector.text")
     assert finding.evidence["moved at most"] == pytest.approx(199e-8)
     assert found("not-moved", until(slow, 100)) == []
     everything = edit(healthy(), "parameters", update=lambda step, facts: 1e-8 * facts["weight"])
@@ -483,7 +483,7 @@ def test_a_part_that_hardly_moved_over_a_whole_run_is_named_at_its_end() -> None
 )
 def test_a_projector_outside_of_the_optimiser_is_named_at_once(facts: dict[str, int], severity: str) -> None:
     finding = only("not-optimized", until(edit(healthy(), "wiring", "projector.image", **facts), 0))
-    assert (finding.severity, finding.part) == (severity, "projector.image")
+    assert (finding.severity, finding.component) == (severity, "projector.image")
     assert finding.evidence["parameters"] == 16640
 
 
@@ -501,9 +501,9 @@ def test_what_a_stage_leaves_out_on_purpose_is_no_alarm() -> None:
 
 def test_a_frozen_part_that_is_trained_or_moves_is_an_error() -> None:
     trained = only("frozen-moved", until(edit(healthy(), "wiring", "encoder.image", optimized=900), 0))
-    assert (trained.severity, trained.part) == ("error", "encoder.image")
+    assert (trained.severity, trained.component) == ("error", "encoder.image")
     moved = only("frozen-moved", edit(healthy(), "frozen", since=STEPS, sum="b" * 64))
-    assert (moved.severity, moved.part) == ("error", "encoder.image")
+    assert (moved.severity, moved.component) == ("error", "encoder.image")
     average = dataclasses.replace(edit(healthy(), "frozen", since=STEPS, sum="b" * 64), data={})
     assert only("frozen-moved", average).severity == "note"
 
@@ -513,7 +513,7 @@ def test_gradients_far_below_all_others_vanish() -> None:
         healthy(), "parameters", "projector.image.*", grad=lambda step, facts: 1e-10 * math.sqrt(facts["size"])
     )
     finding = only("vanishing", faint)
-    assert (finding.severity, finding.part) == ("warning", "projector.image")
+    assert (finding.severity, finding.component) == ("warning", "projector.image")
     assert finding.evidence["gradient"] == pytest.approx(1e-10)
     larger = edit(
         healthy(), "parameters", "projector.image.*", grad=lambda step, facts: 5e-8 * math.sqrt(facts["size"])
@@ -534,9 +534,9 @@ def test_updates_weights_gradients_and_outputs_out_of_proportion_explode() -> No
     )
     assert only("exploding", grown).evidence["growth"] == pytest.approx(30)
     gradient = edit(healthy(), "parameters", "projector.text.*", since=200, grad=1e3)
-    assert only("exploding", gradient).part == "projector.text"
+    assert only("exploding", gradient).component == "projector.text"
     outputs = edit(healthy(), "modules", "projector.image.first", largest=5e4)
-    assert "projector.image.first puts out numbers as large as 5e+04" in only("exploding", outputs).what
+    assert "projector.image.first puts out numbers as large as 5e+04" in only("exploding", outputs).message
     from_zero = edit(
         healthy(), "parameters", "projector.text.*", weight=lambda step, facts: 0.0 if step == 1 else facts["weight"]
     )
@@ -549,8 +549,8 @@ def test_updates_weights_gradients_and_outputs_out_of_proportion_explode() -> No
 def test_dead_units_of_a_relu_count_at_once_and_others_from_the_second_look() -> None:
     dead = edit(healthy(), "modules", "*.act", dead=1.0)
     finding = only("dead-units", until(dead, 1))
-    assert (finding.severity, finding.part) == ("error", "projector.image")
-    assert "all of the 64 units of projector.image.act" in finding.what
+    assert (finding.severity, finding.component) == ("error", "projector.image")
+    assert "all of the 64 units of projector.image.act" in finding.message
     gate = edit(healthy(), "modules", "*.first", dead=1.0)
     assert found("dead-units", until(gate, 1)) == []
     assert only("dead-units", gate).severity == "error"
@@ -562,7 +562,7 @@ def test_dead_units_of_a_relu_count_at_once_and_others_from_the_second_look() ->
 def test_attention_that_stays_uniform_is_named_and_that_of_fresh_layers_is_not() -> None:
     uniform = edit(healthy(), "attention", entropy=0.99995, lowest=0.9999, highest=1.0)
     finding = only("uniform-attention", uniform)
-    assert (finding.severity, finding.part) == ("warning", "projector.image")
+    assert (finding.severity, finding.component) == ("warning", "projector.image")
     assert found("uniform-attention", until(uniform, 1)) == []
     assert found("uniform-attention", edit(healthy(), "attention", entropy=0.989, lowest=0.987, highest=0.999)) == []
     assert found("uniform-attention", edit(uniform, "attention", keys=2)) == []
@@ -582,9 +582,9 @@ def test_the_module_that_first_made_nan_is_named(how: str) -> None:
     values = {"step": 100, "name": "loss", "value": "nan", "module": "projector.image.norm", "how": how}
     chart.stats.append(ModuleStats(100, "failure", values))
     finding = only("not-finite", chart)
-    assert (finding.severity, finding.part) == ("error", "projector.image.norm")
+    assert (finding.severity, finding.component) == ("error", "projector.image.norm")
     where = "'projector.image.norm' of the batch" if how == "input" else "projector.image.norm"
-    assert f"'loss' is nan at step 100: {where} " in finding.what
+    assert f"'loss' is nan at step 100: {where} " in finding.message
 
 
 def test_a_figure_that_is_no_number_is_named_unless_it_recovers() -> None:
@@ -607,8 +607,8 @@ def at_chance(chart: RunEvidence, split: str | None = None) -> RunEvidence:
 def test_collapsed_embeddings_are_named_once_for_all_splits_and_never_before_training() -> None:
     collapsed = at_chance(edit(healthy(), "embeddings", "image", cosine=0.9995, spread=0.02, rank=5.0))
     finding = only("collapsed-embeddings", collapsed)
-    assert (finding.severity, finding.part) == ("error", "val.image")
-    assert "in 'val' and 'test'" in finding.what
+    assert (finding.severity, finding.component) == ("error", "val.image")
+    assert "in 'val' and 'test'" in finding.message
     assert found("collapsed-embeddings", until(collapsed, 50)) == []
     assert only("collapsed-embeddings", edit(healthy(), "embeddings", "image", cosine=0.9995)).severity == "warning"
     assert (
@@ -620,7 +620,7 @@ def test_collapsed_embeddings_are_named_once_for_all_splits_and_never_before_tra
 def test_embeddings_on_a_line_are_low_in_rank_and_small_widths_are_not() -> None:
     line = at_chance(edit(healthy(), "embeddings", "text", rank=1.4))
     finding = only("low-rank-embeddings", line)
-    assert (finding.severity, finding.part) == ("warning", "val.text")
+    assert (finding.severity, finding.component) == ("warning", "val.text")
     assert finding.evidence["most"] == 64
     assert only("low-rank-embeddings", edit(healthy(), "embeddings", "text", rank=2.9)).severity == "note"
     assert found("low-rank-embeddings", edit(line, "embeddings", "text", dim=8)) == []
@@ -638,7 +638,7 @@ def test_a_modality_gap_is_a_note_at_clips_size_and_a_warning_beyond(
     chart = edit(healthy(), "embeddings", "*>*", gap=gap)
     findings = found("modality-gap", chart if works else at_chance(chart))
     assert [one.severity for one in findings] == ([severity] if severity else [])
-    assert [one.part for one in findings] == (["val.image>text"] if severity else [])
+    assert [one.component for one in findings] == (["val.image>text"] if severity else [])
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------------
@@ -647,7 +647,7 @@ def test_a_modality_gap_is_a_note_at_clips_size_and_a_warning_beyond(
 def test_evaluation_over_single_rows_is_an_error_at_once() -> None:
     chart = curve(edit(healthy(), "own", split="val", batch=1.0, chance=0.0), lambda step: 0.0, "val/loss")
     finding = only("batch-of-one", until(chart, 0))
-    assert (finding.severity, finding.part) == ("error", "val.loss.info-nce")
+    assert (finding.severity, finding.component) == ("error", "val.loss.info-nce")
     assert finding.evidence["loss of val"] == 0.0
 
 
@@ -655,7 +655,7 @@ def test_the_validation_loss_of_the_published_report_gives_itself_away_without_v
     chart = curve(loss(healthy(), lambda step: 1.12), lambda step: 0.0, "val/loss")
     chart.stats = []
     finding = only("batch-of-one", chart)
-    assert (finding.severity, finding.part) == ("error", "val")
+    assert (finding.severity, finding.component) == ("error", "val")
     assert finding.evidence == {"loss": 0.0, "training loss": 1.12}
     assert only("batch-of-one", curve(chart, lambda step: 0.004, "val/loss")).severity == "warning"
     assert found("batch-of-one", curve(chart, lambda step: 0.3, "val/loss")) == []
@@ -664,7 +664,7 @@ def test_the_validation_loss_of_the_published_report_gives_itself_away_without_v
 
 def test_training_on_micro_batches_of_one_row_is_an_error_at_once_and_a_last_row_is_none() -> None:
     single = only("batch-of-one", until(edit(healthy(), "own", split="", batch=1.0, chance=0.0), 1))
-    assert (single.severity, single.part) == ("error", "loss.info-nce")
+    assert (single.severity, single.component) == ("error", "loss.info-nce")
     assert found("batch-of-one", edit(healthy(), "own", split="val", batch=1.0, chance=0.0)) == []  # its loss is not 0
     assert found("batch-of-one", edit(healthy(), "own", batch=1.0, chance=3.9)) == []  # one row of a language model
 
@@ -680,8 +680,8 @@ def test_losses_over_other_batches_than_in_training_are_a_note() -> None:
 def test_a_recall_that_counts_ties_as_hits_is_an_error() -> None:
     tied = edit(at_chance(healthy()), "embeddings", "*>*", ties=1.0)
     finding = found("ties-as-hits", curve(tied, lambda step: 1.0, "val/retrieval/i2t@1"))[0]
-    assert (finding.severity, finding.part) == ("error", "val.image>text")
-    assert "'retrieval/i2t@1' of 'val' is 1.000 and can be 0.004 at most" in finding.what
+    assert (finding.severity, finding.component) == ("error", "val.image>text")
+    assert "'retrieval/i2t@1' of 'val' is 1.000 and can be 0.004 at most" in finding.message
     honest = curve(
         tied, lambda step: 0.004, "val/retrieval/i2t@1", "val/retrieval/t2i@1", "retrieval/i2t@1", "retrieval/t2i@1"
     )
@@ -721,9 +721,9 @@ def overlapping(*shared: tuple[str, int, int], groups: int = 256, first: str = "
 
 def test_pairs_in_two_splits_are_an_error_at_once() -> None:
     finding = only("split-overlap", until(overlapping(("image", 40, 40), ("text", 60, 60)), 0))
-    assert (finding.severity, finding.part) == ("error", "train+test")
+    assert (finding.severity, finding.component) == ("error", "train+test")
     assert finding.evidence["rows of image"] == 40
-    assert "15.6% of its groups" in finding.what
+    assert "15.6% of its groups" in finding.message
     assert only("split-overlap", overlapping(("image", 1, 1), ("text", 60, 60))).severity == "warning"
     assert only("split-overlap", overlapping(("image", 40, 40), ("text", 60, 60), first="val")).severity == "warning"
     assert only("split-overlap", overlapping(("image", 1, 1), ("text", 60, 60), groups=5000)).severity == "note"
@@ -741,7 +741,7 @@ def test_any_overlap_can_be_judged(count: int, rows: int, groups: int, first: st
         overlapping(("text", count, rows), groups=groups),
         overlapping(("text", count, rows), ("image", 1, rows), first=first),
     ):
-        assert all(one.part.endswith("+test") for one in found("split-overlap", chart))
+        assert all(one.component.endswith("+test") for one in found("split-overlap", chart))
 
 
 def test_a_validation_loss_that_rises_while_training_learns_by_heart_is_over_fitting() -> None:
@@ -751,7 +751,7 @@ def test_a_validation_loss_that_rises_while_training_learns_by_heart_is_over_fit
         "val/loss",
     )
     finding = only("over-fitting", chart)
-    assert (finding.severity, finding.part) == ("warning", "val")
+    assert (finding.severity, finding.component) == ("warning", "val")
     assert (finding.evidence["lowest at step"], finding.evidence["last"]) == (50, 4.0)
     mild = curve(healthy(), lambda step: 2.0 + step / 500 if step else 5.0, "val/loss")
     assert only("over-fitting", mild).severity == "note"
@@ -761,16 +761,16 @@ def test_a_validation_loss_that_rises_while_training_learns_by_heart_is_over_fit
 
 def test_a_split_at_chance_beside_a_training_that_learned_is_named() -> None:
     both = curve(at_chance(healthy()), lambda step: 5.0, "val/loss", "test/loss")
-    assert {(one.part, one.severity) for one in found("evaluation-at-chance", both)} == {
+    assert {(one.component, one.severity) for one in found("evaluation-at-chance", both)} == {
         ("val", "warning"),
         ("test", "warning"),
     }
     one = curve(at_chance(healthy(), "test"), lambda step: 5.0, "test/loss")
     finding = only("evaluation-at-chance", one)
-    assert (finding.part, finding.severity) == ("test", "error")
-    assert "while 'val' is far above it" in finding.what
+    assert (finding.component, finding.severity) == ("test", "error")
+    assert "while 'val' is far above it" in finding.message
     assert found("evaluation-at-chance", until(one, 150)) == []  # test was seen before training alone
-    assert "nothing was learned" in found("evaluation-at-chance", loss(both, lambda step: 4.1))[0].what
+    assert "nothing was learned" in found("evaluation-at-chance", loss(both, lambda step: 4.1))[0].message
     few = edit(both, "embeddings", "*>*", rows=20)
     assert found("evaluation-at-chance", few) == []
     assert found("evaluation-at-chance", curve(both, lambda step: 1.0, "val/loss", "test/loss")) == []
@@ -780,7 +780,7 @@ def test_pairs_that_are_off_by_one_are_named_with_the_shift() -> None:
     shifted = edit(healthy(), "embeddings", "image>text", shift=1, shift_gain=25.0)
     finding = found("misaligned-pairs", shifted)[0]
     assert finding.severity == "error"
-    assert "row i of 'image' belongs to row i + 1 of 'text'" in finding.what
+    assert "row i of 'image' belongs to row i + 1 of 'text'" in finding.message
     assert found("misaligned-pairs", edit(healthy(), "embeddings", "*>*", shift=1, shift_gain=3.5)) == []
 
 

@@ -82,11 +82,10 @@ def _choose(index: Registry, names: Sequence[str]) -> list[Run]:
 
 
 def _look(run: Run, checks: Sequence[Check], notes: Sequence[Finding]) -> _Look:
-    from trialbook.contracts.files import read_json
     from trialbook.doctor.doctor import diagnose
     from trialbook.doctor.evidence import read_evidence
 
-    options = (read_json(run.directory.json("run")) or {}).get("doctor") or {}
+    options = (run.directory.read("run") or {}).get("doctor") or {}
     ignored = set(options.get("ignore") or ())
     wanted = [check for check in checks if check.name not in ignored]
     left_out = sorted({check.name for check in checks} & ignored)
@@ -107,8 +106,8 @@ def _page(look: _Look) -> str:
 
 def _paragraph(finding: Finding) -> str:
     head = click.style(f"{finding.severity:<7}", fg=_COLOURS[finding.severity], bold=True)
-    place = f"  {finding.part}" if finding.part else ""
-    lines = [f"\n  {head}  {finding.check}{place}", _wrapped(finding.what)]
+    place = f"  {finding.component}" if finding.component else ""
+    lines = [f"\n  {head}  {finding.check}{place}", _wrapped(finding.message)]
     if finding.evidence:
         lines.append(_wrapped(_numbers(finding.evidence)))
     if finding.advice:
@@ -136,4 +135,4 @@ def _print_checks(checks: Sequence[Check], notes: Sequence[Finding], as_json: bo
     table = Table(columns, [[check.name, check.plugin, check.summary] for check in checks])
     click.echo(render(table, "json" if as_json else "table", terminal=sys.stdout.isatty()))
     for note in notes:
-        click.echo(note.what, err=True)
+        click.echo(note.message, err=True)

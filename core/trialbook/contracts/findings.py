@@ -11,6 +11,9 @@ from typing import Any, Literal
 SEVERITIES = ("error", "warning", "note")
 Severity = Literal["error", "warning", "note"]
 
+#: Names of fields in ``findings.json`` of format 1.
+_OLD_FIELDS = {"part": "component", "what": "message"}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -19,8 +22,8 @@ class Finding:
     Args:
         check: name of the check that found it, in kebab-case.
         severity: ``error``, ``warning`` or ``note``.
-        part: what it is about: ``projector.image``, ``loss.info-nce``, a module, a split; empty for the run as a whole.
-        what: one sentence that says what is wrong.
+        component: what it is about: ``projector.image``, ``loss.info-nce``, a module, a split; empty for the run as a whole.
+        message: one sentence that says what is wrong.
         evidence: the numbers that it rests on, by name.
         advice: what to try.
         step: optimiser step at which it holds.
@@ -28,8 +31,8 @@ class Finding:
 
     check: str
     severity: Severity
-    part: str
-    what: str
+    component: str
+    message: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""
     step: int = 0
@@ -40,8 +43,9 @@ class Finding:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Finding:
-        """What ``as_dict`` gave."""
-        return cls(**{key: data[key] for key in cls.__dataclass_fields__ if key in data})
+        """The finding that ``as_dict`` gave, of this version or of one that named its fields otherwise."""
+        named = {_OLD_FIELDS.get(key, key): value for key, value in data.items()}
+        return cls(**{key: named[key] for key in cls.__dataclass_fields__ if key in named})
 
 
 def by_severity(findings: list[Finding]) -> list[Finding]:

@@ -92,8 +92,8 @@ class Doctor:
         """Look at the run as it stands; what is new since the last look."""
         self._due = self._weight() * _GROWTH + 1
         self.findings = [*diagnose(self.chart, self.checks), *self.notes]
-        fresh = [finding for finding in self.findings if (finding.check, finding.part) not in self._told]
-        self._told |= {(finding.check, finding.part) for finding in fresh}
+        fresh = [finding for finding in self.findings if (finding.check, finding.component) not in self._told]
+        self._told |= {(finding.check, finding.component) for finding in fresh}
         return fresh
 
     def _weight(self) -> int:
@@ -104,8 +104,8 @@ class Doctor:
 def format_finding(finding: Finding) -> str:
     """A finding in a line."""
     numbers = ", ".join(f"{name} {_short(value)}" for name, value in finding.evidence.items())
-    part = f"{finding.part}: " if finding.part else ""
-    return f"{finding.severity}: {part}{finding.what}" + (f" ({numbers})" if numbers else "") + f" [{finding.check}]"
+    part = f"{finding.component}: " if finding.component else ""
+    return f"{finding.severity}: {part}{finding.message}" + (f" ({numbers})" if numbers else "") + f" [{finding.check}]"
 
 
 def _short(value: Any) -> str:

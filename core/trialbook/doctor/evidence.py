@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trialbook.contracts.evidence import RunEvidence
-from trialbook.contracts.files import read_json, read_lines
 from trialbook.contracts.records import Event, ModuleStats, Record
 from trialbook.registry.run_directory import RunDirectory
 
 
 def read_evidence(run: RunDirectory) -> RunEvidence:
     """The chart of a recorded run."""
-    spec = read_json(run.json("run")) or {}
+    spec = run.read("run") or {}
     return RunEvidence(
-        config=spec.get("config", {}), data=read_json(run.json("data")) or {},
-        records=[Record(line["step"], line["values"]) for line in read_lines(run.lines("metrics"))],
+        config=spec.get("config", {}), data=run.read("data") or {},
+        records=[Record(line["step"], line["values"]) for line in run.read_lines("metrics")],
         stats=newest_only(
             ModuleStats(line["step"], line["kind"], line["values"], line.get("split", ""))
-            for line in read_lines(run.lines("stats"))
+            for line in run.read_lines("stats")
         ),
         events=[
-            Event(line["step"], line["kind"], line["message"], line.get("data") or {}) for line in read_lines(run.lines("events"))
+            Event(line["step"], line["kind"], line["message"], line.get("data") or {}) for line in run.read_lines("events")
         ],
         finished=run.json("results").is_file(),
         error=run.error.read_text(encoding="utf-8") if run.error.is_file() else None,

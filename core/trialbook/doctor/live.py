@@ -81,4 +81,6 @@ class LiveDoctor:
 
     def _stop_at_errors(self) -> None:
         if self.strict and (found := next((f for f in self.doctor.findings if f.severity == "error"), None)):
-            raise TrialbookError(f"stopped by the doctor: {found.part + ': ' if found.part else ''}{found.what}")
+            raise TrialbookError(
+                f"stopped by the doctor: {found.component + ': ' if found.component else ''}{found.message}"
+            )

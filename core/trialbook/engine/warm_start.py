@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from trialbook.contracts.files import read_json
 from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
 from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.run_directory import RunDirectory, find_runs
@@ -111,7 +110,7 @@ def find_origin(text: str, runs: Path, inputs: Mapping[str, Path], seed: int) ->
         if (here / "manifest.json").is_file() and RunDirectory(here.parent.parent).is_run():
             return Origin(RunDirectory(here.parent.parent), here)
     experiment, _, arm = text.partition("/")
-    every = [(one, read_json(RunDirectory(one).json("run"))) for one in find_runs(runs)]
+    every = [(one, RunDirectory(one).read("run")) for one in find_runs(runs)]
     found = [(one, facts) for one, facts in every if facts["experiment"] == experiment]
     if not found:
         known = sorted({str(facts["experiment"]) for _, facts in every})
@@ -170,7 +169,7 @@ def start_part(part: str, module: nn.Module, origin: Origin, *, demanded: bool) 
             raise TrialbookError(f"'{part}' cannot start from {origin.run.path.name}: {sizes}")
         taken[at] = tensor
     module.load_state_dict(taken, strict=False)
-    facts = read_json(origin.run.json("run")) or {}
+    facts = origin.run.read("run") or {}
     unused = tuple(name for name in offered if name not in taken and aliases.get(name, "") not in taken)
     return Lineage(
         part, f"{facts.get('experiment', '')}/{origin.run.path.name}", str(facts.get("id", "")), origin.step,

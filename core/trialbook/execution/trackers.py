@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.settings import Settings
-from trialbook.contracts.files import read_json
 from trialbook.contracts.trackers import TrackedRun, Tracker
 from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.isolation import PLUGIN_ERRORS, describe_failure
@@ -118,7 +117,7 @@ class Tracking:
     def started(self, name: str, path: Path, config: Mapping[str, Any]) -> list[str]:
         """A run begins or goes on."""
         if self.followers:
-            run = TrackedRun(name, path, read_json(RunDirectory(path).json("run")) or {}, config)
+            run = TrackedRun(name, path, RunDirectory(path).read("run") or {}, config)
             for one in self.followers:
                 one.start(run)
         return self.news()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.config.settings import Settings
-from trialbook.contracts.files import read_json, to_json, write_whole
+from trialbook.contracts.files import to_json
 from trialbook.registry.run_directory import LINE_FILES, RunDirectory
 from trialbook.registry.run_row import session_seconds
 
@@ -140,19 +140,19 @@ _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 def open_session(run: RunDirectory) -> None:
     """Begin a span of work; the one before has no end if it was killed, and then ended at its last line."""
-    sessions = read_json(run.json("sessions")) or []
+    sessions = run.read("sessions") or []
     if sessions and sessions[-1]["ended"] is None:
         last = max(run.lines(name).stat().st_mtime for name in LINE_FILES)
         sessions[-1] |= {"ended": max(sessions[-1]["started"], now(last)), "killed": True}
     sessions.append({"started": now(), "ended": None, "host": socket.gethostname(), "pid": os.getpid()})
-    write_whole(run.json("sessions"), to_json(sessions))
+    run.write("sessions", sessions)
 
 
 def note_changes(run: RunDirectory, changed: Mapping[str, Any]) -> None:
     """Note what of the environment is not as it was when the run was begun, key to [before, now]."""
-    sessions = read_json(run.json("sessions")) or [{}]
+    sessions = run.read("sessions") or [{}]
     sessions[-1]["changed"] = {**sessions[-1].get("changed", {}), **changed}
-    write_whole(run.json("sessions"), to_json(sessions))
+    run.write("sessions", sessions)
 
 
 def changes_between(before: Mapping[str, Any] | None, now: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -171,10 +171,10 @@ def changes_between(before: Mapping[str, Any] | None, now: Mapping[str, Any], pr
 
 def close_session(run: RunDirectory) -> float | None:
     """End the span that is open, if one is; seconds of all of them."""
-    sessions = read_json(run.json("sessions")) or []
+    sessions = run.read("sessions") or []
     if sessions and sessions[-1]["ended"] is None:
         sessions[-1]["ended"] = now()
-        write_whole(run.json("sessions"), to_json(sessions))
+        run.write("sessions", sessions)
     return session_seconds(sessions)
 
 

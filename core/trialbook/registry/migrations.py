@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 #: ``PRAGMA user_version`` of an up-to-date registry: the number of migrations. Comparing it does not need the library
 #: that applies them.
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE document (
@@ -140,6 +140,28 @@ CREATE VIEW run_findings AS
     JOIN run ON run.id = finding.run;
 """
 
+_COMPONENTS = """
+DROP VIEW run_findings;
+DROP VIEW run_components;
+ALTER TABLE finding RENAME COLUMN part TO component;
+ALTER TABLE finding RENAME COLUMN what TO message;
+CREATE VIEW run_findings AS
+    SELECT run.experiment, run.arm, run.seed, run.name AS run, finding."check", finding.severity, finding.component,
+           finding.message, finding.evidence, finding.advice, finding.step
+    FROM finding
+    JOIN run ON run.id = finding.run;
+CREATE VIEW run_components AS
+    SELECT run.experiment, run.arm, run.seed, run.name AS run, component.key AS component,
+           json_extract(component.value, '$.target') AS target,
+           json_extract(component.value, '$.plugin') AS plugin,
+           json_extract(component.value, '$.version') AS version,
+           json_extract(component.value, '$.commit') AS "commit",
+           json_extract(component.value, '$.source') AS source
+    FROM run
+    JOIN document ON document.id = run.components
+    JOIN json_each(document.body) AS component;
+"""
+
 
 def migrations() -> Migrations:
     """The registry's migrations, oldest first."""
@@ -154,6 +176,10 @@ def migrations() -> Migrations:
     @registry(name="002-findings")
     def _second(db: Any) -> None:
         _execute_all(db, _FINDINGS)
+
+    @registry(name="003-components")
+    def _third(db: Any) -> None:
+        _execute_all(db, _COMPONENTS)
 
     return registry
 

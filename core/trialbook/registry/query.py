@@ -198,12 +198,12 @@ class Registry:
     def findings(self, runs: Iterable[Run]) -> dict[int, list[Finding]]:
         """Run (by number) to what the doctor says of it, the worst first; runs without a finding are left out."""
         rows = self.connection.execute(
-            'SELECT run, "check", severity, part, what, evidence, advice, step FROM finding '
+            'SELECT run, "check", severity, component, message, evidence, advice, step FROM finding '
             f"WHERE run IN ({_numbers(runs)}) ORDER BY run, place"
         )
         found: dict[int, list[Finding]] = {}
-        for run, check, severity, part, what, evidence, advice, step in rows:
-            finding = Finding(check, severity, part, what, json.loads(evidence), advice, step)
+        for run, check, severity, component, message, evidence, advice, step in rows:
+            finding = Finding(check, severity, component, message, json.loads(evidence), advice, step)
             found.setdefault(run, []).append(finding)
         return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from trialbook.contracts.files import read_json, read_lines
+from trialbook.contracts.files import read_lines
 from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
 
@@ -51,7 +51,7 @@ def check_processes(run: RunDirectory) -> None:
     Raises:
         TrialbookError: they are not.
     """
-    if run.is_run() and (then := processes_of(read_json(run.json("env")) or {})) != world_size():
+    if run.is_run() and (then := processes_of(run.read("env") or {})) != world_size():
         raise TrialbookError(f"{run.path.name} {refusal(then)}")
 
 

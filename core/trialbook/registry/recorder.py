@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from trialbook.contracts.files import read_json, read_lines, to_json, write_whole  # fmt: skip
+from trialbook.contracts.files import read_json, to_json, write_whole  # fmt: skip
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, ModuleStats, Predictions, Record, Timing
 from trialbook.registry.background import BackgroundFollower
@@ -91,9 +91,9 @@ class Recorder:
         around = dict(environment)
         patch = around.pop("patch", None)
         if self.run.is_run():
-            known = read_json(self.run.json("env")) or {}
+            known = self.run.read("env") or {}
             before = {key: value for key, value in known.items() if key not in LATER}
-            before["components"] = read_json(self.run.json("components"))
+            before["components"] = self.run.read("components")
             changed = changes_between(before, {**around, "components": components})
         else:
             changed = {}
@@ -181,7 +181,7 @@ class Recorder:
             write_arrays(self.run.arrays(item.name), item.values, item.step)
         elif isinstance(item, Artifact):
             made = {item.name: write_artifact(self.run.artifacts / item.name, item.write)}
-            self.describe({"artifacts": {**(read_json(self.run.json("data")) or {}).get("artifacts", {}), **made}})
+            self.describe({"artifacts": {**(self.run.read("data") or {}).get("artifacts", {}), **made}})
         elif isinstance(item, Predictions):
             lines = (to_json(row.as_dict(), indent=None) for row in item.rows)
             write_whole(self.run.predictions, "".join(f"{line}\n" for line in lines))
@@ -192,7 +192,7 @@ class Recorder:
 
     def diagnosed(self, findings: Sequence[Finding]) -> None:
         """Replace ``findings.json``: what the doctor says of the run as far as it has come."""
-        write_whole(self.run.json("findings"), to_json([finding.as_dict() for finding in findings]))
+        self.run.write("findings", [finding.as_dict() for finding in findings])
         if self._follower:
             self._follower.facts_changed()
 
@@ -204,15 +204,15 @@ class Recorder:
         """
         for handle in self._handles.values():
             os.fsync(handle)
-        metrics = summarise(read_lines(self.run.lines("metrics")))
+        metrics = summarise(self.run.read_lines("metrics"))
         seconds = close_session(self.run)
-        wanted = read_json(self.run.json("run")).get("results") or {}
+        wanted = self.run.read("run").get("results") or {}
         found = {name: metrics[metric] for name, metric in wanted.items() if metric in metrics}
         ends = {f"{name}_start": summary.first for name, summary in found.items()}
         ends |= {f"{name}_end": summary.last for name, summary in found.items()}
         whole: dict[str, Any] = {"status": "finished", **dict(sorted(ends.items())), "seconds": seconds}
         whole |= {"metrics": {name: summary.as_dict() for name, summary in metrics.items()}, **results}
-        write_whole(self.run.json("results"), to_json(whole))
+        self.run.write("results", whole)
         if self._follower:
             self._follower.facts_changed()
         return whole
@@ -247,11 +247,11 @@ class Recorder:
         import tomli_w
 
         write_whole(self.run.config, tomli_w.dumps(dict(spec.config)))
-        write_whole(self.run.json("env"), to_json(environment))
+        self.run.write("env", environment)
         if patch:
             write_whole(self.run.patch, patch)
-        write_whole(self.run.json("components"), to_json(components))
-        write_whole(self.run.json("run"), to_json(spec.to_json()))  # last: from here on this is a run
+        self.run.write("components", components)
+        self.run.write("run", spec.to_json())  # last: from here on this is a run
 
     def _replayed(self, line: bytes, step: int) -> bool:
         """Whether the record is in the file already; if another is there, that and all behind it are cut."""

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
 from trialbook.registry.lock import is_locked
 
 #: Every file of a run that is written once or replaced as a whole, by the name used in code.
 JSON_FILES = ("run", "env", "components", "data", "sessions", "findings", "results")
 #: Files to which lines are appended as they happen.
 LINE_FILES = ("metrics", "timing", "stats", "events")
+#: Names of such files in run directories of format 1.
+_OLD_LINES = {"stats": "vitals"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,26 @@ class RunDirectory:
 
     def lines(self, name: str) -> Path:
         """``metrics``, ``timing``, ``stats`` or ``events`` -> its file."""
-        return self.path / f"{name}.jsonl"
+        file = self.path / f"{name}.jsonl"
+        if name in _OLD_LINES and not file.exists() and (old := self.path / f"{_OLD_LINES[name]}.jsonl").exists():
+            return old
+        return file
+
+    def read(self, name: str) -> Any:
+        """Content of a JSON file of the run; None where there is none.
+
+        Raises:
+            TrialbookError: the file is not JSON.
+        """
+        return read_json(self.json(name))
+
+    def read_lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """Lines of a JSON Lines file of the run; a torn last line is left out."""
+        return read_lines(self.lines(name))
+
+    def write(self, name: str, value: Any) -> None:
+        """Replace a JSON file of the run, as a whole."""
+        write_whole(self.json(name), to_json(value))
 
     @property
     def config(self) -> Path:

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trialbook.contracts.files import read_json, to_json
+from trialbook.contracts.files import to_json
+from trialbook.contracts.findings import Finding
 from trialbook.registry.run_directory import JSON_FILES, RunDirectory
 
 #: JSON files whose content is kept once however many runs share it, by column.
@@ -38,14 +39,14 @@ def facts_stamp(run: RunDirectory) -> str:
 
 def run_facts(run: RunDirectory) -> tuple[dict[str, Any], dict[str, str]]:
     """Columns of a run's row, and the bodies of its documents, as its files say."""
-    spec = read_json(run.json("run"))
-    results = read_json(run.json("results"))
+    spec = run.read("run")
+    results = run.read("results")
     error = run.error.read_text(encoding="utf-8") if run.error.is_file() else None
-    sessions = read_json(run.json("sessions")) or []
+    sessions = run.read("sessions") or []
     plan = {key: value for key, value in spec.items() if key not in _OWN}
     documents = {"plan": _canonical(plan), "config": _canonical(spec.get("config", {}))}
     for column, name in _DOCUMENTS.items():
-        documents[column] = _canonical(read_json(run.json(name)) or {})
+        documents[column] = _canonical(run.read(name) or {})
     finished = results is not None
     figures = {key: value for key, value in (results or {}).items() if key != "metrics"}
     columns = {
@@ -62,11 +63,11 @@ def run_facts(run: RunDirectory) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def run_findings(run: RunDirectory) -> list[tuple[Any, ...]]:
-    """Rows of what the doctor says of a run: place, check, severity, part, what, evidence, advice, step."""
-    keys = ("check", "severity", "part", "what", "evidence", "advice", "step")
+    """Rows of what the doctor says of a run: place, check, severity, component, message, evidence, advice, step."""
+    findings = [Finding.from_dict(one) for one in run.read("findings") or []]
     return [
-        (place, *(_canonical(one[key]) if key == "evidence" else one[key] for key in keys))
-        for place, one in enumerate(read_json(run.json("findings")) or [])
+        (place, one.check, one.severity, one.component, one.message, _canonical(one.evidence), one.advice, one.step)
+        for place, one in enumerate(findings)
     ]
 
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trialbook.contracts.files import read_lines
 from trialbook.errors import TrialbookError
 from trialbook.registry.connection import open_registry, transaction
 from trialbook.registry.indexer import POINT_FILES, RunIndexer
@@ -156,6 +155,6 @@ def _compare(run: RunDirectory, state: tuple[str | int, ...] | None, points: int
 def _count_points(run: RunDirectory) -> int:
     places: set[tuple[str, int, str]] = set()
     for name in POINT_FILES:
-        for line in read_lines(run.lines(name)):
+        for line in run.read_lines(name):
             places.update((name, line["step"], metric) for metric in line["values"])
     return len(places)

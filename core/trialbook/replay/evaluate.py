@@ -14,7 +14,7 @@ from typing import Any
 
 from trialbook.config.options import EvaluateOptions
 from trialbook.config.settings import Settings
-from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
+from trialbook.contracts.files import read_json, to_json, write_whole
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import answer_name, curve_name
 from trialbook.errors import TrialbookError
@@ -105,7 +105,7 @@ def _recorded(loaded: LoadedRun, split: str, figures: Mapping[str, float]) -> di
     if loaded.replaced:
         return {}
     found: dict[str, float] = {}
-    for line in read_lines(loaded.run.lines("metrics")):
+    for line in loaded.run.read_lines("metrics"):
         if line["step"] == loaded.step:
             found |= line["values"]
     final = EvaluateOptions(**loaded.spec.config.get("evaluate", {})).final == split

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.datasets import find_overlaps, modalities_of
-from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
 
@@ -76,8 +75,8 @@ def _earlier(loaded: LoadedRun) -> Iterator[tuple[str, Mapping[str, Any]]]:
             continue
         seen.add(name)
         run = RunDirectory(runs / name)
-        waiting += [one["run"] for one in (read_json(run.json("data")) or {}).get("lineage", ())]
-        yield name, read_json(run.json("run")) or {}
+        waiting += [one["run"] for one in (run.read("data") or {}).get("lineage", ())]
+        yield name, run.read("run") or {}
 
 
 def _dataset_of(facts: Mapping[str, Any], loaded: LoadedRun) -> tuple[Any, Mapping[str, Any]]:

@@ -12,7 +12,6 @@ from trialbook.config.numerics import Numerics, numerics_of, prepare_cublas
 from trialbook.config.runspec import RunSpec
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, KeyPath
-from trialbook.contracts.files import read_json
 from trialbook.errors import Position, TrialbookError
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -219,7 +218,7 @@ def _build(
         processes=recorded.processes,
     )  # fmt: skip
     workshop.device = accelerator.device
-    data = read_json(recorded.run.json("data")) or {}
+    data = recorded.run.read("data") or {}
     builder = Rebuilder(
         own, workshop, recorded.inputs, other=other, held=tuple(found.tensors["model"]),
         taken={one["part"]: int(one["loaded"]) for one in data.get("lineage", ())},
@@ -232,7 +231,7 @@ def _build(
 
 def _data_remarks(recorded: RecordedRun, builder: Rebuilder) -> Iterator[str]:
     """What of the data, and of earlier runs that parts started from, is other now."""
-    data = read_json(recorded.run.json("data")) or {}
+    data = recorded.run.read("data") or {}
     then = data.get("dataset", {}).get("fingerprint")
     if builder.own is not None and then not in (None, builder.own.fingerprint):
         yield f"the run's data have changed: fingerprint {then[:12]} then, {builder.own.fingerprint[:12]} now"

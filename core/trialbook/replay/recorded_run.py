@@ -12,7 +12,7 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.runspec import RunSpec, run_id
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, parse_toml
-from trialbook.contracts.files import read_json, read_lines
+from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import open_index
 from trialbook.registry.ranks import processes_of
@@ -43,12 +43,12 @@ class RecordedRun:
     @property
     def environment(self) -> dict[str, Any]:
         """Where it took place."""
-        return read_json(self.run.json("env")) or {}
+        return self.run.read("env") or {}
 
     @property
     def components(self) -> dict[str, dict[str, Any]]:
         """Where its parts came from."""
-        return read_json(self.run.json("components")) or {}
+        return self.run.read("components") or {}
 
     @property
     def processes(self) -> int:
@@ -86,12 +86,12 @@ def read_recorded(text: str, settings: Settings) -> RecordedRun:
         raise TrialbookError(f"the registry remembers '{text}', but its directory {run.path} is gone")
     if status == "running":
         raise TrialbookError(f"{run.path.name} is running; wait for its end")
-    if next(read_lines(run.lines("metrics")), None) is None:
+    if next(run.read_lines("metrics"), None) is None:
         raise TrialbookError(f"{run.path.name} ({status}) has recorded nothing that could be repeated or loaded")
     spec, document = _read_spec(run)
     inputs = _inputs(run, spec)
     spec, doubts = _fitting(run, spec, document)
-    for event in read_lines(run.lines("events")):
+    for event in run.read_lines("events"):
         if event["kind"] in _MIXED:
             doubts.append(f"of the recorded run itself, at step {event['step']}: {event['message']}")
     return RecordedRun(run, spec, status, inputs, tuple(doubts))
@@ -112,7 +112,7 @@ def find_run(text: str, settings: Settings) -> RunDirectory:
 
 def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
     try:
-        spec = RunSpec.from_json(read_json(run.json("run")))
+        spec = RunSpec.from_json(run.read("run"))
     except (KeyError, TypeError, AttributeError) as error:
         raise TrialbookError(f"{run.json('run')} is not what a run writes ({error!r}); restore it") from error
     text = run.config.read_text(encoding="utf-8") if run.config.is_file() else None

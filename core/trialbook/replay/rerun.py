@@ -11,7 +11,6 @@ from typing import Any
 
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.settings import Settings
-from trialbook.contracts.files import read_json, read_lines
 from trialbook.contracts.records import Item, Record
 from trialbook.engine.inventory import components_of
 from trialbook.errors import TrialbookError
@@ -63,7 +62,7 @@ class Repetition(LocalLauncher):
             return ""
         if outcome.state == "busy":
             raise TrialbookError(outcome.message)
-        if outcome.state == "failed" and next(read_lines(again.lines("metrics")), None) is None:
+        if outcome.state == "failed" and next(again.read_lines("metrics"), None) is None:
             remove_repetition(self.place, self.settings.runs)
             raise TrialbookError(f"{self.recorded.run.path.name} could not be repeated: {outcome.message}")
         return _ended(self.recorded, again)
@@ -102,11 +101,11 @@ class Repetition(LocalLauncher):
 
     def _would_be(self, left: RunDirectory) -> bool:
         """Whether a repetition that was begun had the configuration, sources and versions that it would have now."""
-        then = read_json(left.json("env")) or {}
+        then = left.read("env") or {}
         now = {**environment(self.settings), "device": device_now(self.settings)}
-        sources = {part: one.get("source") for part, one in (read_json(left.json("components")) or {}).items()}
+        sources = {part: one.get("source") for part, one in (left.read("components") or {}).items()}
         same = all(then.get(key) == now[key] for key in ("hardware", "device", "platform", "versions"))
-        spec = read_json(left.json("run"))
+        spec = left.read("run")
         return same and sources == self._sources() and spec == self.recorded.spec.to_json()
 
     def _sources(self) -> dict[str, Any]:
@@ -153,8 +152,8 @@ class _Recorder(Recorder):
     def __init__(self, directory: Path, recorded: RecordedRun, data_changed: Callable[[Change], None]) -> None:
         super().__init__(directory, None)
         unfinished = recorded.status != "finished" and recorded.processes == 1
-        self._enough = sum(1 for _ in read_lines(recorded.run.lines("metrics"))) if unfinished else None
-        self._data, self._data_changed = read_json(recorded.run.json("data")) or {}, data_changed
+        self._enough = sum(1 for _ in recorded.run.read_lines("metrics")) if unfinished else None
+        self._data, self._data_changed = recorded.run.read("data") or {}, data_changed
 
     def describe(self, data: Mapping[str, Any]) -> None:
         """As ever, and say so if the data are not those of the run."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.runspec import RunSpec
-from trialbook.contracts.files import read_lines
 from trialbook.errors import TrialbookError
 from trialbook.replay.recorded_run import RecordedRun
 
@@ -55,7 +54,7 @@ def find_checkpoint(recorded: RecordedRun, wanted: str | None) -> tuple[str, Che
 
 def _step_remark(recorded: RecordedRun, step: int) -> list[str]:
     """Where the weights are not those of the end of a finished run."""
-    last = max(int(line["step"]) for line in read_lines(recorded.run.lines("metrics")))
+    last = max(int(line["step"]) for line in recorded.run.read_lines("metrics"))
     if recorded.status == "finished" and step == last:
         return []
     return [f"the run is {recorded.status}, its last record of step {last}; the weights are those of step {step}"]

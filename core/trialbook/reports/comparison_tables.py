@@ -142,7 +142,7 @@ def finding_lines(comparison: Comparison) -> list[str]:
     """What looks broken, a line for each check and part, errors first; notes are counted where there is anything worse."""
     shared: dict[tuple[str, str, str], list[ArmFinding]] = {}
     for finding in comparison.findings:
-        shared.setdefault((finding.severity, finding.check, finding.part), []).append(finding)
+        shared.setdefault((finding.severity, finding.check, finding.component), []).append(finding)
     alarms = {key: found for key, found in shared.items() if key[0] != "note"}
     lines = [_finding_line(found, comparison) for found in (alarms or shared).values()]
     if alarms and (hidden := sorted({check for severity, check, _ in shared if severity == "note"})):
@@ -158,10 +158,10 @@ def _finding_line(found: Sequence[ArmFinding], comparison: Comparison) -> str:
         runs, of = sum(len(one.runs) for one in found), sum(one.of for one in found)
         arms = "all arms" if len(found) == len(comparison.arms) else ", ".join(one.arm for one in found)
         places = [f"{runs} of {of} runs of {arms}"]
-    part = f" ({first.part})" if first.part else ""
+    part = f" ({first.component})" if first.component else ""
     evidence = ", ".join(f"{name} {_evidence(value)}" for name, value in first.evidence.items())
     advice = f" Try: {first.advice}" if first.advice else ""
-    what = first.what.rstrip(".")
+    what = first.message.rstrip(".")
     return f"{first.severity}, {first.check}{part}: {what}. In {'; '.join(places)}{f' ({evidence})' if evidence else ''}.{advice}"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.analysis.selection import flatten
-from trialbook.contracts.files import read_lines
 from trialbook.registry.connection import open_registry
 from trialbook.registry.lock import RunLock
 from trialbook.registry.query import Registry, Run
@@ -53,7 +52,7 @@ def run_facts_of(registry: Registry, run: Run) -> dict[str, Any]:
         "metrics": figures["metric"], "timing": figures["timing"],
         "components": registry.document(run.components), "data": registry.document(run.data),
         "environment": registry.document(run.environment),
-        "events": list(read_lines(run.directory.lines("events"))),
+        "events": list(run.directory.read_lines("events")),
     }  # fmt: skip
 
 

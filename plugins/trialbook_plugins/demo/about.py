@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trialbook.contracts.files import read_json
 from trialbook.reports.document.blocks import Block, Code, CodeBlock, Collapsible, Items, KeyValues, Text
 from trialbook.reports.pages.sections import config_text, data_facts, setup_facts
 
@@ -24,7 +23,7 @@ def headline(loaded: LoadedRun) -> str:
 def about(loaded: LoadedRun) -> list[Block]:
     """All that there is to say of it: identity, parts, data, remarks, configuration."""
     spec = loaded.spec
-    data = read_json(loaded.run.json("data")) or {}
+    data = loaded.run.read("data") or {}
     facts: dict[str, Text] = {
         "run": [Code(loaded.run.path.name), f", {loaded.run.status()}"], "experiment": spec.experiment, "arm": spec.arm,
         "seed": str(spec.seed), "checkpoint": f"{loaded.checkpoint}, {loaded.step} optimiser steps",
@@ -42,7 +41,7 @@ def about(loaded: LoadedRun) -> list[Block]:
 
 
 def _commit(loaded: LoadedRun) -> str:
-    git = (read_json(loaded.run.json("env")) or {}).get("git") or {}
+    git = (loaded.run.read("env") or {}).get("git") or {}
     if not git.get("commit"):
         return "not under version control"
     return f"commit {git['commit'][:_COMMIT]}" + (" with changes (dirty.patch)" if git.get("dirty") else ", clean")

@@ -17,16 +17,16 @@ class ArmFinding:
 
     Args:
         arm: label of the group.
-        check, severity, part: what was found, how bad it is, and where.
-        what, evidence, advice: of the first of these runs.
+        check, severity, component: what was found, how bad it is, and where.
+        message, evidence, advice: of the first of these runs.
         runs: names of the runs that have it; of: how many runs the arm has.
     """
 
     arm: str
     check: str
     severity: str
-    part: str
-    what: str
+    component: str
+    message: str
     evidence: Mapping[str, Any]
     advice: str
     runs: tuple[str, ...]
@@ -41,7 +41,7 @@ def arm_findings(registry: Registry, groups: Groups) -> list[ArmFinding]:
         shared: dict[tuple[str, str, str], list[tuple[Run, Finding]]] = {}
         for run in runs:
             for finding in by_run.get(run.id, ()):
-                shared.setdefault((finding.check, finding.severity, finding.part), []).append((run, finding))
+                shared.setdefault((finding.check, finding.severity, finding.component), []).append((run, finding))
         found += [_shared(label, pairs, len(runs)) for pairs in shared.values()]
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
 
@@ -50,5 +50,5 @@ def _shared(arm: str, pairs: list[tuple[Run, Finding]], count: int) -> ArmFindin
     first = pairs[0][1]
     runs = tuple(dict.fromkeys(run.name for run, _ in pairs))
     return ArmFinding(
-        arm, first.check, first.severity, first.part, first.what, first.evidence, first.advice, runs, count
+        arm, first.check, first.severity, first.component, first.message, first.evidence, first.advice, runs, count
     )

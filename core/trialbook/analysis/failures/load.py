@@ -51,7 +51,7 @@ class Answers:
     @property
     def title(self) -> str:
         """``experiment/run``, with the evaluation if it is a later one."""
-        facts = read_json(self.run.json("run")) or {}
+        facts = self.run.read("run") or {}
         name = f"{facts.get('experiment', '')}/{self.run.path.name}"
         return name if self.evaluation is None else f"{name}, {self.evaluation}"
 
@@ -78,7 +78,7 @@ def read_answers(run: RunDirectory, evaluation: str | None = None) -> Answers:
         predictions = tuple(Prediction.from_dict(line) for line in read_lines(file))
     except (TypeError, ValueError) as error:
         raise TrialbookError(f"{file} is not what a run writes: {error}") from error
-    config = (read_json(run.json("run")) or {}).get("config", {})
+    config = (run.read("run") or {}).get("config", {})
     if evaluation is None:
         final = EvaluateOptions(**config.get("evaluate", {})).final
         return Answers(run, None, predictions, final, config.get("dataset", {}))
@@ -175,7 +175,7 @@ def open_surroundings(answers: Answers, settings: Settings, book: SchemaBook) ->
     table = dict(answers.dataset)
     if "use" not in table:
         raise TrialbookError("the run has no [dataset]")
-    seed = (read_json(answers.run.json("run")) or {}).get("seed", 0)
+    seed = (answers.run.read("run") or {}).get("seed", 0)
     wiring = ComponentFactory(book, answers.run.path.name, {}, {"data_root": settings.data_root, "seed": seed})
     dataset = wiring.construct(ComponentTable("dataset", ("dataset",), table), {})
     return Surroundings(dataset, table, answers.split)

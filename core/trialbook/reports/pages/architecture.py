@@ -8,7 +8,6 @@ from typing import Any
 
 from trialbook.config.kinds import NAMED
 from trialbook.config.variants import ComponentTable, component_tables
-from trialbook.contracts.files import read_json
 from trialbook.reports.comparison_tables import show_large
 from trialbook.reports.document.blocks import Block, Diagram
 from trialbook.reports.document.diagram import Box, Layers, draw_layers, layers_text
@@ -54,7 +53,7 @@ _ORDER = ("dataset", "captioner", "encoder", "projector", "llm", "decoder", "pro
 
 def _parts(run: RunData) -> Iterator[tuple[tuple[str, str], _Said]]:
     """Kind and name of each box, and what is said of it in this run."""
-    data: Mapping[str, Any] = read_json(run.directory.json("data")) or {}
+    data: Mapping[str, Any] = run.directory.read("data") or {}
     together: dict[str, list[str]] = {}
     for table in component_tables(run.spec.get("config") or {}):
         if table.kind in _TOGETHER:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from trialbook.analysis.compare.compare import Comparison
 from trialbook.analysis.compare.findings import ArmFinding
-from trialbook.contracts.files import read_json
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import (
     BROKEN,
@@ -154,8 +153,8 @@ def _findings(comparison: Comparison) -> list[Block]:
     """One notice for each check and part: findings that arms share stand together. Notes are folded behind alarms."""
     shared: dict[tuple[str, str, str], list[ArmFinding]] = {}
     for finding in comparison.findings:
-        shared.setdefault((finding.severity, finding.check, finding.part), []).append(finding)
-    notices = [finding_notice(vars(found[0]), _places(found)) for found in shared.values()]
+        shared.setdefault((finding.severity, finding.check, finding.component), []).append(finding)
+    notices = [finding_notice(found[0], _places(found)) for found in shared.values()]
     alarms: list[Block] = [notice for notice in notices if notice.severity != "note"]
     notes = [notice for notice in notices if notice.severity == "note"]
     if not alarms or not notes:
@@ -193,8 +192,8 @@ def _provenance(arms: Arms, profile: str | None) -> list[Block]:
     if file:
         facts["to do it again"] = Code(f"mlrun run {file}" + (f" --profile {profile}" if profile else ""))
     facts["to repeat a run"] = Code(f"mlrun reproduce {one.directory.path.name}")
-    facts |= environment_facts(read_json(one.directory.json("env")) or {})
-    parts = component_grid(read_json(one.directory.json("components")) or {}, data_of(arms))
+    facts |= environment_facts(one.directory.read("env") or {})
+    parts = component_grid(one.directory.read("components") or {}, data_of(arms))
     told = f"Of the first run of {one.arm}; what differs among runs stands under What else differed."
     runs = _runs(arms)
     count = len(runs.rows)
@@ -215,7 +214,7 @@ def _runs(arms: Arms) -> TableBlock:
     rows: list[Sequence[Text]] = []
     for arm, own in arms.runs.items():
         for run in own:
-            results = read_json(run.directory.json("results")) or {}
+            results = run.directory.read("results") or {}
             name = run.directory.path.name
             last = run.metrics.get(metric, {}).get("last")
             link = Link(name, f"{name}/report.html")

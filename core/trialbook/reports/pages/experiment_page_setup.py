@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from trialbook.analysis.selection import flatten
-from trialbook.contracts.files import read_json
 from trialbook.reports.document.blocks import Block, CodeBlock, Collapsible, Items, KeyValues, Paragraph, Strong, Text
 from trialbook.reports.pages.sections import config_text, data_facts, setup_facts, show_option
 from trialbook.reports.plots.arms import Arms
@@ -34,7 +33,7 @@ def setup_blocks(arms: Arms) -> list[Block]:
 
 def data_of(arms: Arms) -> Mapping[str, Any]:
     """``data.json`` of one of the runs."""
-    return read_json(arms.one.directory.json("data")) or {}
+    return arms.one.directory.read("data") or {}
 
 
 def _grid(arms: Arms) -> dict[str, list[str]]:

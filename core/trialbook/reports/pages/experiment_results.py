@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialbook.contracts.files import read_json, to_json, write_whole
+from trialbook.contracts.files import to_json, write_whole
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.pages.write import Written, write_experiment_pages
 
@@ -45,7 +45,7 @@ def _arms(plan: Plan, runs: Path) -> dict[str, Any]:
     wanted = [f"{name}_{end}" for name in plan.experiment.results for end in ("start", "end")]
     arms: dict[str, Any] = {}
     for spec in plan.runs:
-        found = read_json(RunDirectory(runs / spec.relative_path).json("results"))
+        found = RunDirectory(runs / spec.relative_path).read("results")
         if found:
             seeds = arms.setdefault(spec.arm, {"seeds": {}})["seeds"]
             seeds[str(spec.seed)] = {name: found[name] for name in wanted if name in found}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trialbook.analysis.compare.metrics import trained_parameters
-from trialbook.contracts.files import read_json, read_lines
+from trialbook.contracts.findings import Finding
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import show_large
 from trialbook.reports.document.blocks import (
@@ -53,10 +53,10 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
         results: what ``results.json`` says, or will say; None where the run is not finished.
         pictures: its plots.
     """
-    spec, data = read_json(run.json("run")) or {}, read_json(run.json("data")) or {}
+    spec, data = run.read("run") or {}, run.read("data") or {}
     error = run.error.read_text(encoding="utf-8", errors="replace") if results is None and run.error.is_file() else ""
     metrics = results.get("metrics") or {} if results else _recorded(run)
-    findings = read_json(run.json("findings")) or []
+    findings = [Finding.from_dict(one) for one in run.read("findings") or []]
     head = [
         *_question(spec),
         Paragraph(_outcome(spec, results, error, metrics), lead=True),
@@ -79,7 +79,7 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
 def _recorded(run: RunDirectory) -> dict[str, Any]:
     from trialbook.registry.summary import summarise
 
-    return {name: summary.as_dict() for name, summary in summarise(read_lines(run.lines("metrics"))).items()}
+    return {name: summary.as_dict() for name, summary in summarise(run.read_lines("metrics")).items()}
 
 
 def _question(spec: Mapping[str, Any]) -> list[Block]:
@@ -112,10 +112,10 @@ def _outcome(
     return [*who, ended, f" with {', '.join(told)}." if told else "."]
 
 
-def _warnings(findings: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+def _warnings(findings: Sequence[Finding], metrics: Mapping[str, Mapping[str, Any]]) -> list[Block]:
     """What a reader must know before the figures: errors of the doctor, values that are no numbers."""
     said: list[Text] = []
-    counts = {kind: sum(one.get("severity") == kind for one in findings) for kind in ("error", "warning")}
+    counts = {kind: sum(one.severity == kind for one in findings) for kind in ("error", "warning")}
     if counts["error"]:
         said.append(
             [
@@ -160,7 +160,7 @@ def _setup(run: RunDirectory, spec: Mapping[str, Any], data: Mapping[str, Any]) 
 
 def _cost(run: RunDirectory, results: Mapping[str, Any] | None, data: Mapping[str, Any]) -> list[Block]:
     timing: dict[str, float] = {}
-    for line in read_lines(run.lines("timing")):
+    for line in run.read_lines("timing"):
         timing |= line["values"]
     sizes, flops = data.get("parameters") or {}, data.get("flops") or {}
     facts: dict[str, Text] = {}
@@ -178,13 +178,13 @@ def _cost(run: RunDirectory, results: Mapping[str, Any] | None, data: Mapping[st
         facts["parameters in all"] = f"{sum(sizes.values()):,}, of which {trained_parameters(data):,} are trained"
     named = {"training": "FLOPs of training", "forward_backward_per_sample": "FLOPs a sample, forward and backward"}
     facts |= {name: show_large(flops[key]) for key, name in named.items() if isinstance(flops.get(key), int | float)}
-    stages = stage_blocks({str((read_json(run.json("run")) or {}).get("arm", "")): [run]})
+    stages = stage_blocks({str((run.read("run") or {}).get("arm", "")): [run]})
     return [*([KeyValues(facts)] if facts else []), *stages]
 
 
 def _provenance(run: RunDirectory, data: Mapping[str, Any]) -> list[Block]:
-    around, components = read_json(run.json("env")) or {}, read_json(run.json("components")) or {}
-    sessions = read_json(run.json("sessions")) or []
+    around, components = run.read("env") or {}, run.read("components") or {}
+    sessions = run.read("sessions") or []
     facts: dict[str, Text] = {
         "to repeat it": Code(f"mlrun reproduce {run.path.name}"), **environment_facts(around),
         "worked at": session_sentence(sessions),
@@ -194,5 +194,5 @@ def _provenance(run: RunDirectory, data: Mapping[str, Any]) -> list[Block]:
 
 
 def _events(run: RunDirectory) -> list[Block]:
-    lines: list[Text] = [f"step {one['step']}: {one['message']}" for one in read_lines(run.lines("events"))]
+    lines: list[Text] = [f"step {one['step']}: {one['message']}" for one in run.read_lines("events")]
     return [Items(lines)] if lines else []

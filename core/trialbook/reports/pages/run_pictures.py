@@ -6,7 +6,6 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trialbook.contracts.files import read_json
 from trialbook.contracts.plots import Shown, read_pictures
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Block, Collapsible, SavedPicture
@@ -26,7 +25,7 @@ def run_pictures(run: RunDirectory, front: str = "", largest: int = _LARGEST) ->
         front: the way from the page to the run's directory.
         largest: bytes of a file that stands in the page.
     """
-    declared = read_pictures(read_json(run.json("data")) or {})
+    declared = read_pictures(run.read("data") or {})
     found = [(one, run.artifacts / one.file) for one in declared if Path(one.file).name == one.file]
     return [
         _kept(one, file, f"{front}{run.artifacts.name}/{one.file}", largest) for one, file in found if file.is_file()

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trialbook.analysis.compare.findings import ArmFinding
+from trialbook.contracts.findings import Finding
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Block, Code, Notice, TableBlock, Text
@@ -77,24 +79,23 @@ def data_facts(data: Mapping[str, Any]) -> dict[str, Text]:
     return found
 
 
-def finding_notice(finding: Mapping[str, Any], place: str = "") -> Notice:
-    """A finding of the doctor: what, where, its numbers, what to try.
+def finding_notice(finding: Finding | ArmFinding, place: str = "") -> Notice:
+    """A finding of the doctor: its message, where it holds, its numbers, what to try.
 
     Args:
-        finding: as ``Finding.as_dict`` or ``ArmFinding`` has it.
+        finding: of a run or of an arm.
         place: which runs have it, where that must be said.
     """
     details: dict[str, Text] = {}
-    if finding.get("part"):
-        details["part"] = Code(finding["part"])
+    if finding.component:
+        details["component"] = Code(finding.component)
     if place:
         details["in"] = place
-    if evidence := finding.get("evidence"):
-        details["evidence"] = "; ".join(f"{name} {_evidence(value)}" for name, value in evidence.items())
-    if finding.get("advice"):
-        details["try"] = str(finding["advice"])
-    check = f" ({finding['check']})" if finding.get("check") else ""
-    return Notice(str(finding["severity"]), f"{finding['what']}{check}", details)
+    if finding.evidence:
+        details["evidence"] = "; ".join(f"{name} {_evidence(value)}" for name, value in finding.evidence.items())
+    if finding.advice:
+        details["try"] = finding.advice
+    return Notice(finding.severity, f"{finding.message} ({finding.check})", details)
 
 
 def _evidence(value: Any) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trialbook.analysis.statistics import mean
-from trialbook.contracts.files import read_json, read_lines
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import show_large
 from trialbook.reports.document.blocks import Block, Paragraph, TableBlock, Text
@@ -33,7 +32,7 @@ def stage_costs(run: RunDirectory) -> list[StageCost]:
 
     Time that a killed run lost between its last record and the kill is not known; steps that it went through again count again.
     """
-    data = read_json(run.json("data")) or {}
+    data = run.read("data") or {}
     told: Sequence[Mapping[str, Any]] = data.get("stages") or ()
     counted = (data.get("flops") or {}).get("stages") or [None] * len(told)
     stages = [
@@ -41,7 +40,7 @@ def stage_costs(run: RunDirectory) -> list[StageCost]:
         for one, flops in zip(told, counted, strict=True)
     ]
     before = 0.0
-    for line in read_lines(run.lines("timing")) if stages else ():
+    for line in run.read_lines("timing") if stages else ():
         values, step = line["values"], line["step"]
         stage = next((one for one in stages if one.start < step <= one.stop), None)
         if "train_seconds" in values:

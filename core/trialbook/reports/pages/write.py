@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trialbook.contracts.files import read_json, write_whole
+from trialbook.contracts.files import write_whole
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Page, Picture
 from trialbook.reports.document.html import to_html
@@ -39,7 +39,7 @@ def write_run_pages(run: RunDirectory, *, plots: bool = True, png: bool = False)
     """
 
     def make(pictures: Sequence[Picture]) -> Page:
-        return run_page(run, read_json(run.json("results")), pictures)
+        return run_page(run, run.read("results"), pictures)
 
     def draw() -> list[Picture]:
         from trialbook.reports.plots.run_plots import run_plots

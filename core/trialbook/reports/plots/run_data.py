@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from trialbook.contracts.files import read_json, read_lines
 from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -36,24 +35,24 @@ class RunData:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """``run.json``."""
-        return read_json(self.directory.json("run")) or {}
+        return self.directory.read("run") or {}
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Metric to its summary, from ``results.json``; of a run that is not finished from its records."""
-        results = read_json(self.directory.json("results"))
+        results = self.directory.read("results")
         if results is not None:
             return results.get("metrics") or {}
         from trialbook.registry.summary import summarise
 
-        found = summarise(read_lines(self.directory.lines("metrics")))
+        found = summarise(self.directory.read_lines("metrics"))
         return {name: summary.as_dict() for name, summary in found.items()}
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
         """Metric to its values over steps; of a step that was recorded twice the later one."""
         found: dict[str, dict[int, float]] = {}
-        for line in read_lines(self.directory.lines("metrics")):
+        for line in self.directory.read_lines("metrics"):
             for name, value in line["values"].items():
                 found.setdefault(name, {})[line["step"]] = float("nan") if value is None else value
         return {name: (list(points), list(points.values())) for name, points in found.items()}
@@ -113,7 +112,7 @@ class RunData:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """``data.json``."""
-        return read_json(self.directory.json("data")) or {}
+        return self.directory.read("data") or {}
 
     def last(self, name: str) -> float:
         """The last value of a figure; NaN where there is none, or it is no number."""
