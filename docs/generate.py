@@ -179,7 +179,7 @@ def _recorded(schema: ComponentSchema, attribute: str) -> list[str]:
     if schema.kind == "metric":
         return [f"{schema.name}/{name}" for name in produced]
     if schema.kind == "loss":
-        return [f"loss/{schema.name}", *(f"{name}/{schema.name}" for name in produced)]
+        return [f"{schema.name}/loss", *(f"{schema.name}/{name}" for name in produced)]
     return list(produced)
 
 

@@ -35,7 +35,7 @@ class Changes(NamedTuple):
 
 _SCENES = ("dataset.train=128", "dataset.val=128", "dataset.test=128")
 _SHAPES = ("dataset.train=16", "dataset.val=8", "dataset.test=8")
-_HOME = ("step.sample.dataset.days=4", "train.batch_size=32")
+_HOME = ("prepare.sample.dataset.days=4", "train.batch_size=32")
 _SAYS_LITTLE = ("task.max_new_tokens=4",)
 CHANGES = {
     "perceiver_vs_mlp": Changes(small=_SCENES, arm="perceiver"),

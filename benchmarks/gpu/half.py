@@ -50,7 +50,7 @@ name = "all"
 steps = {steps}
 [checkpoint]
 every = {every}
-keep = 100
+keep_last = 100
 """
 
 _HEAVY = 512

@@ -35,7 +35,7 @@ steps = 6
 batch_size = {batch}
 lr = {lr}
 warmup = 0
-clip = 0
+max_grad_norm = 0
 log_every = 100
 precision = "{precision}"
 [checkpoint]

@@ -104,7 +104,7 @@ def measure(bench: Bench) -> None:
     with suppress(CommandFailed), debugging("error", Waits()):
         file = SHIPPED / "perceiver_vs_mlp.toml"
         place.run("align: no step waits for the device", file, *sets, *few, more=("--arm", "perceiver"))
-    home = bench.size((), ("step.sample.dataset.days=4",))
+    home = bench.size((), ("prepare.sample.dataset.days=4",))
     _count(bench, place, "masked modelling", SHIPPED / "sensor_text_mlm.toml", *sets, *home)
     standins.save_qwen(data / "qwen", small=True, device="cpu")
     standins.save_conversations(data / "said", {"train": 32, "val": 2, "test": 2}, 32, 60)

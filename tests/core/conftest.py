@@ -28,7 +28,7 @@ class Join:
     """Joins modalities."""
     takes = {"dataset": "one", "encoder": "modality", "projector": "modality", "loss": "many", "metric": "many"}
     provides = ("embeddings", "groups")
-    produces = ("loss", "loss/{loss}")
+    produces = ("loss", "{loss}/loss")
     def __init__(self, builder, /, *, dim: int = 8): ...
 
 class Measure:
@@ -273,7 +273,7 @@ def course_of(spec: RunSpec) -> list[Item]:
     items: list[Item] = [ModuleStats(0, "own", {"loss.pull": {"batch": 64, "chance": math.log(64)}})]
     for step in range(0, 101, 10):
         loss = math.log(64) * math.exp(-speed * step) + 0.05 * rng.random()
-        items.append(Record(step, {"loss": loss, "loss/pull": loss, "lr": 1e-3 * (1 - step / 100)}))
+        items.append(Record(step, {"loss": loss, "pull/loss": loss, "lr": 1e-3 * (1 - step / 100)}))
         items.append(Record(step, {"val/loss": loss + 0.1, "val/found/i2t@1": 1 - math.exp(-speed * step / 2)}))
     quality = 1 - math.exp(-speed * 50) + 0.02 * rng.random()
     items.append(Record(100, {"found/i2t@1": quality, "found/i2t@5": (1 + quality) / 2}))

@@ -55,7 +55,7 @@ def test_a_right_file_has_no_problems(toy_file: Write, toys: SchemaBook) -> None
         ("lr = 1e-3", "accumulate = 7", "31: [train] accumulate (7) must divide batch_size (64)"),
         ("lr = 1e-3", 'schedule = "cosin"', "31: [train] 'schedule' must be one of"),
         ("lr = 1e-3", "lr = -1.0", "31: [train] 'lr' (-1.0) must be above 0"),
-        ("lr = 1e-3", "[checkpoint]\nevery = 5\nkeep = 0", "33: [checkpoint] 'keep' (0) must not be below 1"),
+        ("lr = 1e-3", "[checkpoint]\nevery = 5\nkeep_last = 0", "33: [checkpoint] 'keep_last' (0) must not be below 1"),
         ("lr = 1e-3", "[evaluate]\nbatch_size = 0", "32: [evaluate] 'batch_size' (0) must not be below 1"),
         ("lr = 1e-3", "[evaluate]\nevery = -1", "32: [evaluate] 'every' (-1) must not be below 0"),
         ("lr = 1e-3", "lr = inf", "31: [train] 'lr' (inf) must be above 0 and finite"),
@@ -64,7 +64,7 @@ def test_a_right_file_has_no_problems(toy_file: Write, toys: SchemaBook) -> None
         ("lr = 1e-3", "[[stage]]\nlr = -1.0", "32: [stage] 'lr' (-1.0) must be above 0"),
         ("lr = 1e-3", "[[stage]]\nname='a'\n[[stage]]\nname='a'", "31: [stage] two stages have one name"),
         ("lr = 1e-3", "[[stage]]\ntrain = ['projectr.*']", "32: [stage] pattern 'projectr.*' fits no part; there are"),
-        ("lr = 1e-3", "lr_scale = {'los.pull' = 1}", "31: [train] pattern 'los.pull' fits no part"),
+        ("lr = 1e-3", "lr_multipliers = {'los.pull' = 1}", "31: [train] pattern 'los.pull' fits no part"),
         ("[train]\nsteps = 20\nlr = 1e-3", "", "23: [loss] there are losses, but no [train] says how long"),
         # how parts fit
         ('[task]\nuse = "join"', "", "the file has no [task]"),
@@ -172,7 +172,7 @@ def test_a_task_that_trains_nothing_needs_no_train(tmp_path: Path, toys: SchemaB
 
 def test_what_losses_report_can_be_a_gate(toy_file: Write, toys: SchemaBook) -> None:
     assert complaints(toy_file(("found/i2t@1", "margin/pull")), toys) == []
-    assert complaints(toy_file(("found/i2t@1", "val/loss/pull")), toys) == []
+    assert complaints(toy_file(("found/i2t@1", "val/pull/loss")), toys) == []
     assert complaints(toy_file(('"found"', '"found"\nname = "hits"'), ("found/i2t@1", "hits/t2i@5")), toys) == []
 
 

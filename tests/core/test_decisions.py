@@ -54,15 +54,15 @@ at_most = 2.0
 level = "should"
 relative_to = "old"
 
-[[stated]]
+[[manual_score]]
 name = "ease"
 scores = { one = 0.2, two = 0.9 }
 by = "the people who would have to do it"
 why = "one needs a fork of the library"
 
-[published.old]
+[external_baseline.old]
 source = "table 2 of the report before"
-figures = { hits = 0.559, loss = 1.5 }
+values = { hits = 0.559, loss = 1.5 }
 
 [decision]
 candidates = { one = "first.toml", two = "second" }
@@ -156,7 +156,7 @@ def test_a_decision_is_taken_from_the_runs_of_other_files(decided: Callable[...,
     assert (decision.advice.text, decision.advice.confidence) == ("Proceed with one.", "high")
     assert decision.advice.possible == (1,)
     assert decision.missing == ()
-    assert [(figure.gate, figure.value) for figure in decision.published] == [("hits", 0.559), ("cost", 1.0)]
+    assert [(figure.gate, figure.value) for figure in decision.external_baselines] == [("hits", 0.559), ("cost", 1.0)]
 
 
 def test_the_first_outcome_that_holds_applies_and_names_candidates(decided: Callable[..., Decision]) -> None:
@@ -173,7 +173,7 @@ def test_equal_scores_are_told_apart_by_what_was_stated(decided: Callable[..., D
     assert [one.candidate for one in decided(**equal).ranking] == ["two", "one"]
     turned = decided(("one = 0.2, two = 0.9", "one = 0.8, two = 0.7"), **equal)
     assert [(one.candidate, one.tie_break) for one in turned.ranking] == [("one", 0.8), ("two", 0.7)]
-    assert [one.stated for one in turned.criteria if one.scale is None] == [{"one": 0.8, "two": 0.7}]
+    assert [one.manual_scores for one in turned.criteria if one.scale is None] == [{"one": 0.8, "two": 0.7}]
 
 
 def test_what_is_missing_is_told_and_decides_nothing(decided: Callable[..., Decision]) -> None:
@@ -252,8 +252,8 @@ def test_the_same_records_give_the_same_files(
     said, told = capsys.readouterr(), first[Path("report.md")].decode()
     assert "second/main seed 3: not started" in said.out
     assert "second/main seed 3: not started" in told
-    assert "old (published)" in told
-    assert "stated, not measured" in told
+    assert "old (external)" in told
+    assert "manual, not measured" in told
     assert "plot" not in said.err.partition("warning")[2]
     data = json.loads(first[Path("decision.json")])["decisions"][0]
     assert data["confidence"] in ("high", "medium", "low")
@@ -291,11 +291,11 @@ def test_a_file_with_runs_keeps_its_report_and_decides_between_its_arms(
         ("weight = 3", 'direction = "lower"', "11: [gate] 'direction' (lower) contradicts 'target' and 'acceptable'"),
         ("weight = 3", 'level = "shuold"', "11: [gate] 'level' must be one of 'must', 'should', 'tie-break', not 'shuold'"),
         ('name = "many hits"', 'name = "hits"', "14: [gate] two criteria are called 'hits'"),
-        ("one = 0.2, two", "one = 0.2, tow", "29: [stated] 'tow' is no candidate; did you mean 'two'?"),
-        ("one = 0.2, two = 0.9", "one = 0.2, two = 9", "29: [stated] 'scores' gives 'two' 9: a score is from 0 to 1"),
-        ("one = 0.2, two = 0.9", "two = 0.9", "29: [stated] 'scores' has no score for one"),
-        ('why = "', 'wy = "', "31: [stated] unknown key 'wy'; did you mean 'why'?"),
-        ("hits = 0.559", "hist = 0.559", "35: [published.old] 'hist' is no gate's name or metric; did you mean 'hits'?"),
+        ("one = 0.2, two", "one = 0.2, tow", "29: [manual_score] 'tow' is no candidate; did you mean 'two'?"),
+        ("one = 0.2, two = 0.9", "one = 0.2, two = 9", "29: [manual_score] 'scores' gives 'two' 9: a score is from 0 to 1"),
+        ("one = 0.2, two = 0.9", "two = 0.9", "29: [manual_score] 'scores' has no score for one"),
+        ('why = "', 'wy = "', "31: [manual_score] unknown key 'wy'; did you mean 'why'?"),
+        ("hits = 0.559", "hist = 0.559", "35: [external_baseline.old] 'hist' is no gate's name or metric; did you mean 'hits'?"),
         ('passes = "must", at_least', 'pases = "must", at_least', "42: [decision] unknown key 'pases'; did you mean 'passes'?"),
         ('"must", at_least = 2', '"must", at_least = 3', "42: [decision.outcome] 'at_least' (3) counts candidates: from 0 to 2"),
         ('"must", at_least = 2', '"hts", at_least = 2', "42: [decision.outcome] 'hts' is no gate of this decision; did you mean"),
@@ -303,7 +303,7 @@ def test_a_file_with_runs_keeps_its_report_and_decides_between_its_arms(
         ("{best}", "{bset}", "43: [decision.outcome] '{bset}' stands for nothing; did you mean '{best}'?"),
         ('when = { passes = "must" }\n', "", "45: [decision.outcome] an outcome without 'when' applies to all that is left"),
         ("candidates = {", "candidate = {", "38: [decision] unknown key 'candidate'; did you mean 'candidates'?"),
-        ("[decision]\n", "[decision]\ngates = ['hits', 'esae']\n", "38: [decision] 'esae' is no gate or stated criterion"),
+        ("[decision]\n", "[decision]\ngates = ['hits', 'esae']\n", "38: [decision] 'esae' is no gate or manual score"),
         ('needs = ["first.toml", ', "needs = [", "38: [decision] 'first.toml' is no arm of this file and no experiment"),
     ],
 )  # fmt: skip
@@ -328,8 +328,8 @@ def test_the_editors_schema_takes_decisions_and_refuses_mistakes(toys: SchemaBoo
     assert list(schema.iter_errors(data)) == []
     for key, value in (
         ("decision", {**data["decision"], "outcomes": []}),
-        ("stated", [{"name": "ease"}]),
-        ("published", []),
+        ("manual_score", [{"name": "ease"}]),
+        ("external_baseline", []),
     ):
         assert list(schema.iter_errors({**data, key: value})), key
 

@@ -90,7 +90,13 @@ def test_a_device_keeps_the_weights_of_the_first_bad_step_without_being_waited_f
     tmp_path: Path, spoilt: str, name: str, clip: float
 ) -> None:
     def stages(steps: int) -> list[StageOptions]:
-        options: dict[str, Any] = {"batch_size": 8, "lr": 0.01, "warmup": 0.0, "schedule": "constant", "clip": clip}
+        options: dict[str, Any] = {
+            "batch_size": 8,
+            "lr": 0.01,
+            "warmup": 0.0,
+            "schedule": "constant",
+            "max_grad_norm": clip,
+        }
         return [StageOptions(name="train", steps=steps, log_every=12, **options)]
 
     sound, task = Halves(), Halves(**{spoilt: 5})

@@ -52,7 +52,7 @@ class Regression:
     def losses(self, batch: Any) -> dict[str, Tensor]:
         out = self.parts["projector"]["x"](self.parts["encoder"]["x"](batch["x"]))  # type: ignore[index]
         loss = (out - batch["y"]).square().mean()
-        return {"loss": loss, "loss/mse": loss}
+        return {"loss": loss, "mse/loss": loss}
 
     def evaluate(self, split: str) -> Mapping[str, float]:
         return {"loss": float(self.losses({"x": DATA, "y": TARGET})["loss"])} if split in ("val", "test") else {}

@@ -74,7 +74,7 @@ def test_biases_and_norms_have_no_weight_decay_and_scaled_parts_their_own_rate()
     parts = _parts()
     names = trainable_names(parts, None)
     optimizer = make_optimizer(
-        parts, names, TrainOptions(steps=1, lr=1.0, weight_decay=0.1, lr_scale={"encoder.*": 0.5})
+        parts, names, TrainOptions(steps=1, lr=1.0, weight_decay=0.1, lr_multipliers={"encoder.*": 0.5})
     )
     seen = {}
     for group in optimizer.param_groups:

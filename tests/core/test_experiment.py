@@ -107,17 +107,17 @@ def test_an_array_of_an_arm_replaces_the_whole_array(base: Path) -> None:
 
 
 def test_a_file_is_laid_over_those_that_it_extends(base: Path, tmp_path: Path) -> None:
-    (tmp_path / "other.toml").write_text("[train]\nlr = 0.5\nclip = 2.0\n")
+    (tmp_path / "other.toml").write_text("[train]\nlr = 0.5\nmax_grad_norm = 2.0\n")
     child = tmp_path / "child.toml"
     child.write_text(
         "# Mine\nextends = ['base.toml', 'other.toml']\nseeds = [7]\n[train]\nlr = 0.25\n[arm.deep.train]\nlr = 0.1\n"
     )
     experiment = load_experiment(child)
     assert (experiment.name, experiment.question, experiment.seeds) == ("child", "Mine", (7,))
-    assert experiment.base.data["train"] == {"steps": 10, "lr": 0.25, "clip": 2.0}
+    assert experiment.base.data["train"] == {"steps": 10, "lr": 0.25, "max_grad_norm": 2.0}
     assert arm(experiment, "deep")["projector"]["image"]["depth"] == 2
     assert arm(experiment, "deep")["train"]["lr"] == 0.1
-    assert line_of(experiment, "flat", "train", "clip") == "other.toml:3"
+    assert line_of(experiment, "flat", "train", "max_grad_norm") == "other.toml:3"
     assert line_of(experiment, "flat", "train", "lr") == "child.toml:5"
 
 
@@ -187,8 +187,8 @@ def test_an_unknown_profile_gets_a_suggestion(base: Path) -> None:
     [
         ("train.lr=5e-4", ("train", "lr"), 5e-4),
         ("train.schedule=constant", ("train", "schedule"), "constant"),
-        ('train.lr_scale={"encoder.*" = 0.1}', ("train", "lr_scale"), {"encoder.*": 0.1}),
-        ('train.lr_scale."a=b"=2', ("train", "lr_scale"), {"a=b": 2}),
+        ('train.lr_multipliers={"encoder.*" = 0.1}', ("train", "lr_multipliers"), {"encoder.*": 0.1}),
+        ('train.lr_multipliers."a=b"=2', ("train", "lr_multipliers"), {"a=b": 2}),
         ("projector.image.bias = false", ("projector", "image"), {"use": "flat", "bias": False}),
         ("evaluate.every=3", ("evaluate", "every"), 3),
     ],

@@ -146,7 +146,7 @@ def test_what_is_not_finite_is_no_measurement() -> None:
 def test_ratios_are_paired_by_seed_and_carry_intervals_over() -> None:
     own, other = {"seed 0": Value(2.0), "seed 1": Value(6.0)}, {"seed 0": Value(1.0), "seed 1": Value(2.0)}
     assert [one.value for one in ratios(own, other).values()] == [2.0, 3.0]
-    assert [one.value for one in ratios(own, {"published": Value(4.0)}).values()] == [0.5, 1.5]
+    assert [one.value for one in ratios(own, {"external_baseline": Value(4.0)}).values()] == [0.5, 1.5]
     ranged = ratios({"seed 0": Value(2.0, 1.8, 2.2)}, {"seed 0": Value(1.0, 0.9, 1.1)})["seed 0"]
     draw = random.Random(0)
     drawn = sorted(draw.gauss(2, 0.2 / 1.96) / draw.gauss(1, 0.1 / 1.96) for _ in range(20000))
@@ -231,7 +231,7 @@ def test_an_earlier_outcome_that_may_hold_stays_possible() -> None:
 # --- ranking and confidence ---------------------------------------------------------------------------------------
 
 CRITERIA = [Criterion("iou", "must", 3.0, HIGHER), Criterion("lpips", "should", 1.0, LOWER),
-            Criterion("ease", "tie-break", 1.0, stated={"a": 0.2, "b": 0.9, "c": 0.5})]  # fmt: skip
+            Criterion("ease", "tie-break", 1.0, manual_scores={"a": 0.2, "b": 0.9, "c": 0.5})]  # fmt: skip
 
 
 def test_who_meets_every_must_stands_first_then_scores_then_tie_breaks() -> None:

@@ -167,7 +167,7 @@ def test_an_unknown_component_names_plugins_that_were_set_aside() -> None:
 @pytest.mark.parametrize("name", ["good", "good-dist"])
 def test_a_plugin_that_is_left_out_is_not_imported(install: Any, name: str) -> None:
     install("good", "raise AssertionError")
-    assert "good" not in [info.name for info in PluginManager.discover(leave_out=[name]).plugins]
+    assert "good" not in [info.name for info in PluginManager.discover(disabled=[name]).plugins]
     assert "good_plugin" not in sys.modules
 
 

@@ -88,7 +88,7 @@ def test_the_first_step_every_nth_and_the_last_are_looked_at(tmp_path: Path) -> 
 
 def test_norms_of_weights_gradients_and_updates_are_those_of_the_step(tmp_path: Path) -> None:
     first, second = Regression(), Regression()
-    items = _train(tmp_path / "a", first, every=1, steps=1, clip=1e-3, warmup=0, schedule="constant")
+    items = _train(tmp_path / "a", first, every=1, steps=1, max_grad_norm=1e-3, warmup=0, schedule="constant")
     values = _stats(items, "parameters")[0].values
     before = {name: p.detach().clone() for name, p in second.parts.named_parameters()}
     norm = next(i for i in items if isinstance(i, Record) and "grad_norm" in i.values).values["grad_norm"]

@@ -45,7 +45,7 @@ def test_a_configuration_has_all_defaults_and_nothing_of_the_experiment(toy_file
     assert config["metric"] == [{"use": "found", "k": [1, 5]}]
     assert (config["train"]["steps"], config["train"]["batch_size"], "epochs" in config["train"]) == (20, 64, False)
     assert config["evaluate"]["split"] == "val"
-    assert config["checkpoint"]["keep"] == 2
+    assert config["checkpoint"]["keep_last"] == 2
     expected = {"task", "dataset", "encoder", "projector", "loss", "metric", "train", "evaluate", "checkpoint"}
     assert set(config) == expected
 

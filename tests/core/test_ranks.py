@@ -88,7 +88,7 @@ lr = 1e-2
 log_every = 1
 [checkpoint]
 every = 5
-keep = 9
+keep_last = 9
 [arm.everywhere.projector.image]
 fails = "everywhere"
 [arm.good]

@@ -270,7 +270,7 @@ def test_an_edited_configuration_parts_at_the_first_record_that_it_reaches(place
     assert then[1] == now[1]
     pairs = [
         (name, step)
-        for name in ("loss", "val/loss", "grad_norm", "logit_scale/info-nce")
+        for name in ("loss", "val/loss", "grad_norm", "info-nce/logit_scale")
         for step in values(run.path, name)
     ]
     gaps = [

@@ -1,4 +1,4 @@
-"""``mlrun run`` on a folder and on single steps."""
+"""``mlrun run`` on a folder and on single preparations."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from trialbook.cli.main import cli
 
 BASE = align_file()
 STEPS = """
-[step.first.task]
+[prepare.first.task]
 use = "sample"
-[step.first.dataset]
+[prepare.first.dataset]
 use = "paired-latents"
 train = 20
-[step.second.task]
+[prepare.second.task]
 use = "embed"
-[step.second.dataset]
+[prepare.second.dataset]
 use = "samples"
 modalities = { image = "first", text = "first" }
-[step.second.encoder.text]
+[prepare.second.encoder.text]
 use = "identity"
 """
 
@@ -61,13 +61,13 @@ def test_files_of_a_folder_run_behind_what_they_need_and_not_at_all_if_that_fail
 def test_one_step_is_done_with_what_it_needs_and_no_more(tmp_path: Path, mlrun: object) -> None:
     file = tmp_path / "steps.toml"
     file.write_text(BASE + STEPS)
-    done: Result = mlrun("run", file, "--step", "first")  # type: ignore[operator]
+    done: Result = mlrun("run", file, "--prepare", "first")  # type: ignore[operator]
     assert done.exit_code == 0, done.output
-    assert runs_of(tmp_path) == ["step.first"]
-    assert mlrun("run", file, "--step", "second").exit_code == 0  # type: ignore[operator]
-    assert runs_of(tmp_path) == ["step.first", "step.second"]
-    wrong: Result = mlrun("run", file, "--step", "secnd")  # type: ignore[operator]
-    assert "there is no step 'secnd'; did you mean 'second'?" in str(wrong.exception or wrong.output)
+    assert runs_of(tmp_path) == ["prepare.first"]
+    assert mlrun("run", file, "--prepare", "second").exit_code == 0  # type: ignore[operator]
+    assert runs_of(tmp_path) == ["prepare.first", "prepare.second"]
+    wrong: Result = mlrun("run", file, "--prepare", "secnd")  # type: ignore[operator]
+    assert "there is no preparation 'secnd'; did you mean 'second'?" in str(wrong.exception or wrong.output)
 
 
 def test_a_folder_without_files_is_said(tmp_path: Path, mlrun: object) -> None:

@@ -350,7 +350,7 @@ def test_templates_stand_for_names() -> None:
     modalities = ["image", "text"]
     assert expand_produces(["{pair}@{k}"], {"k": [1, 5]}, modalities) == ["i2t@1", "i2t@5", "t2i@1", "t2i@5"]
     assert expand_produces(["{couple}"], {}, ["a", "b", "c"]) == ["a-b", "a-c", "b-c"]
-    assert expand_produces(["loss", "loss/{loss}"], {}, [], ["a", "b"]) == ["loss", "loss/a", "loss/b"]
+    assert expand_produces(["loss", "{loss}/loss"], {}, [], ["a", "b"]) == ["loss", "a/loss", "b/loss"]
     assert expand_produces(["{modality}/r2@{ridge}"], {"ridge": [1.0, 0.1]}, ["x"]) == ["x/r2@1", "x/r2@0.1"]
     assert expand_produces(["gap/{t}", "{off}"], {"t": 2, "off": None}, []) == ["gap/2"]
 
@@ -367,7 +367,7 @@ def test_the_editors_schema_takes_a_whole_file(editor: jsonschema.Draft202012Val
     file = {
         "name": "x", "question": "?", "extends": ["a.toml"], "seeds": [0, 1], "baseline": "a", "headline": ["m"],
         "projector": {"image": head, "text": {"use": "tests:head"}}, "train": {"lr": 1e-3}, "evaluate": {"every": 3},
-        "stage": [{"name": "a", "train": ["x"]}], "checkpoint": {"keep": 1}, "results": {"a": "loss"},
+        "stage": [{"name": "a", "train": ["x"]}], "checkpoint": {"keep_last": 1}, "results": {"a": "loss"},
         "arm": {"a": {}, "b": {"projector": {"image": {"layers": 4}}, "needs": ["a"]}}, "grid": {"train.lr": [1, 2]},
         "gate": [{"metric": "m", "at_least": 0.5}], "profile": {"full": {"projector": {"image": head}, "seeds": [3]}},
     }  # fmt: skip

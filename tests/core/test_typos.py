@@ -115,7 +115,7 @@ every = 50
 final = "test"
 
 [checkpoint]
-keep = 3
+keep_last = 3
 
 [grid]
 "projector.text.use" = ["linear", "mlp"]
@@ -162,8 +162,8 @@ chunk = 512
 epochs = 3
 accumulate = 2
 weight_decay = 0.1
-lr_scale = { "encoder.*" = 0.1, "loss.matryoshka" = 2.0 }
-clip = 0.5
+lr_multipliers = { "encoder.*" = 0.1, "loss.matryoshka" = 2.0 }
+max_grad_norm = 0.5
 log_every = 5
 
 [arm.own]
@@ -184,7 +184,7 @@ frozen = true
 every = 500
 
 [[gate]]
-metric = "loss/matryoshka"
+metric = "matryoshka/loss"
 at_most = 3.0
 """,
 )

@@ -87,10 +87,10 @@ def healthy() -> RunEvidence:
                     step,
                     {
                         "loss": loss,
-                        "loss/info-nce": loss,
+                        "info-nce/loss": loss,
                         "lr": rate(step),
                         "grad_norm": 2.0,
-                        "logit_scale/info-nce": 15.0,
+                        "info-nce/logit_scale": 15.0,
                     },
                 )
             )
@@ -194,7 +194,7 @@ def curve(chart: RunEvidence, values: Callable[[int], float], *names: str) -> Ru
 
 
 def loss(chart: RunEvidence, values: Callable[[int], float]) -> RunEvidence:
-    return curve(chart, values, "loss", "loss/info-nce")
+    return curve(chart, values, "loss", "info-nce/loss")
 
 
 def train(chart: RunEvidence, **options: Any) -> RunEvidence:
@@ -393,7 +393,7 @@ def test_a_warm_up_counts_in_epochs_too() -> None:
 def test_a_gradient_that_is_always_cut_to_a_fraction_is_a_note() -> None:
     assert only("always-clipped", curve(healthy(), lambda step: 20.0, "grad_norm")).severity == "note"
     assert found("always-clipped", curve(healthy(), lambda step: 20.0 if step < 150 else 0.5, "grad_norm")) == []
-    assert found("always-clipped", train(curve(healthy(), lambda step: 20.0, "grad_norm"), clip=0.0)) == []
+    assert found("always-clipped", train(curve(healthy(), lambda step: 20.0, "grad_norm"), max_grad_norm=0.0)) == []
 
 
 # --- parameters ---------------------------------------------------------------------------------------------------------

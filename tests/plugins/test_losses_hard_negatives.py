@@ -189,7 +189,7 @@ def test_a_run_that_was_interrupted_goes_on_with_its_queue_to_the_same_bits(tmp_
     assert weights[0]["loss.hard-negatives.rows"].any()
     assert weights[0]["loss.hard-negatives.seen"] == 40 * 16
     excluded = [
-        r["values"]["excluded/hard-negatives"] for r in read_lines(one / "metrics.jsonl") if "lr" in r["values"]
+        r["values"]["hard-negatives/excluded"] for r in read_lines(one / "metrics.jsonl") if "lr" in r["values"]
     ]
     assert excluded[0] < 4  # six captions: every row has its like in a batch of 16
     assert min(excluded[1:]) > 6  # and in 40 of the queue

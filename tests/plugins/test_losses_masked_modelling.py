@@ -133,12 +133,12 @@ def test_beside_info_nce_both_fall_on_a_small_home(home: SmartHome) -> None:
         torch.manual_seed(number)
         samples = np.random.default_rng(number).choice(task.size("train"), 48, replace=False)
         values = task.losses(task.batch(samples, 0, Step(number, "train", 0)))
-        both = 0.5 * values["loss/info-nce"] + 0.5 * values["loss/masked-modelling"]
+        both = 0.5 * values["info-nce/loss"] + 0.5 * values["masked-modelling/loss"]
         assert torch.allclose(values["loss"], both)
         optimiser.zero_grad()
         values["loss"].backward()
         optimiser.step()
-        history.append([values["loss/info-nce"].item(), values["loss/masked-modelling"].item()])
+        history.append([values["info-nce/loss"].item(), values["masked-modelling/loss"].item()])
     first, last = np.mean(history[:5], axis=0), np.mean(history[-5:], axis=0)
     assert (last < 0.75 * first).all()
     assert all(parameter.grad is not None for parameter in parts.parameters())

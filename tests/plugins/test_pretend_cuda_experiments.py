@@ -36,7 +36,7 @@ QUICK: dict[str, tuple[list[str], list[str]]] = {
         "dataset.sources.questions.test=4", "train.batch_size=8", "task.max_new_tokens=4",
     ], []),
     "sensor_text_mlm": ([
-        "step.sample.dataset.residents=1", "step.sample.dataset.days=6", "train.batch_size=64", "metric.4.steps=2",
+        "prepare.sample.dataset.residents=1", "prepare.sample.dataset.days=6", "train.batch_size=64", "metric.4.steps=2",
     ], ["align_mlm"]),
     "spatial/speed": (["task.rounds=3"], ["cogvlm2"]),
 }  # fmt: skip

@@ -19,28 +19,28 @@ from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 
 PIPELINE = """
-[step.sample.task]
+[prepare.sample.task]
 use = "sample"
-[step.sample.dataset]
+[prepare.sample.dataset]
 use = "smart-home"
 residents = 1
 days = 8
 by = "count"
 window = 12
-[step.captions.task]
+[prepare.captions.task]
 use = "caption"
-[step.captions.dataset]
+[prepare.captions.dataset]
 use = "samples"
 modalities = { sensor = "sample" }
-[step.captions.captioner]
+[prepare.captions.captioner]
 use = "sensor-templates"
 style = "plain"
-[step.text.task]
+[prepare.text.task]
 use = "embed"
-[step.text.dataset]
+[prepare.text.dataset]
 use = "samples"
 modalities = { sensor = "sample", text = "captions" }
-[step.text.encoder.text]
+[prepare.text.encoder.text]
 use = "pooled"
 of = { use = "token-embedding", width = 16 }
 [task]
@@ -106,7 +106,7 @@ def states(found: dict[str, list[Outcome]]) -> list[str]:
 
 def test_a_second_call_does_nothing_and_another_style_redoes_captions_and_what_follows(run: Run) -> None:
     first = run(ONCE)
-    assert list(first) == ["step.sample", "step.captions", "step.text", "pipeline"]
+    assert list(first) == ["prepare.sample", "prepare.captions", "prepare.text", "pipeline"]
     assert set(states(run(ONCE))) == {"kept"}
     assert states(run(ONCE.replace('"plain"', '"detailed"'))) == ["kept", "finished", "finished", "finished"]
     assert states(run(ONCE.replace("days = 8", "days = 9"))) == ["finished"] * 4
@@ -128,7 +128,7 @@ def test_a_run_says_what_it_was_made_from(run: Run, place: Path) -> None:
     (last,) = found["pipeline"]
     record = json.loads(RunDirectory(place / "runs" / last.spec.relative_path).json("run").read_text())
     assert set(record["inputs"]) == {"sample", "captions", "text"}
-    (captions,) = found["step.captions"]
+    (captions,) = found["prepare.captions"]
     made = json.loads(RunDirectory(place / "runs" / captions.spec.relative_path).json("data").read_text())["artifacts"]
     assert set(made) == {"captions.jsonl"}
     assert len(made["captions.jsonl"]["sha256"]) == 64

@@ -145,7 +145,7 @@ def test_evaluation_is_the_loss_at_the_training_batch_and_the_metrics_over_all_r
     figures = task.evaluate("val")
     assert set(figures) == {
         "loss",
-        "loss/info-nce",
+        "info-nce/loss",
         "retrieval/i2t@1",
         "retrieval/t2i@1",
         "retrieval/i2t/median_rank",

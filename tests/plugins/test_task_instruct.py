@@ -303,7 +303,7 @@ def test_a_stage_s_mixture_follows_its_weights_and_leaves_nothing_out(build) -> 
 def train(task: Any, folder: Path, recorded: int = 0) -> Iterator[Any]:
     training = Trainer(
         task, stages_of(task.config), seed=0, accelerator=make_accelerator("cpu", "no"), checkpoints=CheckpointStore(folder, 9),
-        evaluate=EvaluateOptions(every=3, batch_size=8), checkpoint=CheckpointOptions(every=1, keep=9),
+        evaluate=EvaluateOptions(every=3, batch_size=8), checkpoint=CheckpointOptions(every=1, keep_last=9),
     )  # fmt: skip
     training.restore(recorded)
     yield from training.run()

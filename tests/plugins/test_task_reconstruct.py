@@ -265,7 +265,7 @@ def test_clips_go_through_a_language_model_and_ltx_video(tmp_path: Path) -> None
     losses = task.losses(task.batch(np.arange(2), 0, Step(0, "train", 0)))
     losses["loss"].backward()
     assert losses["loss"].item() == pytest.approx(
-        losses["loss/perceptual-random"].item() + 0.1 * losses["loss/l2"].item()
+        losses["perceptual-random/loss"].item() + 0.1 * losses["l2/loss"].item()
     )
     assert all(one.grad is not None for one in task.adapter.parameters())
     with torch.no_grad():

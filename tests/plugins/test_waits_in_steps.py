@@ -95,20 +95,20 @@ tiles = 4
 of = { use = "vit", patch = 16, width = 16, depth = 1, heads = 2 }"""
 
 SENSOR = """
-[step.sample.task]
+[prepare.sample.task]
 use = "sample"
-[step.sample.dataset]
+[prepare.sample.dataset]
 use = "smart-home"
 residents = 1
 days = 5
 by = "count"
 window = 12
-[step.captions.task]
+[prepare.captions.task]
 use = "caption"
-[step.captions.dataset]
+[prepare.captions.dataset]
 use = "samples"
 modalities = { sensor = "sample" }
-[step.captions.captioner]
+[prepare.captions.captioner]
 use = "sensor-templates"
 style = "plain"
 [task]

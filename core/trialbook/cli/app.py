@@ -22,5 +22,5 @@ class App:
 def open_app(runs: Path | None = None) -> App:
     """Read ``runner.toml`` and discover plugins; ``runs`` overrides the directory of runs."""
     settings = load_settings().with_runs(runs)
-    host = PluginManager.discover(settings.leave_out)
+    host = PluginManager.discover(settings.disabled_plugins)
     return App(settings, host, SchemaBook(host, settings.cache))

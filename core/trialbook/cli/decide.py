@@ -69,9 +69,9 @@ def _text(decision: Decision, experiment: str) -> str:
         tell.ranking_table(decision),
         tell.gate_table(decision),
         tell.outcome_table(decision),
-        tell.stated_table(decision),
+        tell.manual_score_table(decision),
     ]
-    tables.append(tell.published_table(decision))
+    tables.append(tell.external_baseline_table(decision))
     blocks = [f"{title}: {question}" if question else title]
     blocks.append("\n".join(f"{about}: {said}" for about, said in tell.answer(decision)))
     blocks += [render(table, "table", terminal=terminal) for table in tables if table.rows]

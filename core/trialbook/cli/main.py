@@ -89,7 +89,7 @@ class Commands(click.Group):
         from trialbook.config.settings import load_settings
         from trialbook.plugins.manager import PluginManager
 
-        host = self._host or PluginManager.discover(load_settings().leave_out)
+        host = self._host or PluginManager.discover(load_settings().disabled_plugins)
         host.add_commands(self)
 
 

@@ -21,7 +21,7 @@ def open_host() -> PluginManager:
     from trialbook.config.settings import load_settings
     from trialbook.plugins.manager import PluginManager
 
-    host = PluginManager.discover(load_settings().leave_out)
+    host = PluginManager.discover(load_settings().disabled_plugins)
     host.add_commands(Commands(PluginManager.from_modules({})))
     return host
 

@@ -25,13 +25,13 @@ _FAILED = ("failed", "busy")
 @click.option("--profile", help="Lay the tables of [profile.NAME] over the file.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. --set train.lr=1e-3.")
 @click.option("--arm", "arms", multiple=True, help="Run only this arm (and what it needs); may be repeated.")
-@click.option("--step", help="Run only this step (and what it needs).")
+@click.option("--prepare", help="Run only this preparation (and what it needs).")
 @click.option("--dry-run", is_flag=True, help="Print the plan: runs, parameters by part, steps. Nothing is run.")
 @click.option("--strict", is_flag=True, help="Stop a run at the doctor's first error.")
 @click.option("--no-plots", is_flag=True, help="Draw nothing: reports are text and tables alone.")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def run(
-    file: Path, profile: str | None, sets: tuple[str, ...], arms: tuple[str, ...], step: str | None, dry_run: bool,
+    file: Path, profile: str | None, sets: tuple[str, ...], arms: tuple[str, ...], prepare: str | None, dry_run: bool,
     strict: bool, no_plots: bool, runs: Path | None,
 ) -> None:  # fmt: skip
     """Check FILE and run all of it that is not done yet.
@@ -48,8 +48,8 @@ def run(
     files = experiment_files(file)
     whole = plan_files(files, app.book, profile=profile, sets=sets)
     plans = list(dict.fromkeys(one for plan in whole for one in (*plan.before, plan)))
-    if step is not None:
-        plans, arms = _until(plans, step), ()
+    if prepare is not None:
+        plans, arms = _until(plans, prepare), ()
     elif arms:
         plans[-1] = plans[-1].only(arms)
     launcher = LocalLauncher(app.settings, app.host, app.book, watcher(), strict=strict, plots=not no_plots)
@@ -101,17 +101,17 @@ def experiment_files(place: Path) -> list[Path]:
     return files
 
 
-def _until(plans: list[Plan], step: str) -> list[Plan]:
-    """The plan of a step behind those that it needs."""
-    from trialbook.config.experiment import STEP
+def _until(plans: list[Plan], prepare: str) -> list[Plan]:
+    """The plan of a preparation behind those that it needs."""
+    from trialbook.config.experiment import PREPARE
     from trialbook.errors import TrialbookError, suggest
 
-    steps = {plan.experiment.name.removeprefix(STEP): plan for plan in plans if plan.experiment.is_step}
-    if step not in steps:
-        hint = suggest(step, steps)
-        there = f"there are {', '.join(steps)}" if steps else "the file has none"
-        raise TrialbookError(f"there is no step '{step}'; " + (f"did you mean '{hint}'?" if hint else there))
-    return [*steps[step].before, steps[step]]
+    known = {plan.experiment.name.removeprefix(PREPARE): plan for plan in plans if plan.experiment.is_preparation}
+    if prepare not in known:
+        hint = suggest(prepare, known)
+        there = f"there are {', '.join(known)}" if known else "the file has none"
+        raise TrialbookError(f"there is no preparation '{prepare}'; " + (f"did you mean '{hint}'?" if hint else there))
+    return [*known[prepare].before, known[prepare]]
 
 
 def watcher() -> Progress:
@@ -162,7 +162,7 @@ def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: b
     failed = [outcome for outcome in outcomes if outcome.state in _FAILED]
     for outcome in failed:
         click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
-    if not plan.experiment.is_step and any(outcome.state in ("finished", "kept") for outcome in outcomes):
+    if not plan.experiment.is_preparation and any(outcome.state in ("finished", "kept") for outcome in outcomes):
         comparison = compare_plan(plan, registry)
         print_report(comparison)
         if whole:

@@ -1,4 +1,4 @@
-"""What a file says to come to a decision: gates, stated scores, published figures, candidates, outcomes."""
+"""What a file says to come to a decision: gates, manual scores, external values, candidates, outcomes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class GateOptions:
         measured_in: where a decision measures it: an experiment (its arm with the candidate's name) or ``EXPERIMENT/ARM``,
             in which ``{candidate}`` stands for the candidate's name; or such a place for each candidate. The candidate's own
             runs if left out.
-        relative_to: hold the ratio to this against the thresholds: a name from ``[published]``, a candidate, an arm, or
+        relative_to: hold the ratio to this against the thresholds: a name from ``[external_baseline]``, a candidate, an arm, or
             ``EXPERIMENT/ARM``.
     Raises:
         TrialbookError: there is no threshold, or they contradict one another.
@@ -106,15 +106,15 @@ def _check_weight(weight: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatedOptions:
-    """A criterion that nobody measures: a score for each candidate, marked wherever it is shown as stated, not measured.
+class ManualScoreOptions:
+    """A criterion that nobody measures: a score for each candidate, marked wherever it is shown as manual, not measured.
 
     Args:
         name: of the criterion, e.g. ``"integration complexity"``.
         scores: candidate to score, from 0 (worst) to 1 (best).
         by: who says so.
         why: on what grounds.
-        level: as of a gate; a stated criterion is never passed or failed.
+        level: as of a gate; a manual score is never passed or failed.
         weight: as of a gate.
     Raises:
         TrialbookError: a score or the weight is out of its range.
@@ -135,16 +135,16 @@ class StatedOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedOptions:
-    """Figures that were published elsewhere: they stand in tables, marked as such, and never have an interval.
+class ExternalBaselineOptions:
+    """Figures that were reported elsewhere: they stand in tables, marked as such, and never have an interval.
 
     Args:
         source: where they were published.
-        figures: metric, or name of a gate, to its value.
+        values: metric, or name of a gate, to its value.
     """
 
     source: str
-    figures: dict[str, float]
+    values: dict[str, float]
 
 
 #: A condition on the candidates: each key that is there must hold for so many of them (``for``, ``at_least``, ``at_most``).
@@ -171,7 +171,7 @@ class DecisionOptions:
     Args:
         candidates: name of a candidate to its runs: an arm of this file, a needed experiment, or ``EXPERIMENT/ARM``, in which
             the arm may be a pattern. Of several arms the best one counts, gate by gate.
-        gates: names of the gates and stated criteria that it rests on; all of the file if left out.
+        gates: names of the gates and manual scores that it rests on; all of the file if left out.
         outcome: what may come out, the first whose condition holds applies.
         name: of the decision, where a file has several.
         tie: candidates whose weighted scores differ by no more are ranked by their tie-breaks.

@@ -14,8 +14,8 @@ from trialbook.errors import Position, Problem
 
 #: Name of the only arm of a file that has none.
 SOLE_ARM = "main"
-#: What the names begin with that steps are filed under.
-STEP = "step."
+#: Beginning of the names that preparations are filed under.
+PREPARE = "prepare."
 
 
 @dataclass(frozen=True)
@@ -86,32 +86,34 @@ class Experiment:
         return tuple(self.document.data.get("arm", {}).get(arm, {}).get("needs", ()))
 
     @property
-    def steps(self) -> dict[str, Experiment]:
-        """What is prepared before its own runs, each step as an experiment of its own; several files share equal ones."""
-        return {name: self._step(name) for name in self.document.data.get("step", {})}
+    def preparations(self) -> dict[str, Experiment]:
+        """What is prepared before its own runs, each as an experiment of its own; several files share equal ones."""
+        return {name: self._preparation(name) for name in self.document.data.get("prepare", {})}
 
-    def _step(self, name: str) -> Experiment:
-        others = tuple(other._step(name) for other in self.alternatives if name in other.document.data.get("step", {}))
-        document = subtree(self.document, "step", name)
+    def _preparation(self, name: str) -> Experiment:
+        others = tuple(
+            other._preparation(name) for other in self.alternatives if name in other.document.data.get("prepare", {})
+        )
+        document = subtree(self.document, "prepare", name)
         if "needs" not in document.data:  # all that stands before it
-            names = list(self.document.data["step"])
+            names = list(self.document.data["prepare"])
             document = Document({**document.data, "needs": names[: names.index(name)]}, document.positions)
-        return Experiment(self.file, f"{STEP}{name}", "", document, self.profile, alternatives=others)
+        return Experiment(self.file, f"{PREPARE}{name}", "", document, self.profile, alternatives=others)
 
     @property
-    def is_step(self) -> bool:
-        """Whether it is a step of a file, and answers no question."""
-        return self.name.startswith(STEP)
+    def is_preparation(self) -> bool:
+        """Whether it is a preparation of a file, which answers no question."""
+        return self.name.startswith(PREPARE)
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Names of the steps, and files, whose runs are inputs of all of its own; all steps if it does not say."""
-        return tuple(self.document.data.get("needs", self.document.data.get("step", ())))
+        """Names of the preparations, and files, whose runs are inputs of all of its own; all preparations if it does not say."""
+        return tuple(self.document.data.get("needs", self.document.data.get("prepare", ())))
 
     def needed_files(self) -> list[tuple[Position | None, Path]]:
-        """The experiment files among what it and its steps need, with where they are named."""
+        """The experiment files among what it and its preparations need, with where they are named."""
         found: dict[Path, Position | None] = {}
-        for one in (self, *self.steps.values()):
+        for one in (self, *self.preparations.values()):
             for index, need in enumerate(one.needed):
                 if need.endswith(".toml"):
                     path = Path(os.path.normpath(self.file.parent / need))
@@ -151,14 +153,14 @@ class Experiment:
         return bool(self.decisions) and not own
 
     @property
-    def stated(self) -> list[dict[str, Any]]:
-        """The ``[[stated]]`` tables: what is judged and not measured."""
-        return list(self.document.data.get("stated", []))
+    def manual_scores(self) -> list[dict[str, Any]]:
+        """The ``[[manual_score]]`` tables: what is judged and not measured."""
+        return list(self.document.data.get("manual_score", []))
 
     @property
-    def published(self) -> dict[str, dict[str, Any]]:
-        """The ``[published.NAME]`` tables: figures from elsewhere."""
-        return dict(self.document.data.get("published", {}))
+    def external_baselines(self) -> dict[str, dict[str, Any]]:
+        """The ``[external_baseline.NAME]`` tables: figures from elsewhere."""
+        return dict(self.document.data.get("external_baseline", {}))
 
     def _either(self, name: str) -> dict[KeyPath, dict[str, Any]]:
         """Tables that may stand alone or in an array."""
@@ -180,6 +182,6 @@ class Experiment:
         return {
             "name": self.name, "question": self.question, "file": str(self.file), "profile": self.profile,
             "seeds": list(self.seeds), "baseline": self.baseline, "headline": list(self.headline),
-            "results": self.results, "gates": self.gates, "published": self.published, "doctor": self.doctor,
+            "results": self.results, "gates": self.gates, "external_baseline": self.external_baselines, "doctor": self.doctor,
             "factors": [[name, levels] for name, levels in self.factors.items()], "claims": list(self.claims.values()),
         }  # fmt: skip

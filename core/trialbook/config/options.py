@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from trialbook.config.decision_options import DecisionOptions, GateOptions, PublishedOptions, StatedOptions
+from trialbook.config.decision_options import DecisionOptions, ExternalBaselineOptions, GateOptions, ManualScoreOptions
 from trialbook.config.numerics import OF_THE_RUN, MatmulPrecision, check_numerics
 from trialbook.errors import TrialbookError
 
@@ -22,14 +22,14 @@ class TrainOptions:
         batch_size: samples of one optimiser step on one process, over all its micro-batches.
         accumulate: micro-batches that one optimiser step is split into; must divide ``batch_size``.
         lr: peak learning rate.
-        lr_scale: pattern of parts (``"encoder.*"``) to a factor on the learning rate.
+        lr_multipliers: pattern of parts (``"encoder.*"``) to a factor on the learning rate.
         weight_decay: decoupled weight decay of matrices; biases, norms and scales have none.
         betas: decay rates of AdamW's moments.
         eps: AdamW's denominator constant.
         warmup: linear warm-up: a count of steps if at least 1, a share of all steps if below 1.
         schedule: course of the learning rate after warm-up.
         min_lr: where cosine and linear end, as a share of ``lr``.
-        clip: largest norm of the whole gradient; 0 leaves it as it is.
+        max_grad_norm: largest norm of the whole gradient; 0 leaves it as it is.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"`` autocast; ``"auto"`` takes the workplace's setting.
         matmul_precision: of products of float32 matrices and of convolutions: ``"highest"`` computes in float32, ``"high"`` in
             TF32, ``"medium"`` in TF32 or bfloat16, where the device can; the workplace's setting if left out.
@@ -46,14 +46,14 @@ class TrainOptions:
     batch_size: int = 64
     accumulate: int = 1
     lr: float = 1e-3
-    lr_scale: dict[str, float] | None = None
+    lr_multipliers: dict[str, float] | None = None
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     warmup: float = 0.05
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     min_lr: float = 0.0
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     matmul_precision: MatmulPrecision | None = None
     deterministic: bool | None = None
@@ -67,7 +67,7 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise TrialbookError(f"'{name}' ({value}) must be above 0 and finite")
-        for name in ("weight_decay", "warmup", "clip", "eps"):
+        for name in ("weight_decay", "warmup", "max_grad_norm", "eps"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise TrialbookError(f"'{name}' ({getattr(self, name)}) must be finite and not below 0")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -138,15 +138,15 @@ class CheckpointOptions:
 
     Args:
         every: optimiser steps between checkpoints; 0 saves at the ends of stages only.
-        keep: how many of the newest are kept; the last step's is always kept.
+        keep_last: how many of the newest are kept; the last step's is always kept.
     """
 
     every: int = 100
-    keep: int = 2
+    keep_last: int = 2
 
     def __post_init__(self) -> None:
         _at_least("every", self.every, 0)
-        _at_least("keep", self.keep, 1)
+        _at_least("keep_last", self.keep_last, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,8 +218,8 @@ CORE_TABLES: dict[str, type] = {
     "gate": GateOptions,
     "claim": ClaimOptions,
     "decision": DecisionOptions,
-    "stated": StatedOptions,
-    "published": PublishedOptions,
+    "manual_score": ManualScoreOptions,
+    "external_baseline": ExternalBaselineOptions,
 }
 
 

@@ -35,7 +35,7 @@ class RunSpec:
         config: the resolved tables with all defaults, without anything that is None.
         sources: part name to the hash of its component's source.
         id: 8 hex digits of a hash over configuration, seed, sources and the ids of the runs that it needs.
-        inputs: what it needs by name (an arm, a step, another experiment) to that run's directory below that of all runs.
+        inputs: what it needs by name (an arm, a preparation, another experiment) to that run's directory below that of all runs.
         about: what the experiment says of itself: question, baseline, gates … No part of the id.
         positions: where each key was written; not kept in JSON.
     """
@@ -117,7 +117,7 @@ class Plan:
         runs: all arms with the first seed, then all with the next; a run stands behind those that it needs.
         gates: thresholds that the conclusion must pass.
         figures: label of an arm to the names of what its runs record, None where they are not known.
-        before: the plans of its steps and of the experiments that it needs, and of those that these need, in the order in
+        before: the plans of its preparations and of the experiments that it needs, and of those that these need, in the order in
             which they are done.
     """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from trialbook.config.numerics import MatmulPrecision, Numerics, Precision, check_numerics
+from trialbook.config.renamed import SETTINGS
 from trialbook.errors import TrialbookError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 FILE_NAME = "runner.toml"
 _TYPES: dict[str, type] = {
     "runs": str, "data_root": str, "cache": str, "device": str, "precision": str, "matmul_precision": str,
-    "deterministic": bool, "cudnn_benchmark": bool, "leave_out": list, "threads": int, "trackers": list, "tracker": dict,
+    "deterministic": bool, "cudnn_benchmark": bool, "disabled_plugins": list, "threads": int, "trackers": list, "tracker": dict,
     "files": dict,
 }  # fmt: skip
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -46,7 +47,7 @@ class Settings:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``; a file's ``[train] precision`` goes before it.
         matmul_precision, deterministic, cudnn_benchmark: as in ``[train]``, for files that do not say.
-        leave_out: names of plugins that are not loaded.
+        disabled_plugins: names of plugins that are not loaded.
         threads: threads of a CPU run; 0 leaves it to torch.
         trackers: names of the trackers that are told of runs; an experiment file's own go before them.
         tracker: options of trackers, by name.
@@ -63,7 +64,7 @@ class Settings:
     matmul_precision: MatmulPrecision = "highest"
     deterministic: bool = False
     cudnn_benchmark: bool = False
-    leave_out: tuple[str, ...] = ()
+    disabled_plugins: tuple[str, ...] = ()
     threads: int = 0
     trackers: tuple[str, ...] = ()
     tracker: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -119,7 +120,7 @@ def load_settings(start: Path | None = None) -> Settings:
         device=data.get("device", "auto"), precision=data.get("precision", "no"),
         matmul_precision=data.get("matmul_precision", "highest"), deterministic=data.get("deterministic", False),
         cudnn_benchmark=data.get("cudnn_benchmark", False),
-        leave_out=tuple(data.get("leave_out", ())), threads=data.get("threads", 0),
+        disabled_plugins=tuple(data.get("disabled_plugins", ())), threads=data.get("threads", 0),
         trackers=tuple(data.get("trackers", ())), tracker=data.get("tracker", {}), file=file,
         files={name: (root / Path(text).expanduser()).absolute() for name, text in data.get("files", {}).items()},
     )  # fmt: skip
@@ -147,6 +148,8 @@ def _check(key: str, value: Any) -> None:
     if key not in _TYPES:
         from trialbook.errors import suggest  # late: only a mistake needs it
 
+        if key in SETTINGS:
+            raise TrialbookError(f"'{key}' is now '{SETTINGS[key]}'")
         hint = suggest(key, _TYPES)
         raise TrialbookError(f"unknown key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
     if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and _TYPES[key] is not bool):

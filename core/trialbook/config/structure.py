@@ -8,11 +8,12 @@ from typing import Any
 
 from trialbook.config.kinds import ARRAYS, KINDS, NAMED
 from trialbook.config.merge import leaves, without
+from trialbook.config.renamed import TABLES
 from trialbook.config.toml import Document, KeyPath
 from trialbook.errors import ErrorCollector, suggest
 
 #: Tables of which there may be several, in an array.
-_ARRAYS = (*ARRAYS, "stage", "gate", "stated")
+_ARRAYS = (*ARRAYS, "stage", "gate", "manual_score")
 #: Tables of which there may be one or, in an array, several.
 _EITHER = ("claim", "decision")
 
@@ -21,9 +22,9 @@ CONFIGURATION = (*KINDS, "train", "stage", "evaluate", "checkpoint")
 #: Tables that hold several tables named by the writer: its name, and an example of one.
 _HOLDERS = {
     "arm": "[arm.NAME]",
-    "step": "[step.NAME]",
+    "prepare": "[prepare.NAME]",
     "profile": "[profile.NAME]",
-    "published": "[published.NAME]",
+    "external_baseline": "[external_baseline.NAME]",
     **{kind: f"[{kind}.NAME]" for kind in NAMED},
 }
 
@@ -65,13 +66,13 @@ TOP_KEYS: dict[str, Callable[[Any], str | None]] = {
     "headline": is_texts, "needs": is_texts, "trackers": is_texts,
 }  # fmt: skip
 _FILE = (
-    *TOP_KEYS, *CONFIGURATION, "doctor", "gate", "stated", "published", "claim", "decision", "results", "grid", "arm", "step",
-    "profile",
+    *TOP_KEYS, *CONFIGURATION, "doctor", "gate", "manual_score", "external_baseline", "claim", "decision", "results", "grid",
+    "arm", "prepare", "profile",
 )  # fmt: skip
 _PROFILE = tuple(key for key in _FILE if key not in ("extends", "profile"))
 _ARM = (*CONFIGURATION, "needs")
-_STEP = (*_ARM, "seeds")
-_LEVELS = {"arm": (_ARM, "an arm"), "step": (_STEP, "a step"), "profile": (_PROFILE, "a profile")}
+_PREPARE = (*_ARM, "seeds")
+_LEVELS = {"arm": (_ARM, "an arm"), "prepare": (_PREPARE, "a preparation"), "profile": (_PROFILE, "a profile")}
 
 
 def drop_misplaced(document: Document, problems: ErrorCollector) -> Document:
@@ -114,7 +115,9 @@ class _Outline:
             if _are_tables(value)
             else f"key '{key}'"
         )
-        if key in _FILE:
+        if key in TABLES:
+            self.report(path, path[:-1], f"{what} is now {what.replace(key, TABLES[key])}")
+        elif key in _FILE:
             holder = next(name for keys, name in _LEVELS.values() if keys is known)
             self.report(path, path[:-1], f"{what} cannot stand in {holder}: it belongs to the whole file")
         else:

@@ -33,7 +33,7 @@ def answer_name(split: str, figure: str) -> str:
 
     For ``loss`` itself is what training minimises, taken on its batches.
     """
-    return curve_name(split, figure) if figure.split("/")[0] == "loss" else figure
+    return curve_name(split, figure) if figure.split("/")[-1] == "loss" else figure
 
 
 @dataclass(frozen=True)

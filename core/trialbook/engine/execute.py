@@ -111,7 +111,7 @@ def execute(
         cadence = CheckpointOptions(**config.get("checkpoint", {}))
         training = Trainer(
             task, stages_of(config), seed=seed, accelerator=accelerator,
-            checkpoints=CheckpointStore(checkpoints, cadence.keep),
+            checkpoints=CheckpointStore(checkpoints, cadence.keep_last),
             evaluate=EvaluateOptions(**config.get("evaluate", {})), checkpoint=cadence,
             monitor=Monitor(task.module(), parts, doctor.every if doctor else 0),
             taken=[name for one in lineage for name in one.loaded],

@@ -50,7 +50,7 @@ def set_trainable(module: nn.Module, names: Iterable[str]) -> None:
 
 
 def make_optimizer(module: nn.Module, names: Sequence[str], options: TrainOptions) -> AdamW:
-    """Fused AdamW; biases, norms and scalars without weight decay; a group for every factor of ``lr_scale``.
+    """Fused AdamW; biases, norms and scalars without weight decay; a group for every factor of ``lr_multipliers``.
 
     Source: Loshchilov & Hutter 2019 (decoupled weight decay).
     """
@@ -58,7 +58,7 @@ def make_optimizer(module: nn.Module, names: Sequence[str], options: TrainOption
     named = dict(module.named_parameters())
     for name in names:
         scale = 1.0
-        for pattern, factor in (options.lr_scale or {}).items():
+        for pattern, factor in (options.lr_multipliers or {}).items():
             scale = factor if matches(name, [pattern]) else scale
         decay = options.weight_decay if named[name].ndim >= 2 else 0.0
         groups.setdefault((scale, decay), []).append(named[name])

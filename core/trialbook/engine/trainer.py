@@ -207,8 +207,8 @@ class Trainer:
             scaler.unscale_(optimizer)
         if looked_at:
             self.monitor.before_update(optimizer)
-        norm = optim.clip_gradients(optimizer, options.clip)
-        if options.clip:
+        norm = optim.clip_gradients(optimizer, options.max_grad_norm)
+        if options.max_grad_norm:
             values["grad_norm"] = norm
         spoilt = self._guard.refuses(optimizer, {"grad_norm": norm, **values})
         if scaler is not None:

@@ -85,35 +85,39 @@ class ArmCheck:
         self.problems.add(self.experiment.place("arm", arm), f"arm.{arm}", message)
 
 
-class StepCheck:
-    """Checks how the steps of one file hang together; each of them is checked as an experiment by itself."""
+class PreparationCheck:
+    """Checks how the preparations of one file depend on one another; each of them is checked as an experiment by itself."""
 
     def __init__(self, experiment: Experiment, problems: ErrorCollector) -> None:
         self.experiment, self.problems = experiment, problems
-        self.steps = experiment.steps
+        self.preparations = experiment.preparations
 
     def check(self) -> None:
-        """Names that are needed and not there, steps that need one another, names that an arm has too."""
+        """Names that are needed and not there, preparations that need one another, names that an arm has too."""
         self.needs("", self.experiment)
-        for name, step in self.steps.items():
-            self.needs(name, step)
+        for name, one in self.preparations.items():
+            self.needs(name, one)
             if name in self.experiment.arms:
                 self.report(name, f"'{name}' is an arm too; runs that need one of them could not tell which")
-        wanted = {name: [need for need in step.needed if need in self.steps] for name, step in self.steps.items()}
+        wanted = {
+            name: [need for need in one.needed if need in self.preparations] for name, one in self.preparations.items()
+        }
         if len(cycle := find_cycle(wanted)) > 2:
-            self.report(cycle[0], f"steps need one another: {' -> '.join(cycle)}")
+            self.report(cycle[0], f"preparations need one another: {' -> '.join(cycle)}")
 
     def needs(self, name: str, one: Experiment) -> None:
-        """What a step, or the file itself, needs: other steps, or files."""
-        known = [step for step in self.steps if step != name]
+        """What a preparation, or the file itself, needs: other preparations, or files."""
+        known = [other for other in self.preparations if other != name]
         for index, need in enumerate(one.needed):
             if need in known or need.endswith(".toml"):
                 continue
             place = one.place("needs", index) or one.place("needs")
-            message = "a step cannot need itself" if need == name else f"there is no step '{need}' to need"
+            message = (
+                "a preparation cannot need itself" if need == name else f"there is no preparation '{need}' to need"
+            )
             message += "" if known or need == name else "; another experiment is named by its file, as in 'other.toml'"
             hint = None if need == name else suggest(need, known)
-            self.problems.add_suggested(place, f"step.{name}" if name else "", message, hint)
+            self.problems.add_suggested(place, f"prepare.{name}" if name else "", message, hint)
 
     def report(self, name: str, message: str) -> None:
-        self.problems.add(self.experiment.place("step", name), f"step.{name}", message)
+        self.problems.add(self.experiment.place("prepare", name), f"prepare.{name}", message)

@@ -155,9 +155,9 @@ class CompatibilityCheck:
         for table in metrics:
             evaluated += [f"{table.name}/{figure}" for figure in self.expand(self.schemas[table.path], table.path)]
         evaluated += self.expand(self.task, ("task",))
-        trained = [*ENGINE_FIGURES, *(f"loss/{table.name}" for table in losses)]
+        trained = [*ENGINE_FIGURES, *(f"{table.name}/loss" for table in losses)]
         for table in losses:
-            trained += [f"{figure}/{table.name}" for figure in self.reported(table.path)]
+            trained += [f"{table.name}/{figure}" for figure in self.reported(table.path)]
         return list(dict.fromkeys([*self.recorded(evaluated), *trained]))
 
     def reported(self, path: KeyPath) -> list[str]:
@@ -212,7 +212,7 @@ class CompatibilityCheck:
     # --- patterns of parts ------------------------------------------------------------------------------------------
 
     def patterns(self) -> None:
-        """Patterns of ``train`` and ``lr_scale`` that fit no part; not where a part's own name is in doubt."""
+        """Patterns of ``train`` and ``lr_multipliers`` that fit no part; not where a part's own name is in doubt."""
         doubtful = any(table.path not in self.schemas for table in self.tables)
         if doubtful or self.misnamed or self.report.problems.lost.intersection(KINDS):
             return
@@ -226,10 +226,10 @@ class CompatibilityCheck:
         self.scales(("train",), self.data.get("train", {}), parts)
 
     def scales(self, path: KeyPath, table: Mapping[str, Any], parts: list[str]) -> None:
-        """The patterns in ``lr_scale``."""
-        scales = table.get("lr_scale", {})
+        """The patterns in ``lr_multipliers``."""
+        scales = table.get("lr_multipliers", {})
         for pattern in scales if isinstance(scales, dict) else {}:
-            self.pattern(path, ("lr_scale", pattern), pattern, parts)
+            self.pattern(path, ("lr_multipliers", pattern), pattern, parts)
 
     def pattern(self, path: KeyPath, key: KeyPath, pattern: Any, parts: list[str]) -> None:
         """One pattern."""

@@ -38,12 +38,17 @@ class DecisionCheck:
         self.experiment, self.judge = experiment, Judge(book)
         self.report = TableReport(experiment, experiment.document, problems)
         self.gates = {gate_name(gate): gate for gate in experiment.gates if isinstance(gate_name(gate), str)}
-        self.stated = [str(one.get("name")) for one in experiment.stated]
+        self.manual_scores = [str(one.get("name")) for one in experiment.manual_scores]
 
     def check(self, checked: Checked, before: Sequence[Plan]) -> None:
         """Check all tables; ``before`` are the plans of what the file needs."""
-        sound = [self.table(("stated", i), "stated", one) for i, one in enumerate(self.experiment.stated)]
-        sound += [self.table(("published", name), "published", one) for name, one in self.experiment.published.items()]
+        sound = [
+            self.table(("manual_score", i), "manual_score", one) for i, one in enumerate(self.experiment.manual_scores)
+        ]
+        sound += [
+            self.table(("external_baseline", name), "external_baseline", one)
+            for name, one in self.experiment.external_baselines.items()
+        ]
         sound += [self.table(path, "decision", one) for path, one in self.experiment.decisions.items()]
         if not self.experiment.decisions:
             self.without_decision()
@@ -56,10 +61,10 @@ class DecisionCheck:
         figures = {label: names for label, (_, names) in checked.figures.items()}
         one = self.experiment
         own = Offer(one.name, (one.file.name, one.name, one.file.stem), arms, figures, checked.lower_is_better)
-        places = Places(own, [Offer.of(plan) for plan in before if not plan.experiment.is_step])
+        places = Places(own, [Offer.of(plan) for plan in before if not plan.experiment.is_preparation])
         for path, table in self.experiment.decisions.items():
             self.decision(path, table, places)
-        self.published()
+        self.external_baselines()
 
     def table(self, path: KeyPath, name: str, content: Mapping[str, Any]) -> bool:
         """The keys and values of one table; whether they are right."""
@@ -80,8 +85,8 @@ class DecisionCheck:
         """Tables and keys that nothing reads."""
         if "decision" in self.report.problems.lost:
             return
-        for index, _ in enumerate(self.experiment.stated):
-            self.report.add(("stated", index), (), "a stated criterion is for a [decision], which is not in the file")
+        for index, _ in enumerate(self.experiment.manual_scores):
+            self.report.add(("manual_score", index), (), "a manual score is for a [decision], which is not in the file")
         for index, gate in enumerate(self.experiment.gates):
             for key in [key for key in _OF_DECISIONS if key in gate]:
                 self.report.add(("gate", index), (key,), f"'{key}' is for a [decision], which is not in the file")
@@ -93,7 +98,7 @@ class DecisionCheck:
             (("gate", i), gate_name(one), "name" if "name" in one else "metric")
             for i, one in enumerate(self.experiment.gates)
         ]
-        named += [(("stated", i), name, "name") for i, name in enumerate(self.stated)]
+        named += [(("manual_score", i), name, "name") for i, name in enumerate(self.manual_scores)]
         for path, name, key in named:
             if name in seen:
                 self.report.add(path, (key,), f"two criteria are called '{name}'; give one another 'name'")
@@ -106,17 +111,17 @@ class DecisionCheck:
 
     def decision(self, path: KeyPath, table: Mapping[str, Any], places: Places) -> None:
         """One decision: its candidates, criteria and outcomes."""
-        known = [*self.gates, *self.stated]
+        known = [*self.gates, *self.manual_scores]
         for index, name in enumerate(table.get("gates") or ()):
-            self.known(path, ("gates", index), name, known, "gate or stated criterion")
+            self.known(path, ("gates", index), name, known, "gate or manual score")
         counted = [name for name in known if table.get("gates") is None or name in table["gates"]]
         if not counted:
-            self.report.add(path, (), "a decision needs a [[gate]] or a [[stated]] criterion to rest on")
+            self.report.add(path, (), "a decision needs a [[gate]] or a [[manual_score]] criterion to rest on")
         candidates = table["candidates"]
         places_found = [self.candidate(path, one, text, places) for one, text in candidates.items()]
-        for index, one in enumerate(self.experiment.stated):
+        for index, one in enumerate(self.experiment.manual_scores):
             if one["name"] in counted:
-                self.scores(("stated", index), one["scores"], candidates)
+                self.scores(("manual_score", index), one["scores"], candidates)
         for index, gate in enumerate(self.experiment.gates):
             if gate_name(gate) in counted and all(places_found):
                 self.gate(("gate", index), gate, candidates, places)
@@ -132,7 +137,7 @@ class DecisionCheck:
             return None
 
     def scores(self, path: KeyPath, scores: Mapping[str, float], candidates: Mapping[str, str]) -> None:
-        """The stated scores of every candidate, and of nobody else."""
+        """The manual scores of every candidate, and of nobody else."""
         for name in scores:
             self.known(path, ("scores", name), name, candidates, "candidate")
         if lacking := [name for name in candidates if name not in scores]:
@@ -178,24 +183,26 @@ class DecisionCheck:
         name = gate.get("relative_to")
         if not isinstance(name, str) or name in candidates:
             return
-        if name in self.experiment.published:
-            figures = self.experiment.published[name]["figures"]
+        if name in self.experiment.external_baselines:
+            figures = self.experiment.external_baselines[name]["values"]
             if gate["metric"] not in figures and gate_name(gate) not in figures:
-                self.report.add(path, ("relative_to",), f"[published.{name}] has no figure for '{gate['metric']}'")
+                self.report.add(
+                    path, ("relative_to",), f"[external_baseline.{name}] has no figure for '{gate['metric']}'"
+                )
             return
         try:
             self.metric(path, gate, places.of_candidate(name), places)
         except UnknownPlace as error:
-            hint = suggest(name, [*candidates, *self.experiment.published]) or error.suggestion
-            told = f"'{name}' is no candidate, no arm, no needed experiment and not in [published]"
+            hint = suggest(name, [*candidates, *self.experiment.external_baselines]) or error.suggestion
+            told = f"'{name}' is no candidate, no arm, no needed experiment and not in [external_baseline]"
             self.report.add_suggested(path, ("relative_to",), told, hint)
 
-    def published(self) -> None:
-        """Published figures that no gate asks for."""
+    def external_baselines(self) -> None:
+        """Values of external baselines that no gate asks for."""
         asked = [*self.gates, *(str(gate.get("metric")) for gate in self.gates.values())]
-        for name, table in self.experiment.published.items():
-            for figure in table["figures"]:
-                self.known(("published", name), ("figures", figure), figure, asked, "gate's name or metric")
+        for name, table in self.experiment.external_baselines.items():
+            for figure in table["values"]:
+                self.known(("external_baseline", name), ("values", figure), figure, asked, "gate's name or metric")
 
     def known(
         self, table: KeyPath, key: KeyPath, name: str, known: Sequence[str] | Mapping[str, Any], what: str

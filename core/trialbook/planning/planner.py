@@ -15,7 +15,7 @@ from trialbook.config.runspec import Plan, RunSpec, canonical, run_id
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import ComponentTable, component_tables, find_cycle, needed_first, nested_tables
 from trialbook.errors import ErrorCollector, ExperimentErrors, Position, Problem, TrialbookError
-from trialbook.planning.arms import StepCheck
+from trialbook.planning.arms import PreparationCheck
 from trialbook.planning.check import check_experiment
 from trialbook.planning.decisions import DecisionCheck
 from trialbook.planning.defaults import with_defaults
@@ -23,7 +23,7 @@ from trialbook.plugins.schema import SchemaBook
 
 
 def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:
-    """Check an experiment with its steps and what else it needs, and lay out its runs.
+    """Check an experiment with its preparations and what else it needs, and lay out its runs.
 
     Raises:
         ProblemsError: the file, or one that it needs, has mistakes; the error has all of them.
@@ -73,17 +73,17 @@ class _Planner:
     def plan(self, experiment: Experiment) -> Plan:
         """The plan of a file."""
         problems = ErrorCollector(experiment.file)
-        StepCheck(experiment, problems).check()
-        steps, offered = experiment.steps, dict[str, Plan]()
+        PreparationCheck(experiment, problems).check()
+        preparations, offered = experiment.preparations, dict[str, Plan]()
         self._under_way.append(experiment.file.resolve())
         for position, file in experiment.needed_files():
             with problems.gathered():
                 plan = self.file(file, position, experiment.profile)
                 offered[file.name] = plan
-        wanted = {name: [need for need in step.needed if need in steps] for name, step in steps.items()}
+        wanted = {name: [need for need in one.needed if need in preparations] for name, one in preparations.items()}
         for name in [] if find_cycle(wanted) else needed_first(wanted):
-            with problems.gathered(f"step.{name}"):
-                offered[name] = self._lay_out(steps[name], offered)
+            with problems.gathered(f"prepare.{name}"):
+                offered[name] = self._lay_out(preparations[name], offered)
         with problems.gathered():
             own = self._lay_out(experiment, offered)
         self._under_way.pop()
@@ -108,7 +108,7 @@ class _Planner:
         return self._plans[place]
 
     def _lay_out(self, experiment: Experiment, offered: Mapping[str, Plan]) -> Plan:
-        """The plan of one experiment or step, whose needs are laid out."""
+        """The plan of one experiment or preparation, whose needs are laid out."""
         checked = check_experiment(experiment, self.book)
         named = {Path(need).name: offered[Path(need).name] for need in experiment.needed if Path(need).name in offered}
         before = tuple(dict.fromkeys(plan for other in named.values() for plan in (*other.before, other)))
@@ -149,15 +149,15 @@ class _Planner:
 
 
 def _taken(experiment: Experiment, named: Mapping[str, Plan], seed: int) -> dict[str, str]:
-    """The directories of the runs that every run with this seed needs: by name of a step or an experiment, with the arm behind
-    it where there are several; those with the same seed, or with the only one.
+    """The directories of the runs that every run with this seed needs: by name of a preparation or an experiment, with the arm
+    behind it where there are several; those with the same seed, or with the only one.
 
     Raises:
         ProblemsError: a needed experiment has no run for the seed.
     """
     found = {}
     for need, plan in named.items():
-        name = need.removesuffix(".toml") if need not in experiment.steps else need
+        name = need.removesuffix(".toml") if need not in experiment.preparations else need
         labels = {run.arm for run in plan.runs}
         for label in labels:
             runs = {run.seed: run for run in plan.runs if run.arm == label}

@@ -52,10 +52,10 @@ class ReferenceCheck:
         for index, name in enumerate(self.experiment.trackers or ()):
             if name not in offered:
                 self.report.add((), ("trackers", index), f"there is no tracker '{name}'", word=name, known=offered)
-        for name, published in () if self.experiment.decisions else self.experiment.published.items():
-            figures = published.get("figures")
+        for name, baseline in () if self.experiment.decisions else self.experiment.external_baselines.items():
+            figures = baseline.get("values")
             for figure in figures if isinstance(figures, dict) else ():
-                self.figure(("published", name), ("figures", figure), figure)
+                self.figure(("external_baseline", name), ("values", figure), figure)
         for index, gate in enumerate(self.experiment.gates):
             self.gate(("gate", index), gate)
         for path, claim in self.experiment.claims.items():
@@ -73,7 +73,11 @@ class ReferenceCheck:
         if isinstance(metric, str) and not self.experiment.decisions:  # else it may be measured elsewhere
             self.figure(path, ("metric",), metric, arm if isinstance(arm, str) and arm in self.arms else None)
         reference = gate.get("relative_to")
-        if isinstance(reference, str) and not self.experiment.decisions and reference not in self.experiment.published:
+        if (
+            isinstance(reference, str)
+            and not self.experiment.decisions
+            and reference not in self.experiment.external_baselines
+        ):
             self.arm(path, ("relative_to",), reference)
         if not found:
             try:

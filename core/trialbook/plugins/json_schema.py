@@ -27,7 +27,7 @@ _TOP: dict[str, dict[str, Any]] = {
     "baseline": {**_TEXT, "description": "the arm that the others are compared with"},
     "needs": {
         **_TEXTS,
-        "description": "steps of the file (all if left out), or other files, whose runs are inputs of this one's",
+        "description": "preparations of the file (all if left out), or other files, whose runs are inputs of this one's",
     },
     "headline": {**_TEXTS, "description": "metrics that a comparison shows first"},
     "trackers": {**_TEXTS, "description": "trackers that are told of its runs, in place of those of runner.toml"},
@@ -54,14 +54,14 @@ def experiment_json_schema(book: SchemaBook) -> dict[str, Any]:
     outer = {"results": _RESULTS, "grid": _GRID}
     definitions["arm"] = _arm(tables)
     arms = {"type": "object", "additionalProperties": {"$ref": "#/$defs/arm"}, "description": "[arm.NAME]: a variant"}
-    definitions["step"] = _step(definitions["arm"])
-    steps = {
+    definitions["prepare"] = _preparation(definitions["arm"])
+    preparations = {
         "type": "object",
-        "additionalProperties": {"$ref": "#/$defs/step"},
-        "description": "[step.NAME]: what is prepared before, as a run of its own",
+        "additionalProperties": {"$ref": "#/$defs/prepare"},
+        "description": "[prepare.NAME]: what is prepared before, as a run of its own",
     }
     inner_top = {key: value for key, value in _TOP.items() if key != "extends"}
-    definitions["profile"] = _closed({**inner_top, **tables, **outer, "arm": arms, "step": steps})
+    definitions["profile"] = _closed({**inner_top, **tables, **outer, "arm": arms, "prepare": preparations})
     profiles = {
         "type": "object",
         "additionalProperties": {"$ref": "#/$defs/profile"},
@@ -70,7 +70,7 @@ def experiment_json_schema(book: SchemaBook) -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "trialbook experiment",
-        **_closed({**_TOP, **tables, **outer, "arm": arms, "step": steps, "profile": profiles}),
+        **_closed({**_TOP, **tables, **outer, "arm": arms, "prepare": preparations, "profile": profiles}),
         "$defs": definitions,
     }
 
@@ -116,28 +116,28 @@ def _placed(kind: str) -> dict[str, Any]:
 
 def _core(book: SchemaBook, table: str) -> dict[str, Any]:
     schema = book.core(table)
-    required = schema.json_schema["required"] if table in ("gate", "claim", "stated") else []
+    required = schema.json_schema["required"] if table in ("gate", "claim", "manual_score") else []
     return {**schema.json_schema, "required": required, "description": schema.doc.partition("\n")[0]}
 
 
 def _placed_core(table: str) -> dict[str, Any]:
     reference = {"$ref": f"#/$defs/{_pointer(f'core/{table}')}"}
     several = {"type": "array", "items": reference}
-    if table == "published":
-        return {"type": "object", "additionalProperties": reference, "description": "[published.NAME]"}
+    if table == "external_baseline":
+        return {"type": "object", "additionalProperties": reference, "description": "[external_baseline.NAME]"}
     if table in ("claim", "decision"):
         return {"anyOf": [reference, several]}
-    return several if table in ("stage", "gate", "stated") else reference
+    return several if table in ("stage", "gate", "manual_score") else reference
 
 
 def _arm(tables: dict[str, Any]) -> dict[str, Any]:
     needs = {**_TEXTS, "description": "arms whose runs of the same seed are inputs of this arm's"}
-    whole = ("doctor", "gate", "claim", "decision", "stated", "published")
+    whole = ("doctor", "gate", "claim", "decision", "manual_score", "external_baseline")
     return _closed({**{key: value for key, value in tables.items() if key not in whole}, "needs": needs})
 
 
-def _step(arm: dict[str, Any]) -> dict[str, Any]:
-    needs = {**_TEXTS, "description": "steps whose runs are its inputs; all that stand before it if left out"}
+def _preparation(arm: dict[str, Any]) -> dict[str, Any]:
+    needs = {**_TEXTS, "description": "preparations whose runs are its inputs; all that stand before it if left out"}
     return _closed({**arm["properties"], "needs": needs, "seeds": _TOP["seeds"]})
 
 

@@ -91,9 +91,9 @@ class PluginManager:
         self._muted: set[str] = set()
 
     @classmethod
-    def discover(cls, leave_out: Iterable[str] = ()) -> PluginManager:
-        """Load every installed plugin but those named (by entry point or distribution) in ``leave_out``."""
-        host, left_out = cls(), set(leave_out)
+    def discover(cls, disabled: Iterable[str] = ()) -> PluginManager:
+        """Load every installed plugin but those named (by entry point or distribution) in ``disabled``."""
+        host, left_out = cls(), set(disabled)
         points = find_entry_points(ENTRY_POINT_GROUP)
         for point in sorted(points, key=lambda p: (p.distribution != PROJECT, p.distribution or "", p.name)):
             if not {point.name, point.distribution} & left_out:
@@ -243,7 +243,7 @@ class PluginManager:
         """
         result: Sequence[Outcome] | None = self._manager.hook.mlrun_launch(plan=plan)
         if result is None:
-            raise TrialbookError("no plugin launches runs; is 'trialbook' itself in 'leave_out' of runner.toml?")
+            raise TrialbookError("no plugin launches runs; is 'trialbook' itself in 'disabled_plugins' of runner.toml?")
         return result
 
     def _admit(self, info: PluginInfo) -> tuple[str, bool]:

@@ -16,6 +16,7 @@ from typing import Any
 from trialbook._version import __version__
 from trialbook.config.kinds import FROM, part_kind
 from trialbook.config.options import CORE_TABLES
+from trialbook.config.renamed import KEYS
 from trialbook.errors import TrialbookError
 from trialbook.plugins.manager import PluginManager, Registered
 from trialbook.plugins.provenance import source_hash
@@ -145,14 +146,20 @@ def table_problems(
     nested = {name: several if part_kind(declared)[1] else one for name, declared in parts.items()}
     needed = [name for name in parts if name in schema.wired]
     own = schema.json_schema
-    return schema_problems(
-        table,
-        {
-            **own,
-            "properties": {**own["properties"], **nested, **(reserved or {})},
-            "required": [*own["required"], *needed],
-        },
-    )
+    whole = {
+        **own,
+        "properties": {**own["properties"], **nested, **(reserved or {})},
+        "required": [*own["required"], *needed],
+    }
+    return [_with_new_name(problem, schema) for problem in schema_problems(table, whole)]
+
+
+def _with_new_name(problem: SchemaError, schema: ComponentSchema) -> SchemaError:
+    """The same, or what became of a key that earlier versions had."""
+    place = schema.name if schema.kind == "core" else f"{schema.kind} {schema.name}"
+    known = schema.json_schema["properties"]
+    told = KEYS.get((place, str(problem.path[0]))) if problem.path and problem.path[0] not in known else None
+    return SchemaError(problem.path, told) if told else problem
 
 
 def construct(cls: type, wired: Mapping[str, Any], options: Mapping[str, Any]) -> Any:

@@ -72,7 +72,7 @@ def _check_offered(table: ComponentTable, recorded: RecordedRun, book: SchemaBoo
         raise TrialbookError(f"{named}, which no plugin offers now; {hint} to repeat the run") from error
     except AmbiguousComponent as error:
         raise TrialbookError(
-            f"{named}, which several plugins offer now; name the others in leave_out of runner.toml"
+            f"{named}, which several plugins offer now; name the others in disabled_plugins of runner.toml"
         ) from error
     for inner in nested_tables(table, schema.attributes.get("parts", {})):
         _check_offered(inner, recorded, book)

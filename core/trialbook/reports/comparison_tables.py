@@ -47,10 +47,10 @@ def figure_table(comparison: Comparison) -> Table:
     if compared:
         columns += [*_numbers("difference"), Column("difference_interval", "95%"), *_numbers("p"), Column("verdict")]
     cells, styles, before = [], {}, None
-    published = _published_lines(comparison, len(columns))
+    external_baselines = _external_lines(comparison, len(columns))
     for row in rows:
         if row.metric != before and before is not None:
-            cells += published.pop(before, [])
+            cells += external_baselines.pop(before, [])
         metric = f"{row.metric} {_arrow(row)}" if row.metric != before else ""
         mark = f" {BROKEN}" if {row.arm, row.baseline} & broken else ""
         line = [metric, row.arm, row.estimate.n if row.estimate else 0, *_shown(row.estimate)]
@@ -62,16 +62,16 @@ def figure_table(comparison: Comparison) -> Table:
         before = row.metric
         if colour := _COLOURS.get(row.verdict or ""):
             styles[len(cells) - 1] = colour
-    cells += published.pop(before or "", [])
+    cells += external_baselines.pop(before or "", [])
     return Table(columns, cells, styles=styles)
 
 
-def _published_lines(comparison: Comparison, width: int) -> dict[str, list[list[Any]]]:
-    """Metric to the lines of figures that were published elsewhere: they have no interval, and no verdict."""
+def _external_lines(comparison: Comparison, width: int) -> dict[str, list[list[Any]]]:
+    """Metric to the lines of figures that were reported elsewhere: they have no interval, and no verdict."""
     found: dict[str, list[list[Any]]] = {}
-    for name, table in comparison.published.items():
-        for metric, value in table["figures"].items():
-            line = ["", f"{name} (published)", NOTHING, show_number(value), *[NOTHING] * (width - 4)]
+    for name, table in comparison.external_baselines.items():
+        for metric, value in table["values"].items():
+            line = ["", f"{name} (external)", NOTHING, show_number(value), *[NOTHING] * (width - 4)]
             found.setdefault(metric, []).append(line)
     return found
 

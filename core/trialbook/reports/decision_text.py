@@ -58,15 +58,15 @@ def ranking_table(decision: Decision) -> Table:
 
 
 def criteria_table(decision: Decision) -> Table:
-    """Every criterion beside every candidate and every published figure."""
-    elsewhere = list(dict.fromkeys(one.name for one in decision.published))
+    """Every criterion beside every candidate and every external value."""
+    elsewhere = list(dict.fromkeys(one.name for one in decision.external_baselines))
     columns = [Column("criterion"), Column("level"), Column("weight", right=True), Column("thresholds")]
-    columns += [Column(one) for one in decision.candidates] + [Column(one, f"{one} (published)") for one in elsewhere]
-    figures = {(one.gate, one.name): show_number(one.value) for one in decision.published}
+    columns += [Column(one) for one in decision.candidates] + [Column(one, f"{one} (external)") for one in elsewhere]
+    figures = {(one.gate, one.name): show_number(one.value) for one in decision.external_baselines}
     rows = []
     for one in decision.criteria:
         if one.scale is None:
-            told, cells = "stated, not measured", [f"{one.stated[c]:.2f} (stated)" for c in decision.candidates]
+            told, cells = "manual, not measured", [f"{one.manual_scores[c]:.2f} (manual)" for c in decision.candidates]
         else:
             told = one.scale.words
             cells = [_cell(decision.of(one.name, candidate)) for candidate in decision.candidates]
@@ -171,16 +171,16 @@ def method(decision: Decision) -> list[str]:
         f"interval: high from {HIGH:.0%}, medium from {MEDIUM:.0%}, low below, and low where a value without an interval can "
         "change the outcome.",
     ]
-    if decision.stated:
-        lines.append("Stated scores are somebody's judgement: nothing was measured, and they have no interval.")
-    if decision.published:
+    if decision.manual_scores:
+        lines.append("Manual scores are somebody's judgement: nothing was measured, and they have no interval.")
+    if decision.external_baselines:
         lines.append(
-            "Published figures were not measured here: they have no interval, and no verdict rests on them alone."
+            "External baselines were not measured here: they have no interval, and no verdict rests on them alone."
         )
     return lines
 
 
-def stated_table(decision: Decision) -> Table:
+def manual_score_table(decision: Decision) -> Table:
     """Criteria that were stated, by whom and why."""
     columns = [
         Column("criterion"),
@@ -190,13 +190,15 @@ def stated_table(decision: Decision) -> Table:
     ]
     rows = [
         [one["name"], *(f"{one['scores'][c]:.2f}" for c in decision.candidates), one["by"], one["why"]]
-        for one in decision.stated
+        for one in decision.manual_scores
     ]
-    return Table(columns, rows, title="Stated, not measured")
+    return Table(columns, rows, title="Manual scores, not measured")
 
 
-def published_table(decision: Decision) -> Table:
+def external_baseline_table(decision: Decision) -> Table:
     """Figures from elsewhere, with their sources."""
     columns = [Column("name"), Column("gate"), Column("value", right=True), Column("reached"), Column("source")]
-    rows = [[one.name, one.gate, show_number(one.value), one.reached, one.source] for one in decision.published]
-    return Table(columns, rows, title="Published, not measured here")
+    rows = [
+        [one.name, one.gate, show_number(one.value), one.reached, one.source] for one in decision.external_baselines
+    ]
+    return Table(columns, rows, title="External baselines, not measured here")

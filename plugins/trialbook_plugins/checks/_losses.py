@@ -69,5 +69,5 @@ def chance_in_words(facts: Mapping[str, float]) -> str:
 
 def _curve(chart: RunEvidence, part: str, losses: int) -> str:
     """Name under which a loss is recorded: its own, or ``loss`` where it is the only one."""
-    own = part.replace(".", "/", 1)
+    own = f"{part.partition('.')[2]}/loss"
     return "loss" if losses == 1 and not chart.curve(own) else own

@@ -59,7 +59,7 @@ def _part(part: str, some: Sequence[Tensor]) -> Iterable[Finding]:
         yield _finding(
             part, some, step, f"the gradient of this part is {now['grad'] / usual:.3g} times as large as usual in this run",
             {"gradient": now["grad"], "usual gradient": usual, "weights": now["weight"]},
-            "clip the gradient ('clip' in [train]), lower the learning rate, and look at the loss around this step",
+            "clip the gradient ('max_grad_norm' in [train]), lower the learning rate, and look at the loss around this step",
         )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def _explained(loss: LossCurve, end: float) -> tuple[str, str]:
         return (
             f"random embeddings at scale {scale:.3g} give {random:.3f}, so the embeddings say nothing and the scale makes it "
             "count (a saturated temperature)",
-            "start with a higher temperature (a smaller scale), give the scale a lower learning rate (lr_scale), and look "
+            "start with a higher temperature (a smaller scale), give the scale a lower learning rate (lr_multipliers), and look "
             "for why the embeddings say nothing: gradients, attention, the pairing of rows",
         )
     return (

@@ -91,7 +91,7 @@ def _finding(part: str, some: Sequence[Tensor], severity: Severity, which: str) 
     if max(rates) == 0:
         why, advice = (
             "its learning rate is 0",
-            "raise its factor in lr_scale, or write frozen = true if it is not to learn",
+            "raise its factor in lr_multipliers, or write frozen = true if it is not to learn",
         )
     elif max(rates) <= LOST * weight:
         why = f"its learning rate, {max(rates):.2g}, is lost in the last digits of the weights"

@@ -32,7 +32,7 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
                 "not-moved", "error" if everything else "warning", part,
                 f"the weights of this part moved by at most {way:.2g} of themselves over the whole run",
                 {"moved at most": way, "largest lr": max(rates), **counted(parts[part])},
-                "raise its learning rate (lr, or its factor in lr_scale) by ten or a hundred times, or freeze it",
+                "raise its learning rate (lr, or its factor in lr_multipliers) by ten or a hundred times, or freeze it",
                 chart.step,
             )  # fmt: skip
 

@@ -67,7 +67,7 @@ def _told(upper: bool, at_start: bool) -> tuple[str, str]:
         meaning = "every mistake costs all it can, and the scale can only fall" if at_start else "it can grow no more"
         return meaning, (
             "a temperature of 0.07 (scale 14.3) at the start is usual; a scale that runs to its bound while the loss stays "
-            "high wants a lower learning rate of its own (lr_scale) and a look at the embeddings"
+            "high wants a lower learning rate of its own (lr_multipliers) and a look at the embeddings"
         )
     meaning = "the loss hardly sees differences between cosines" if at_start else "training takes the cosines' say away"
     return meaning, (

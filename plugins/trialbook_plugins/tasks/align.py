@@ -45,7 +45,7 @@ class Align(nn.Module):
 
     takes = {"dataset": "one", "encoder": "modality", "projector": "modality", "loss": "many", "metric": "many"}
     provides = ("embeddings", "groups", "classes", "content", "split", "train", "encoders", "prepared")
-    produces = lower_is_better = ("loss", "loss/{loss}")
+    produces = lower_is_better = ("loss", "{loss}/loss")
 
     def __init__(self, builder: Builder, /, *, dim: int = 128) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Align(nn.Module):
         return rows
 
     def losses(self, batch: Mapping[str, Rows]) -> dict[str, Tensor]:
-        """Weighted sum under ``loss``; each loss and what it reports under ``loss/<name>``."""
+        """Weighted sum under ``loss``; each loss under ``<name>/loss``, what it reports under ``<name>/…``."""
         embeddings = {name: self.embed(name, rows) for name, rows in batch.items()}
         trained = self._trained()
         offered: dict[str, Any] = {
@@ -159,9 +159,9 @@ class Align(nn.Module):
                 what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"but {value!r}"
                 raise TrialbookError(f"loss '{name}' must give a scalar tensor, not one {what}")
             total = total + self.weights[name] * value
-            values[f"loss/{name}"] = value
+            values[f"{name}/loss"] = value
             if hasattr(loss, "report"):
-                values.update({f"{key}/{name}": torch.as_tensor(v).detach() for key, v in loss.report().items()})
+                values.update({f"{name}/{key}": torch.as_tensor(v).detach() for key, v in loss.report().items()})
         return {"loss": torch.as_tensor(total), **values}
 
     def after_step(self) -> None:

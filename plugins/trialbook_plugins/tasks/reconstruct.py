@@ -56,8 +56,8 @@ class Reconstruct(nn.Module):
         "dataset": "one", "encoder": "modality", "projector": "modality", "decoder": "modality", "loss": "many", "metric": "many",
     }  # fmt: skip
     provides = ("pictures", "targets", "latents", "target_latents", "labels", "train")
-    produces = ("loss", "loss/{loss}", "*/{references}")
-    lower_is_better = ("loss", "loss/{loss}", "*/distance/{references}")
+    produces = ("loss", "{loss}/loss", "*/{references}")
+    lower_is_better = ("loss", "{loss}/loss", "*/distance/{references}")
 
     def __init__(
         self, builder: Builder, /, *, layer: str | None = None,
@@ -174,7 +174,7 @@ class Reconstruct(nn.Module):
         return self._rows("train", samples)
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weighted sum under ``loss``; each loss under ``loss/<name>``."""
+        """Weighted sum under ``loss``; each loss under ``<name>/loss``."""
         return self._losses(self._known(batch))
 
     def after_step(self) -> None:
@@ -203,7 +203,7 @@ class Reconstruct(nn.Module):
             name: loss(**handed(known, loss.needs, f"loss '{name}'")) for name, loss in self.losses_by_name.items()
         }
         total = sum((self.weights[name] * value for name, value in values.items()), torch.zeros(()))
-        return {"loss": torch.as_tensor(total), **{f"loss/{name}": value for name, value in values.items()}}
+        return {"loss": torch.as_tensor(total), **{f"{name}/loss": value for name, value in values.items()}}
 
     # --- evaluation -------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ class Comparison:
     claims: tuple[ClaimResult, ...] = ()
     findings: tuple[ArmFinding, ...] = ()
     pareto: tuple[str, ...] = ()
-    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    external_baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -133,7 +133,8 @@ def compare(
         at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(gates, groups, values)),
         costs=costs, missing=tuple(groups.missing), differences=tuple(different),
         notes=(*_notes(groups, rows), *factorial.notes), effects=factorial.effects, claims=factorial.claims,
-        findings=tuple(findings), pareto=_pareto(rows, costs, findings), published=groups.plan.get("published") or {},
+        findings=tuple(findings), pareto=_pareto(rows, costs, findings),
+        external_baselines=groups.plan.get("external_baseline") or {},
     )  # fmt: skip
 
 
@@ -181,8 +182,11 @@ def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
         notes.append(
             f"fewer than {stats.FEWEST_SEEDS} seeds: {arms}; intervals over so few say little and decide nothing"
         )
-    published = groups.plan.get("published") or {}
-    notes += [f"{name} is published, not measured here: {table['source']}" for name, table in published.items()]
+    external_baselines = groups.plan.get("external_baseline") or {}
+    notes += [
+        f"{name} is an external baseline, not measured here: {table['source']}"
+        for name, table in external_baselines.items()
+    ]
     for row in rows:
         if bad := [unit for unit, value in row.values.items() if not math.isfinite(value)]:
             notes.append(f"{row.metric} of {row.arm} is not finite: {', '.join(bad)}")

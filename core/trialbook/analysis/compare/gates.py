@@ -113,18 +113,18 @@ def _of_arm(name: str, label: str, values: Values) -> dict[str, Value]:
 def _reference(
     gate: Mapping[str, Any], name: str, reference: str, label: str, groups: Groups, values: Values
 ) -> Mapping[str, Value]:
-    """What a ratio is taken to: a published figure, or an arm, at the same point of the grid where there is one.
+    """What a ratio is taken to: a value of an external baseline, or an arm, at the same point of the grid where there is one.
 
     Raises:
         ValueError: there is none.
     """
-    published = (groups.plan.get("published") or {}).get(reference)
-    if published is not None:
-        figures = published["figures"]
+    baseline = (groups.plan.get("external_baseline") or {}).get(reference)
+    if baseline is not None:
+        figures = baseline["values"]
         value = figures.get(gate.get("name") or name, figures.get(name))
         if value is None:
-            raise ValueError(f"{reference} has no published figure")
-        return {"published": Value(value)}
+            raise ValueError(f"{reference} has no external value")
+        return {"external_baseline": Value(value)}
     point = groups.used[label][0].point_text
     arms = [one for one, runs in groups.used.items() if reference in (one, runs[0].base_arm)]
     same = [one for one in arms if groups.used[one][0].point_text == point] or arms

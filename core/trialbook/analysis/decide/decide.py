@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trialbook.analysis.decide.evidence import Evidence, Recorded, Sources, published_figure
+from trialbook.analysis.decide.evidence import Evidence, Recorded, Sources, baseline_value
 from trialbook.analysis.decide.outcomes import Facts, limits, possible_outcomes
 from trialbook.analysis.decide.ranking import Criterion
 from trialbook.analysis.decide.recommendation import Ballot, advise
-from trialbook.analysis.decide.results import Decision, Held, PublishedFigure
+from trialbook.analysis.decide.results import Decision, ExternalValue, Held
 from trialbook.analysis.verdicts import Question, Verdict, judge
 from trialbook.config.decision_options import gate_name
 from trialbook.config.scale import Scale
@@ -30,27 +30,28 @@ def decide(plan: Plan, registry: Registry) -> list[Decision]:
         plan: checked; runs of other configurations do not count.
         registry: opened for reading.
     """
-    plans = [one for one in plan.before if not one.experiment.is_step]
+    plans = [one for one in plan.before if not one.experiment.is_preparation]
     places, recorded = Places(Offer.of(plan), [Offer.of(one) for one in plans]), Recorded(registry, [*plans, plan])
     return [_decide(plan, table, places, recorded) for table in plan.experiment.decisions.values()]
 
 
 def _decide(plan: Plan, table: Mapping[str, Any], places: Places, recorded: Recorded) -> Decision:
     experiment, candidates = plan.experiment, table["candidates"]
-    sources = Sources(places, recorded, candidates, experiment.published)
+    sources = Sources(places, recorded, candidates, experiment.external_baselines)
     gates = {gate_name(gate): gate for gate in experiment.gates if _counts(table, gate_name(gate))}
-    stated = [one for one in experiment.stated if _counts(table, one["name"])]
+    manual_scores = [one for one in experiment.manual_scores if _counts(table, one["name"])]
     outcomes: Sequence[Mapping[str, Any]] = table.get("outcome") or []
     scales = {name: sources.scale(gate) for name, gate in gates.items()}
     evidence = {(name, one): sources.gather(gate, one) for name, gate in gates.items() for one in candidates}
     questions = {key: Question(scales[key[0]], one.found) for key, one in evidence.items()}
     best = {key: one.best for key, one in questions.items()}
     verdicts, possible, tests = _judge(questions, outcomes, list(candidates), gates)
-    ballot = Ballot(_criteria(gates, scales, stated), list(candidates), outcomes, table.get("tie", 0.02))
+    ballot = Ballot(_criteria(gates, scales, manual_scores), list(candidates), outcomes, table.get("tie", 0.02))
     return Decision(
         name=table.get("name", ""), question=experiment.question, candidates=candidates, criteria=tuple(ballot.criteria),
         relative={name: gate["relative_to"] for name, gate in gates.items() if gate.get("relative_to")},
-        stated=tuple(stated), published=tuple(_published(gates, scales, experiment.published)),
+        manual_scores=tuple(manual_scores),
+        external_baselines=tuple(_external_values(gates, scales, experiment.external_baselines)),
         held=tuple(_held(gates[key[0]], key[1], evidence[key], questions[key], verdicts[key]) for key in evidence),
         tests=tests, outcomes=tuple(outcomes), advice=advise(ballot, best, possible),
         ranking=tuple(ballot.ranking({key: None if one is None else one.mean for key, one in best.items()})),
@@ -63,12 +64,15 @@ def _counts(table: Mapping[str, Any], name: str) -> bool:
 
 
 def _criteria(
-    gates: Mapping[str, Mapping[str, Any]], scales: Mapping[str, Scale], stated: Sequence[Mapping[str, Any]]
+    gates: Mapping[str, Mapping[str, Any]], scales: Mapping[str, Scale], manual_scores: Sequence[Mapping[str, Any]]
 ) -> list[Criterion]:
     found = [Criterion(n, g.get("level", "must"), g.get("weight", 1.0), scales[n]) for n, g in gates.items()]
     return [
         *found,
-        *(Criterion(s["name"], s.get("level", "tie-break"), s.get("weight", 1.0), stated=s["scores"]) for s in stated),
+        *(
+            Criterion(s["name"], s.get("level", "tie-break"), s.get("weight", 1.0), manual_scores=s["scores"])
+            for s in manual_scores
+        ),
     ]
 
 
@@ -115,20 +119,22 @@ def _held(gate: Mapping[str, Any], candidate: str, evidence: Evidence, question:
     )  # fmt: skip
 
 
-def _published(
-    gates: Mapping[str, Mapping[str, Any]], scales: Mapping[str, Scale], published: Mapping[str, Mapping[str, Any]]
-) -> list[PublishedFigure]:
+def _external_values(
+    gates: Mapping[str, Mapping[str, Any]],
+    scales: Mapping[str, Scale],
+    external_baselines: Mapping[str, Mapping[str, Any]],
+) -> list[ExternalValue]:
     found = []
-    for name, table in published.items():
+    for name, table in external_baselines.items():
         for gate_is, gate in gates.items():
-            value = published_figure(table, gate)
+            value = baseline_value(table, gate)
             if (
                 value is not None
                 and (reference := gate.get("relative_to")) is not None
-                and gate_is not in table["figures"]
+                and gate_is not in table["values"]
             ):
-                other = published_figure(published[reference], gate) if reference in published else None
+                other = baseline_value(external_baselines[reference], gate) if reference in external_baselines else None
                 value = value / other if other else None
             if value is not None:
-                found.append(PublishedFigure(gate_is, name, value, scales[gate_is].reached(value), table["source"]))
+                found.append(ExternalValue(gate_is, name, value, scales[gate_is].reached(value), table["source"]))
     return found

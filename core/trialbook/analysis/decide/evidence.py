@@ -47,13 +47,13 @@ class Sources:
         places: names of experiments and arms.
         recorded: their values.
         candidates: name to its own runs.
-        published: name to ``[published.NAME]``.
+        external_baselines: name to ``[external_baseline.NAME]``.
     """
 
     places: Places
     recorded: Recorded
     candidates: Mapping[str, str]
-    published: Mapping[str, Mapping[str, Any]]
+    external_baselines: Mapping[str, Mapping[str, Any]]
 
     def gather(self, gate: Mapping[str, Any], candidate: str) -> Evidence:
         """The evidence on a gate for a candidate."""
@@ -80,8 +80,8 @@ class Sources:
         return _evidence(place, values, missing)
 
     def _reference_place(self, gate: Mapping[str, Any], name: str) -> Place | None:
-        """The runs that a gate takes ratios to; None for published figures."""
-        if name in self.published:
+        """The runs that a gate takes ratios to; None for external values."""
+        if name in self.external_baselines:
             return None
         if name in self.candidates:
             return self.places.of_gate(gate, name, self.candidates)
@@ -94,10 +94,10 @@ class Sources:
             KeyError: there is no such value.
         """
         if place is None:
-            value = published_figure(self.published[name], gate)
+            value = baseline_value(self.external_baselines[name], gate)
             if value is None:
-                raise KeyError(f"[published.{name}] has no figure for '{metric}'")
-            return {"published": Value(value)}
+                raise KeyError(f"[external_baseline.{name}] has no figure for '{metric}'")
+            return {"external_baseline": Value(value)}
         found = list(self.recorded.values(place, metric).values())
         if not found:
             raise KeyError(f"{place}: nothing recorded '{metric}'")
@@ -129,10 +129,10 @@ def declared_higher(metric: str, offers: Sequence[Offer]) -> bool:
     return higher_is_better(metric, {"lower_is_better": [metric] if lower else []})
 
 
-def published_figure(published: Mapping[str, Any], gate: Mapping[str, Any]) -> float | None:
-    """A published value of a gate's figure: under the gate's name, or the metric's."""
-    figures = published["figures"]
-    value = figures.get(gate.get("name") or gate["metric"], figures.get(gate["metric"]))
+def baseline_value(baseline: Mapping[str, Any], gate: Mapping[str, Any]) -> float | None:
+    """The value of an external baseline for a gate: under the gate's name, or the metric's."""
+    values = baseline["values"]
+    value = values.get(gate.get("name") or gate["metric"], values.get(gate["metric"]))
     return None if value is None else float(value)
 
 

@@ -13,24 +13,24 @@ Values = Mapping[tuple[str, str], "float | None"]
 
 @dataclass(frozen=True)
 class Criterion:
-    """What candidates are judged by: a gate, or a score that somebody stated.
+    """What candidates are judged by: a gate, or a score that somebody gave.
 
     Args:
         name, level, weight: as in the file.
-        scale: of a gate; None for a stated criterion.
-        stated: candidate to its score, of a stated one.
+        scale: of a gate; None for a manual score.
+        manual_scores: candidate to its score, of such a score.
     """
 
     name: str
     level: str
     weight: float = 1.0
     scale: Scale | None = None
-    stated: Mapping[str, float] = field(default_factory=dict)
+    manual_scores: Mapping[str, float] = field(default_factory=dict)
 
     def score(self, candidate: str, values: Values) -> float | None:
         """From 0 to 1; None where there is no value."""
         if self.scale is None:
-            return self.stated.get(candidate)
+            return self.manual_scores.get(candidate)
         value = values.get((self.name, candidate))
         return None if value is None else self.scale.score(value)
 

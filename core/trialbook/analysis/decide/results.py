@@ -45,7 +45,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class PublishedFigure:
+class ExternalValue:
     """A figure from elsewhere: without interval, and never judged; a ratio where the gate asks for one."""
 
     gate: str
@@ -62,8 +62,8 @@ class Decision:
     Args:
         name, question: as in the file.
         candidates: name to its own runs.
-        criteria: gates and stated criteria; relative: gate to what its ratio is taken to.
-        stated: the ``[[stated]]`` tables; published: figures from elsewhere.
+        criteria: gates and manual scores; relative: gate to what its ratio is taken to.
+        manual_scores: the ``[[manual_score]]`` tables; external_baselines: figures from elsewhere.
         held: every gate for every candidate; tests: how many tests were corrected together.
         outcomes: as written; ranking: candidates, best first; advice: what follows.
     """
@@ -73,8 +73,8 @@ class Decision:
     candidates: Mapping[str, str]
     criteria: tuple[Criterion, ...]
     relative: Mapping[str, str]
-    stated: tuple[Mapping[str, Any], ...]
-    published: tuple[PublishedFigure, ...]
+    manual_scores: tuple[Mapping[str, Any], ...]
+    external_baselines: tuple[ExternalValue, ...]
     held: tuple[Held, ...]
     tests: int
     outcomes: tuple[Mapping[str, Any], ...]
@@ -119,33 +119,37 @@ def _record(decision: Decision) -> dict[str, Any]:
         "criteria": [
             {
                 "name": one.name, "level": one.level, "weight": one.weight, "relative_to": decision.relative.get(one.name),
-                **({"stated": dict(one.stated)} if one.scale is None else {"bound": one.scale.bound, **one.scale.knots}),
+                **(
+                    {"manual_score": dict(one.manual_scores)}
+                    if one.scale is None
+                    else {"bound": one.scale.bound, **one.scale.knots}
+                ),
             }
             for one in decision.criteria
         ],
         "gates": [asdict(one) for one in decision.held],
         "tests": decision.tests,
-        "stated": [dict(one) for one in decision.stated],
-        "published": [asdict(one) for one in decision.published],
+        "manual_score": [dict(one) for one in decision.manual_scores],
+        "external_baseline": [asdict(one) for one in decision.external_baselines],
         "outcomes": [dict(one) for one in decision.outcomes],
         "missing": list(decision.missing),
     }  # fmt: skip
 
 
 def metrics_record(decision: Decision) -> dict[str, Any]:
-    """Candidate to its figures by gate; then those that were stated, and those that were published elsewhere."""
+    """Candidate to its figures by gate; then manual scores, and those that were reported elsewhere."""
     found: dict[str, Any] = {
         candidate: {one.gate: _figure(one) for one in decision.held if one.candidate == candidate}
         for candidate in decision.candidates
     }
-    stated = {one["name"]: {"by": one["by"], "scores": dict(one["scores"])} for one in decision.stated}
-    published: dict[str, Any] = {}
-    for one in decision.published:
-        published.setdefault(one.name, {"source": one.source})[one.gate] = one.value
+    manual_scores = {one["name"]: {"by": one["by"], "scores": dict(one["scores"])} for one in decision.manual_scores}
+    external_baselines: dict[str, Any] = {}
+    for one in decision.external_baselines:
+        external_baselines.setdefault(one.name, {"source": one.source})[one.gate] = one.value
     return {
         "measured": found,
-        **({"stated": stated} if stated else {}),
-        **({"published": published} if published else {}),
+        **({"manual_score": manual_scores} if manual_scores else {}),
+        **({"external_baseline": external_baselines} if external_baselines else {}),
     }
 
 

@@ -8,12 +8,12 @@ from trialbook.analysis.decide.results import Decision
 from trialbook.reports.decision_text import (
     answer,
     criteria_table,
+    external_baseline_table,
     gate_table,
+    manual_score_table,
     method,
     outcome_table,
-    published_table,
     ranking_table,
-    stated_table,
 )  # fmt: skip
 from trialbook.reports.document.blocks import (
     Block,
@@ -72,8 +72,8 @@ def _sections(title: str, one: Decision, pictures: Sequence[Picture]) -> list[Se
         Section(f"{title}Gates", [*gates, *([Items(notes)] if notes else [])]),
         Section(f"{title}Outcomes", _table(outcome_table(one))),
         Section(f"{title}Missing", [Items(one.missing)] if one.missing else []),
-        Section(f"{title}Stated, not measured", _table(stated_table(one))),
-        Section(f"{title}Published, not measured here", _table(published_table(one))),
+        Section(f"{title}Manual scores, not measured", _table(manual_score_table(one))),
+        Section(f"{title}External baselines, not measured here", _table(external_baseline_table(one))),
         Section(f"{title}Runs of the candidates", runs),
         Section(f"{title}How to read this", [Items(method(one))]),
     ]

@@ -23,7 +23,7 @@ _TRAINING = (
     "schedule",
     "warmup",
     "weight_decay",
-    "clip",
+    "max_grad_norm",
     "accumulate",
     "precision",
     "matmul_precision",

@@ -76,7 +76,7 @@ def _scores(decision: Decision, png: bool) -> Drawn:
 
 def _gate(decision: Decision, name: str, png: bool) -> Drawn:
     held = [one for one in decision.held if one.gate == name and one.estimate is not None]
-    outer = [one for one in decision.published if one.gate == name]
+    outer = [one for one in decision.external_baselines if one.gate == name]
     if not held and not outer:
         raise Undrawable("nothing was measured")
     frame = Frame([0.34 * (len(held) + len(outer)) + 0.16], left=0.12)
@@ -106,7 +106,7 @@ def _gate(decision: Decision, name: str, png: bool) -> Drawn:
                 [other.value], [row], marker="D", color=INK, markerfacecolor="none", markersize=4.5, linestyle="none"
             )
             axes.text(
-                0, row + 0.24, clipped(f"{other.name} (published)", 50), transform=place, fontsize=7.5, va="center"
+                0, row + 0.24, clipped(f"{other.name} (external)", 50), transform=place, fontsize=7.5, va="center"
             )
         axes.set_ylim(-0.35, rows - 0.5)
         axes.set_yticks([])
@@ -115,7 +115,9 @@ def _gate(decision: Decision, name: str, png: bool) -> Drawn:
         grid_lines(axes, "x")
         axis_label(figure, frame, name, "bottom")
 
-    caption = "With 95% intervals. Lines: solid, what passes; dashed, the target; dotted, fail. Diamonds: published elsewhere."
+    caption = (
+        "With 95% intervals. Lines: solid, what passes; dashed, the target; dotted, fail. Diamonds: reported elsewhere."
+    )
     return Drawn(draw(frame, paint, png=png), caption, _told(name, held))
 
 

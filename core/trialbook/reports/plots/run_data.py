@@ -95,12 +95,12 @@ class RunData:
         """Value of a curve of a loss for embeddings that know nothing; None where no loss told it.
 
         Args:
-            name: ``loss``, ``loss/<name>``, or the same behind a split.
+            name: ``loss``, ``<name>/loss``, or the same behind a split.
         """
-        parts = name.split("/")
-        split = "" if parts[0] == "loss" else parts.pop(0)
+        owner = name.removesuffix("loss").removesuffix("/")
+        split, _, loss = ("", "", owner) if owner in self.losses else owner.partition("/")
         told = self.told.get(split, {})
-        wanted = self.losses if parts == ["loss"] else {"/".join(parts[1:]): 1.0}
+        wanted = {loss: 1.0} if loss else self.losses
         total = 0.0
         for one, weight in wanted.items():
             level = told.get(f"loss.{one}", {}).get("chance")

@@ -55,11 +55,11 @@ def _loss(run: RunData, png: bool) -> Drawn | None:
 
 
 def _losses(run: RunData, png: bool) -> Drawn | None:
-    names = [name for name in run.curves if name.startswith("loss/")][:MOST_LINES]
+    names = [f"{name}/loss" for name in run.losses if f"{name}/loss" in run.curves][:MOST_LINES]
     if len(names) < 2:
         return None
     curves = {name: run.curves[name] for name in names}
-    layout = _one_panel(names, lambda name: name.removeprefix("loss/"))
+    layout = _one_panel(names, lambda name: name.removesuffix("/loss"))
     image = draw_curves(layout, Lines("loss, before weighting", {name: [c] for name, c in curves.items()}), png=png)
     return Drawn(image, "Each loss of the file on the batches of training.", f"Losses over steps: {told_ends(curves)}.")
 

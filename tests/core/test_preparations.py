@@ -14,16 +14,17 @@ from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.planning.planner import make_plan, plan_files
 from trialbook.plugins.schema import SchemaBook
 
-STEPS = """
-[step.raw.task]
+TASK = "[prepare.words.task]"
+PREPARATIONS = """
+[prepare.raw.task]
 use = "measure"
-[step.raw.dataset]
+[prepare.raw.dataset]
 use = "shapes"
 train = 50
 
-[step.words.task]
+[prepare.words.task]
 use = "measure"
-[step.words.dataset]
+[prepare.words.dataset]
 use = "shapes"
 train = 60
 """
@@ -39,37 +40,37 @@ def ids(plan: Plan) -> list[str]:
     return [one.runs[0].id for one in (*plan.before, plan)]
 
 
-def test_steps_come_before_the_file_and_are_inputs_of_all_its_runs(
+def test_preparations_come_before_the_file_and_are_inputs_of_all_its_runs(
     toy_file: Write, plan_of: Callable[..., Plan]
 ) -> None:
-    plan = plan_of(toy_file(append=STEPS))
-    assert [one.experiment.name for one in plan.before] == ["step.raw", "step.words"]
+    plan = plan_of(toy_file(append=PREPARATIONS))
+    assert [one.experiment.name for one in plan.before] == ["prepare.raw", "prepare.words"]
     raw, words = (one.runs[0] for one in plan.before)
     assert words.inputs == {"raw": raw.relative_path}  # all that stands before it, as it does not say
     assert all(run.inputs == {"raw": raw.relative_path, "words": words.relative_path} for run in plan.runs)
-    assert raw.relative_path == f"step.raw/main-s0-{raw.id}"
+    assert raw.relative_path == f"prepare.raw/main-s0-{raw.id}"
 
 
-def test_a_change_of_a_step_changes_what_follows_and_nothing_before(
+def test_a_change_of_a_preparation_changes_what_follows_and_nothing_before(
     toy_file: Write, plan_of: Callable[..., Plan]
 ) -> None:
-    first = ids(plan_of(toy_file(append=STEPS)))
-    last = ids(plan_of(toy_file(append=STEPS.replace("60", "70"))))
+    first = ids(plan_of(toy_file(append=PREPARATIONS)))
+    last = ids(plan_of(toy_file(append=PREPARATIONS.replace("60", "70"))))
     assert [a == b for a, b in zip(first, last, strict=True)] == [True, False, False]
-    assert ids(plan_of(toy_file(append=STEPS), sets=["step.raw.dataset.train=51"]))[0] != first[0]
+    assert ids(plan_of(toy_file(append=PREPARATIONS), sets=["prepare.raw.dataset.train=51"]))[0] != first[0]
 
 
-def test_two_files_share_equal_steps(toy_file: Write, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
-    first = plan_of(toy_file(append=STEPS))
+def test_two_files_share_equal_preparations(toy_file: Write, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
+    first = plan_of(toy_file(append=PREPARATIONS))
     other = tmp_path / "other.toml"
-    other.write_text(f'extends = "{toy_file(append=STEPS).name}"\n[train]\nsteps = 77\n')
+    other.write_text(f'extends = "{toy_file(append=PREPARATIONS).name}"\n[train]\nsteps = 77\n')
     second = plan_of(other)
     assert [one.runs[0].relative_path for one in second.before] == [one.runs[0].relative_path for one in first.before]
     assert second.runs[0].id != first.runs[0].id
 
 
 def test_needs_can_be_narrowed(toy_file: Write, plan_of: Callable[..., Plan]) -> None:
-    text = STEPS.replace("[step.words.task]", "[step.words]\nneeds = []\n[step.words.task]")
+    text = PREPARATIONS.replace("[prepare.words.task]", "[prepare.words]\nneeds = []\n[prepare.words.task]")
     plan = plan_of(toy_file(append=text))
     assert plan.before[1].runs[0].inputs == {}
     changed = plan_of(toy_file(append=text.replace("50", "55")))
@@ -79,18 +80,18 @@ def test_needs_can_be_narrowed(toy_file: Write, plan_of: Callable[..., Plan]) ->
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("train = 60", "trian = 60", "[step.words.dataset] unknown key 'trian'; did you mean 'train'?"),
-        ("[step.words.task]", "[step.words]\nneeds = ['rav']\n[step.words.task]", "no step 'rav' to need; did you mean 'raw'"),
-        ("[step.words.task]", "[step.words]\nneeds = ['words']\n[step.words.task]", "a step cannot need itself"),
-        ("[step.words.task]", "[step.words]\nseed = 1\n[step.words.task]", "unknown key 'seed'; did you mean 'seeds'?"),
-        ("[step.words.dataset]", "[step.words.gate]\n[step.words.dataset]", "table [gate] cannot stand in a step"),
-        ('use = "measure"\n[step.raw.dataset]', 'use = "mesure"\n[step.raw.dataset]', "did you mean 'measure'?"),
+        ("train = 60", "trian = 60", "[prepare.words.dataset] unknown key 'trian'; did you mean 'train'?"),
+        (TASK, f"[prepare.words]\nneeds = ['rav']\n{TASK}", "no preparation 'rav' to need; did you mean 'raw'"),
+        (TASK, f"[prepare.words]\nneeds = ['words']\n{TASK}", "a preparation cannot need itself"),
+        (TASK, f"[prepare.words]\nseed = 1\n{TASK}", "unknown key 'seed'; did you mean 'seeds'?"),
+        (TASK, f"[prepare.words.gate]\n{TASK}", "table [gate] cannot stand in a preparation"),
+        ('use = "measure"\n[prepare.raw.dataset]', 'use = "mesure"\n[prepare.raw.dataset]', "did you mean 'measure'?"),
     ],
 )  # fmt: skip
-def test_mistakes_in_steps_come_with_line_and_table(
+def test_mistakes_in_preparations_come_with_line_and_table(
     toy_file: Write, plan_of: Callable[..., Plan], old: str, new: str, message: str
 ) -> None:
-    file = toy_file(append=STEPS.replace(old, new))
+    file = toy_file(append=PREPARATIONS.replace(old, new))
     with pytest.raises(ExperimentErrors) as raised:
         plan_of(file)
     (problem,) = raised.value.problems
@@ -98,15 +99,15 @@ def test_mistakes_in_steps_come_with_line_and_table(
     assert file.read_text().splitlines()[problem.line - 1] in new.splitlines()
 
 
-def test_steps_that_need_one_another_are_refused(toy_file: Write, plan_of: Callable[..., Plan]) -> None:
-    text = STEPS.replace("[step.raw.task]", "[step.raw]\nneeds = ['words']\n[step.raw.task]")
-    with pytest.raises(ExperimentErrors, match="steps need one another: raw -> words -> raw"):
+def test_preparations_that_need_one_another_are_refused(toy_file: Write, plan_of: Callable[..., Plan]) -> None:
+    text = PREPARATIONS.replace("[prepare.raw.task]", "[prepare.raw]\nneeds = ['words']\n[prepare.raw.task]")
+    with pytest.raises(ExperimentErrors, match="preparations need one another: raw -> words -> raw"):
         plan_of(toy_file(append=text))
 
 
-def test_a_step_and_an_arm_cannot_share_a_name(toy_file: Write, plan_of: Callable[..., Plan]) -> None:
+def test_a_preparation_and_an_arm_cannot_share_a_name(toy_file: Write, plan_of: Callable[..., Plan]) -> None:
     with pytest.raises(ExperimentErrors, match="'deep' is an arm too"):
-        plan_of(toy_file(append=STEPS.replace("step.raw", "step.deep")))
+        plan_of(toy_file(append=PREPARATIONS.replace("prepare.raw", "prepare.deep")))
 
 
 def test_a_file_can_need_another_with_the_run_of_its_seed(
@@ -159,7 +160,7 @@ def test_a_folder_is_laid_out_behind_what_its_files_need(toy_file: Write, toys: 
 
 
 def test_what_a_run_is_made_of_stands_in_its_record(toy_file: Write, plan_of: Callable[..., Plan]) -> None:
-    run = plan_of(toy_file(append=STEPS)).runs[0]
+    run = plan_of(toy_file(append=PREPARATIONS)).runs[0]
     written = json.loads(json.dumps(run.to_json()))
     assert type(run).from_json(written) == run
     assert sorted(written["inputs"]) == ["raw", "words"]
