@@ -171,7 +171,7 @@ def test_a_task_that_trains_nothing_needs_no_train(tmp_path: Path, toys: SchemaB
 
 
 def test_what_losses_report_can_be_a_gate(toy_file: Write, toys: SchemaBook) -> None:
-    assert complaints(toy_file(("found/i2t@1", "margin/pull")), toys) == []
+    assert complaints(toy_file(("found/i2t@1", "pull/margin")), toys) == []
     assert complaints(toy_file(("found/i2t@1", "val/pull/loss")), toys) == []
     assert complaints(toy_file(('"found"', '"found"\nname = "hits"'), ("found/i2t@1", "hits/t2i@5")), toys) == []
 

@@ -327,7 +327,7 @@ def test_gates_are_passed_failed_undecided_or_have_no_value(store: Store) -> Non
     assert "paper is an external baseline, not measured here: table 2" in comparison.notes
     shown = comparison_text(comparison)
     assert "ap ≥ 0.5: mlp passes (0.6 [0.55, 0.64])" in shown
-    assert re.search(r"paper \(published\) +– +0\.7 +–", shown)
+    assert re.search(r"paper \(external\) +– +0\.7 +–", shown)
 
 
 def test_lower_is_better_where_name_or_gate_say_so(store: Store) -> None:

@@ -128,9 +128,6 @@ def test_a_finished_run_has_all_its_files(tmp_path: Path) -> None:
         "first": 1 / 4, "last": 1 / 6, "min": 1 / 6, "max": 1 / 4, "min_step": 3, "max_step": 1,
         "first_step": 1, "last_step": 3, "count": 3, "not_finite": 0,
     }  # fmt: skip
-    report = run.report.read_text()
-    for said in ("Does it?", "| r@1 | 0.1 | 0.7 |", "a" * 40, "train 9", "projector.image 12"):
-        assert said in report
 
 
 def test_lines_hold_exact_values_and_only_what_is_reproducible(tmp_path: Path) -> None:

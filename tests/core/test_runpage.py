@@ -192,7 +192,6 @@ def test_a_page_without_any_plot_is_written_where_nothing_can_be_drawn(
 
 def test_a_disk_that_takes_nothing_is_a_problem_and_no_crash(one: Callable[..., RunDirectory]) -> None:
     run = one()
-    run.report.unlink()
     run.report.mkdir()
     written = write_run_pages(run, plots=False)
     assert written.files == ()

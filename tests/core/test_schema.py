@@ -322,14 +322,14 @@ def test_a_warm_check_imports_neither_torch_nor_pydantic(book: SchemaBook, tmp_p
     script = f"""
 import sys
 from pathlib import Path
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.schema import SchemaBook, table_problems
 class Plugin:
     @hookimpl
     def mlrun_projectors(self):
         yield Component("head", "heavy:Head", "")
-book = SchemaBook(PluginHost.from_modules({{"tests": Plugin()}}), Path({str(tmp_path / "warm")!r}))
+book = SchemaBook(PluginManager.from_modules({{"tests": Plugin()}}), Path({str(tmp_path / "warm")!r}))
 problems = table_problems({{"laers": 1}}, book.get("projector", "head"))
 print([str(problem) for problem in problems], book.core("train").defaults()["lr"])
 print(sorted({{"torch", "pydantic", "heavy", "numpy"}} & set(sys.modules)))

@@ -39,8 +39,8 @@ PARAMETERS = {
 LOADS = """
 import sys, trialbook_plugins.plugin
 from trialbook.doctor.doctor import load_checks
-from trialbook.plugins.manager import PluginHost
-load_checks(PluginHost.from_modules({"trialbook": trialbook_plugins.plugin}))
+from trialbook.plugins.manager import PluginManager
+load_checks(PluginManager.from_modules({"trialbook": trialbook_plugins.plugin}))
 sys.exit("torch" in sys.modules or "numpy" in sys.modules)
 """
 OVERLAP = {"modality": "text", "first": "train", "second": "test"}

@@ -32,7 +32,7 @@ def load_experiment(file: Path, *, profile: str | None = None, sets: Sequence[st
     Returns:
         The experiment; mistakes in its tables are in its ``problems`` and not raised yet.
     Raises:
-        ProblemsError: the file, or one that it extends, is not TOML or cannot be read, or files extend one another.
+        ExperimentErrors: the file, or one that it extends, is not TOML or cannot be read, or files extend one another.
         TrialbookError: the file does not exist.
     """
     file = Path(file)

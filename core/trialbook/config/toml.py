@@ -40,7 +40,7 @@ def parse_toml(text: str, file: Path | None) -> Document:
     """Parse a TOML document and remember where everything in it stands.
 
     Raises:
-        ProblemsError: the text is not TOML.
+        ExperimentErrors: the text is not TOML.
     """
     text = text.replace("\r\n", "\n")
     try:

@@ -160,7 +160,7 @@ class Builder(Protocol):
     def layer_features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
     ) -> Mapping[str, NDArray[Any]]:
-        """Stored tokens [R, H, W, D] of every point of a frozen encoder that is ``Taps``, memory-mapped.
+        """Stored tokens [R, H, W, D] of every point of a frozen encoder that is a ``LayerEncoder``, memory-mapped.
 
         Points that are stored already, from whatever choice of points, are not made again; the others are made together,
         after ``verify``.

@@ -59,7 +59,7 @@ def open_source(experiment: Experiment, book: SchemaBook, data_root: Path | None
     """Check the ``[dataset]`` table and make the dataset; its files are read.
 
     Raises:
-        ProblemsError: the table has mistakes, with file and line.
+        ExperimentErrors: the table has mistakes, with file and line.
         TrialbookError: there is no such table, or it is no dataset of conversations.
     """
     if experiment.problems:

@@ -20,7 +20,7 @@ _SHIFTS = (-3, -2, -1, 1, 2, 3)
 
 
 def describe_embeddings(shown: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Vitals ``embeddings`` of what a task evaluated; see ``trialbook.doctor.evidence``.
+    """Statistics ``embeddings`` of what a task evaluated; see ``trialbook.doctor.evidence``.
 
     Args:
         shown: ``embeddings`` (modality -> [R, D]) and ``groups`` (modality -> [R]); rows of the first groups are taken.

@@ -120,7 +120,7 @@ class LocalLauncher:
         Returns:
             variant label to its parts.
         Raises:
-            ProblemsError: all problems of all variants.
+            ExperimentErrors: all problems of all variants.
         """
         sizes: dict[str, list[PartSize]] = {}
         problems: dict[Problem, None] = {}

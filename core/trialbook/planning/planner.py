@@ -26,7 +26,7 @@ def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:
     """Check an experiment with its preparations and what else it needs, and lay out its runs.
 
     Raises:
-        ProblemsError: the file, or one that it needs, has mistakes; the error has all of them.
+        ExperimentErrors: the file, or one that it needs, has mistakes; the error has all of them.
     """
     return _Planner(book).plan(experiment)
 
@@ -43,7 +43,7 @@ def plan_files(
         sets: ``KEY=VALUE`` each, for one file.
     Raises:
         TrialbookError: a profile that no file has, or ``sets`` for several files.
-        ProblemsError: files have mistakes; the error has those of all.
+        ExperimentErrors: files have mistakes; the error has those of all.
     """
     if len(files) == 1:
         return [make_plan(load_experiment(files[0], profile=profile, sets=sets), book)]
@@ -153,7 +153,7 @@ def _taken(experiment: Experiment, named: Mapping[str, Plan], seed: int) -> dict
     behind it where there are several; those with the same seed, or with the only one.
 
     Raises:
-        ProblemsError: a needed experiment has no run for the seed.
+        ExperimentErrors: a needed experiment has no run for the seed.
     """
     found = {}
     for need, plan in named.items():

@@ -38,7 +38,7 @@ class ComponentFactory:
         """The component of a table, with ``wired`` for its positional-only parameters.
 
         Raises:
-            ProblemsError: a constructor refuses a value; with file and line.
+            ExperimentErrors: a constructor refuses a value; with file and line.
             TrialbookError: the component wants what nobody offers.
         """
         schema = self.book.get(table.kind, table.use or "")

@@ -91,7 +91,7 @@ class Hooks:
 
     @hookspec
     def mlrun_checks(self) -> Iterable[Component]:
-        """Checks of the doctor: each target is a function ``check(chart: Chart) -> Iterable[Finding]``."""
+        """Checks of the doctor: each target is a function ``check(evidence: RunEvidence) -> Iterable[Finding]``."""
         raise AssertionError
 
     @hookspec

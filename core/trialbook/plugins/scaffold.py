@@ -189,7 +189,7 @@ class $cls:
 
 TEST = """\
 from $package.$module import $cls
-from trialbook.plugins.manager import PluginHost
+from trialbook.plugins.manager import PluginManager
 from trialbook.testing import check_component
 
 
@@ -198,7 +198,7 @@ def test_the_${kind}_keeps_its_contract() -> None:
 
 
 def test_the_installed_plugin_offers_it() -> None:
-    found = PluginHost.discover().find("$kind", "$component")
+    found = PluginManager.discover().find("$kind", "$component")
     assert found.target == "$package.$module:$cls"
 """
 

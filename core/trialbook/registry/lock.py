@@ -32,7 +32,7 @@ class RunLock:
         """Take the lock. A short wait covers another command that is just looking whether it is held.
 
         Raises:
-            RunBusy: another process holds it.
+            RunLocked: another process holds it.
         """
         handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + 0.2

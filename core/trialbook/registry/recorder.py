@@ -46,7 +46,7 @@ class Recorder:
         registry: the SQLite file that follows, or None for none.
         patience: seconds that ``close`` spends on a registry that cannot be written.
     Raises:
-        RunBusy: on entering, where another process holds the lock.
+        RunLocked: on entering, where another process holds the lock.
     """
 
     def __init__(self, directory: Path, registry: Path | None, *, patience: float = 10.0) -> None:

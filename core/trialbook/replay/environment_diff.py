@@ -42,7 +42,7 @@ def check_components(recorded: RecordedRun, book: SchemaBook) -> None:
 
     Raises:
         TrialbookError: one is not offered any more, or by several plugins.
-        ProblemsError: its options do not fit any more; the error names the lines of the run's ``config.toml``.
+        ExperimentErrors: its options do not fit any more; the error names the lines of the run's ``config.toml``.
     """
     from trialbook.errors import ErrorCollector
     from trialbook.planning.components import ComponentCheck, Judge, TableReport

@@ -96,7 +96,7 @@ def remove_runs(registry: Path, runs: Sequence[Run]) -> None:
     """Delete the directories of runs, and their rows.
 
     Raises:
-        RunBusy: a process works in one of them; those before it are deleted.
+        RunLocked: a process works in one of them; those before it are deleted.
     """
     connection = open_registry(registry)
     try:

@@ -140,7 +140,7 @@ class RunData:
 
 
 def _lines_of_kind(directory: RunDirectory, kind: str) -> Iterable[dict[str, Any]]:
-    """Vitals of one kind; the lines of others, which are longer, are not parsed."""
+    """Statistics of one kind; the lines of others, which are longer, are not parsed."""
     file, mark = directory.lines("stats"), f'"{kind}"'.encode()
     if not file.is_file():
         return
