@@ -115,8 +115,8 @@ def _until(plans: list[Plan], prepare: str) -> list[Plan]:
 
 
 def watcher() -> Progress:
-    from trialbook.execution.progress import BarWatcher, PlainWatcher
-    from trialbook.registry.ranks import NullProgress, is_first_process
+    from trialbook.execution.progress import BarWatcher, NullProgress, PlainWatcher
+    from trialbook.registry.ranks import is_first_process
 
     if not is_first_process():
         return NullProgress()

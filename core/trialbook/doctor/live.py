@@ -16,8 +16,13 @@ from trialbook.plugins.isolation import PLUGIN_ERRORS
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import RunSpec
-    from trialbook.registry.ranks import NullRecorder
-    from trialbook.registry.recorder import Recorder
+    from trialbook.registry.recorder import NullRecorder, Recorder
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trialbook.config.runspec import RunSpec
+    from trialbook.contracts.findings import Finding
+    from trialbook.contracts.records import Item
 
 
 class LiveDoctor:
@@ -84,3 +89,21 @@ class LiveDoctor:
             raise TrialbookError(
                 f"stopped by the doctor: {found.component + ': ' if found.component else ''}{found.message}"
             )
+
+
+class NullDoctor:
+    """Looks at nothing; the doctor of the first process may stop a run, and then stops all processes."""
+
+    def __enter__(self) -> NullDoctor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def begin(self, records: int, step: int) -> None:
+        """Seen by the first process."""
+
+    def see(self, item: Item) -> None:
+        """Seen by the first process."""

@@ -19,7 +19,7 @@ from trialbook.config.runspec import Outcome, Plan, RunSpec
 from trialbook.config.settings import Settings
 from trialbook.contracts.records import Event, Record
 from trialbook.doctor.doctor import format_finding, load_checks
-from trialbook.doctor.live import LiveDoctor
+from trialbook.doctor.live import LiveDoctor, NullDoctor
 from trialbook.engine.inventory import PartSize, components_of, describe, parameters_of
 from trialbook.engine.oom import out_of_memory
 from trialbook.errors import ExperimentErrors, Problem, TrialbookError
@@ -34,8 +34,8 @@ from trialbook.plugins.provenance import provenance
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.environment import environment
 from trialbook.registry.lock import RunLocked
-from trialbook.registry.ranks import NullDoctor, NullRecorder, check_processes, is_first_process, rank, world_size
-from trialbook.registry.recorder import Recorder
+from trialbook.registry.ranks import check_processes, is_first_process, rank, world_size
+from trialbook.registry.recorder import NullRecorder, Recorder
 from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:

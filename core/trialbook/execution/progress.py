@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.records import Event, Item, Record, Timing
+
+if TYPE_CHECKING:
+    from trialbook.config.runspec import Plan, RunSpec
+    from trialbook.contracts.records import Item
+
 
 _PLAIN_SECONDS = 10.0
 """Seconds between the plain lines of a run."""
@@ -205,3 +210,22 @@ def _literal(text: str) -> str:
     from rich.markup import escape  # late, as in BarWatcher
 
     return escape(text)
+
+
+class NullProgress:
+    """Shows nothing; the first process shows progress."""
+
+    def plan_started(self, plan: Plan, done: int) -> None:
+        """Shown by the first process."""
+
+    def run_started(self, spec: RunSpec, total: int, at: int) -> None:
+        """Shown by the first process."""
+
+    def item(self, spec: RunSpec, item: Item) -> None:
+        """Shown by the first process."""
+
+    def run_ended(self, spec: RunSpec, outcome: str, message: str = "") -> None:
+        """Shown by the first process."""
+
+    def close(self) -> None:
+        """Nothing to tidy."""

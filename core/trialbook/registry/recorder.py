@@ -33,6 +33,14 @@ from trialbook.registry.summary import summarise
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import RunSpec
+from typing import TYPE_CHECKING
+
+from trialbook.contracts.files import read_lines
+
+if TYPE_CHECKING:
+    from trialbook.config.runspec import RunSpec
+    from trialbook.contracts.findings import Finding
+    from trialbook.contracts.records import Item
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=float).encode
@@ -286,3 +294,55 @@ class Recorder:
 
     def _warn(self, message: str) -> None:
         self.add(Event(0, "registry-behind", message))
+
+
+class NullRecorder:
+    """Stands where the first process has its ``Recorder``, and writes nothing.
+
+    Args:
+        directory: the run's directory, which the first process writes.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.run = RunDirectory(directory)
+
+    def __enter__(self) -> NullRecorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    @property
+    def recorded(self) -> int:
+        """Number of records that the first process has written so far."""
+        file = self.run.lines("metrics")
+        return sum(1 for _ in read_lines(file)) if file.exists() else 0
+
+    def start(self, spec: RunSpec, environment: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]]) -> None:
+        """Written by the first process."""
+
+    def surround(self, facts: Mapping[str, Any]) -> None:
+        """Written by the first process."""
+
+    def describe(self, data: Mapping[str, Any]) -> None:
+        """Written by the first process."""
+
+    def rewind(self, records: int) -> None:
+        """Done by the first process."""
+
+    def add(self, item: Item) -> bool:
+        """Written by the first process."""
+        return True
+
+    def diagnosed(self, findings: Sequence[Finding]) -> None:
+        """Written by the first process."""
+
+    def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Written by the first process."""
+        return dict(results)
+
+    def fail(self, error: str) -> None:
+        """Written by the first process."""
+
+    def settle(self) -> None:
+        """Done by the first process."""

@@ -21,8 +21,8 @@ from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.provenance import source_hash
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.environment import environment
-from trialbook.registry.ranks import NullRecorder, is_first_process
-from trialbook.registry.recorder import Recorder
+from trialbook.registry.ranks import is_first_process
+from trialbook.registry.recorder import NullRecorder, Recorder
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.environment_diff import Change, device_now
 from trialbook.replay.recorded_run import RecordedRun
