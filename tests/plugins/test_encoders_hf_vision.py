@@ -74,7 +74,7 @@ def test_pixels_are_those_of_the_checkpoints_own_processor(checkpoint, kind):
     folder = checkpoint(kind)
     raw = photos()
     prepared = HFVision(model=str(folder)).prepare(raw)
-    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in raw]
     direct = processor(images=pictures, return_tensors="pt")
     assert set(prepared) == set(direct)
