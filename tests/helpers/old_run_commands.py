@@ -42,7 +42,7 @@ _COMPARISONS = {
     "compare-by-number": Command("compare alignment sweep --by task.dim --metric retrieval/t2i@1"),
     "compare-by-seed": Command("compare instruct --by seed"),
     "compare-where": Command("compare sweep --where train.lr>0.01 --where seed!=0"),
-    "compare-by-clip": Command("compare alignment --by train.clip --metric loss --metric loss/info-nce"),
+    "compare-by-clip": Command("compare alignment --by train.max_grad_norm --metric loss --metric info-nce/loss"),
     "compare-step": Command("compare alignment --at step:20 --metric val/retrieval/i2t@5 --metric val/loss"),
     "compare-best": Command("compare alignment --at best:val/retrieval/i2t@5 --metric val/effective-rank/text"),
     "compare-baseline": Command("compare alignment --baseline mlp --metric retrieval/i2t/median_rank"),

@@ -24,6 +24,13 @@ FOLDER = Path(__file__).parents[1] / "old_runs"
 #: The files that the runs were made from, the runs with their registry, and what commands printed of them.
 EXPERIMENTS, ARCHIVE, RECORDED = FOLDER / "experiments", FOLDER / "runs.tar.xz", FOLDER / "recorded"
 
+#: What a person changes in the experiment files because the check asks for it: a pattern, and what takes its place.
+_RENAMED = {
+    r"^lr_scale\b": "lr_multipliers", r"^clip\b": "max_grad_norm", r"^keep\b": "keep_last", r"^\[step\.": "[prepare.",
+    r"^\[\[stated\]\]": "[[manual_score]]", r"^\[published\.": "[external_baseline.",
+    r"^figures\b": "values",
+}  # fmt: skip
+
 #: A number as commands print it: sign, thousands, decimals, exponent, percent. Digits in a name (``i2t@10``, ``s0``, ``L4``),
 #: in a path or in a hash are none.
 _NUMBER = re.compile(r"(?<![\w.@/-])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?:\s?%)?(?!\w)")
@@ -49,9 +56,19 @@ class Command:
     writes: bool = False
 
 
-def unpack(folder: Path) -> Path:
-    """Lay out the workplace of the old runs in ``folder``: experiment files, settings, ``runs/``."""
+def unpack(folder: Path, *, renamed: bool = True) -> Path:
+    """Lay out the workplace of the old runs in ``folder``: experiment files, settings, ``runs/``.
+
+    Args:
+        folder: an existing one.
+        renamed: write the experiment files under the names of now.
+    """
     shutil.copytree(EXPERIMENTS, folder, dirs_exist_ok=True)
+    for file in folder.rglob("*.toml") if renamed else ():
+        text = file.read_text(encoding="utf-8")
+        for old, new in _RENAMED.items():
+            text = re.sub(old, new, text, flags=re.MULTILINE)
+        file.write_text(text, encoding="utf-8")
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
     return folder

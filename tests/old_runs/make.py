@@ -5,11 +5,12 @@
 
 ``experiments/`` was run, one run was killed with SIGKILL, answers were tagged and evaluated again; ``runs.tar.xz`` is what was
 left, and ``recorded/`` what the commands of that revision print of it. Both stay as they are: they stand for the runs that people
-have. The script is kept to tell how they came about.
+have. The script is kept to tell how they came about; the commands in ``old_run_commands`` had the names of that revision then.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -26,8 +27,6 @@ from old_run_commands import COMMANDS
 
 import trialbook
 from old_runs import ARCHIVE, EXPERIMENTS, RECORDED, ask, enter, record_of, unpack
-from trialbook.rundir import read_lines
-from trialbook.source import installed_from
 
 REVISION = "a095e52"
 FINISHED = ("alignment", "sweep", "instruct", "probing", "sensors")
@@ -60,7 +59,9 @@ def make_runs(folder: Path) -> None:
     mlrun(folder, "decide", "decision.toml")
     mlrun(folder, "eval", "instruct/mlp-s0", "--split", "val", "--name", "again")
     (answers,) = folder.glob("runs/instruct/mlp-s0-*/predictions.jsonl")
-    wrong = next(one for one in read_lines(answers) if one["answerable"] and one["prediction"] not in one["answers"])
+    wrong = next(
+        one for one in map(json.loads, answers.open()) if one["answerable"] and one["prediction"] not in one["answers"]
+    )
     mlrun(folder, "failures", "instruct/mlp-s0", "--tag", f"{wrong['id']}=reading")
 
 
@@ -87,11 +88,9 @@ def pack(runs: Path) -> None:
         *set(runs.glob("*/*/checkpoints")) - kept,
     ]:
         shutil.rmtree(place) if place.is_dir() else place.unlink()
-    origin, _, _ = installed_from("trialbook")
+    origin = json.loads(next(runs.glob("*/*/components.json")).read_text())["task"]["installed_from"]
     for file in [*runs.rglob("*.json"), *runs.rglob("*.md")]:
-        file.write_text(
-            file.read_text(encoding="utf-8").replace(str(origin), "file:///home/user/mlrun"), encoding="utf-8"
-        )
+        file.write_text(file.read_text(encoding="utf-8").replace(origin, "file:///home/user/mlrun"), encoding="utf-8")
     for file in all_files(runs):  # an archive keeps whole seconds, and the registry knows files by their times
         os.utime(file, times=(moment := int(file.stat().st_mtime), moment))
     for file in runs.glob("registry.db*"):
@@ -121,7 +120,7 @@ def record(folder: Path) -> None:
     """Write down what every command prints in an unpacked workplace."""
     shutil.rmtree(RECORDED, ignore_errors=True)
     RECORDED.mkdir()
-    with enter(unpack(folder)):
+    with enter(unpack(folder, renamed=False)):
         for name, command in COMMANDS.items():
             record_of(name).write_text(ask(command, folder), encoding="utf-8")
 
