@@ -282,7 +282,7 @@ def test_a_profile_or_set_that_holds_the_factor_leaves_the_claim_unasked(toy_fil
 def test_a_profile_may_change_what_a_claim_asks_for(toy_file: Write, toys: SchemaBook) -> None:
     claim = f"[claim]\nfactor = 'train.lr'\nlevel = 1e-3\n{FACTS}[profile.full.claim]\nat_least = 0.3\n"
     plan = make_plan(load_experiment(toy_file(ARMS, append=GRID + claim), profile="full"), toys)
-    (told,) = plan.runs[0].about["claims"]
+    (told,) = plan.runs[0].info.claims
     assert (told["factor"], told["at_least"]) == ("train.lr", 0.3)
 
 
@@ -301,9 +301,9 @@ def test_a_claim_changes_no_run(toy_file: Write, toys: SchemaBook) -> None:
     claim = f"[claim]\nfactor = 'train.lr'\nlevel = 1e-3\n{FACTS}"
     with_claim = make_plan(load_experiment(toy_file(ARMS, append=GRID + claim)), toys)
     assert [run.id for run in with_claim.runs] == [run.id for run in without.runs]
-    assert with_claim.runs[0].about["claims"] == [
-        {"factor": "train.lr", "level": 1e-3, "metric": METRIC, "direction": "lower"}
-    ]
+    assert with_claim.runs[0].info.claims == (
+        {"factor": "train.lr", "level": 1e-3, "metric": METRIC, "direction": "lower"},
+    )
 
 
 # --- through the registry -----------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from trialbook.analysis.compare.metrics import At, higher_is_better
 from trialbook.analysis.selection import Condition, flatten
 from trialbook.analysis.statistics import ALPHA
 from trialbook.config.experiment import Experiment
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.toml import Document
 from trialbook.contracts.findings import Finding
@@ -29,7 +30,7 @@ from trialbook.registry.query import open_index
 from trialbook.registry.recorder import Recorder
 from trialbook.reports.terminal import comparison_text
 
-ABOUT: dict[str, Any] = {"question": "Which?", "baseline": "mlp", "arms": ["mlp", "per"], "seeds": [0, 1, 2]}
+INFO = ExperimentInfo(question="Which?", baseline="mlp", arms=["mlp", "per"], seeds=[0, 1, 2])
 ENVIRONMENT = {"hardware": {"cpu": "x"}, "git": {"commit": "a" * 40, "dirty": False}}
 
 
@@ -41,7 +42,7 @@ class Store:
 
     def add(
         self, arm: str, seed: int, figures: Mapping[str, float] | list[tuple[int, Mapping[str, float]]], *,
-        config: Mapping[str, Any] | None = None, about: Mapping[str, Any] | None = None, outcome: str = "finished",
+        config: Mapping[str, Any] | None = None, info: Mapping[str, Any] | None = None, outcome: str = "finished",
         environment: Mapping[str, Any] = ENVIRONMENT, source: str = "s", data: Mapping[str, Any] | None = None,
         experiment: str = "exp", point: Mapping[str, Any] | None = None,
     ) -> RunSpec:  # fmt: skip
@@ -50,7 +51,7 @@ class Store:
         label = ",".join([arm, *(f"{key.rpartition('.')[2]}={value}" for key, value in (point or {}).items())])
         spec = RunSpec(
             experiment=experiment, arm=label, base_arm=arm, point=point or {}, seed=seed, config=config or base, sources={},
-            id=f"{self.count:08x}", about={**ABOUT, **(about or {})},
+            id=f"{self.count:08x}", info=replace(INFO, **(info or {})),
         )  # fmt: skip
         component = {"target": f"m:{arm}", "version": "1", "commit": None, "source": source, "plugin": "p"}
         with Recorder(self.root / spec.relative_path, None) as recorder:
@@ -111,7 +112,7 @@ def test_p_values_are_corrected_over_the_whole_table(store: Store) -> None:
     for arm in ("mlp", "per", "other"):
         for seed in range(4):
             figures = {f"retrieval/{way}@1": draw.gauss(0.5, 0.1) for way in ("i2t", "t2i")}
-            store.add(arm, seed, figures, about={"arms": ["mlp", "per", "other"], "seeds": [0, 1, 2, 3]})
+            store.add(arm, seed, figures, info={"arms": ["mlp", "per", "other"], "seeds": [0, 1, 2, 3]})
     rows = [r for r in store.compare().rows if r.baseline]
     by_p = sorted(rows, key=lambda r: r.p or 0)
     running = 0.0
@@ -218,9 +219,9 @@ def test_what_nobody_named_is_listed_and_what_the_arm_names_is_not(store: Store)
     config = {"projector": {"image": {"use": "per", "latents": 4, "depth": 2}}, "train": {"lr": 0.2}, "metric": []}
     other = {"hardware": {"cpu": "x"}, "git": {"commit": "b" * 40, "dirty": True}}
     for seed in range(2):
-        store.add("mlp", seed, {"a": 0.1}, about=changes)
+        store.add("mlp", seed, {"a": 0.1}, info=changes)
         store.add(
-            "per", seed, {"a": 0.1}, about=changes, config=config | {"metric": [{"use": "retrieval"}]}, environment=other,
+            "per", seed, {"a": 0.1}, info=changes, config=config | {"metric": [{"use": "retrieval"}]}, environment=other,
             data={"dataset": {"fingerprint": "g"}}, source="t",
         )  # fmt: skip
     found = {d.key: (d.arms, d.baseline, d.before, d.now) for d in store.compare().differences}
@@ -280,10 +281,10 @@ def test_another_device_and_other_numerics_are_listed_and_another_gpu_of_the_sam
 
 def test_numerics_that_a_file_asks_for_are_listed_once_and_those_that_an_arm_names_not_at_all(store: Store) -> None:
     config = {"projector": {"image": {"use": "x"}}, "train": {"matmul_precision": "high", "deterministic": True}}
-    about = {"changes": {"mlp": [], "per": ["train.matmul_precision"]}}
+    info = {"changes": {"mlp": [], "per": ["train.matmul_precision"]}}
     environment = computing(matmul_precision="high", matmul_tf32=True, deterministic=True)
-    store.add("mlp", 0, {"a": 0.1}, about=about, config=config | {"train": {}}, environment=computing())
-    store.add("per", 0, {"a": 0.1}, about=about, config=config, environment=environment)
+    store.add("mlp", 0, {"a": 0.1}, info=info, config=config | {"train": {}}, environment=computing())
+    store.add("per", 0, {"a": 0.1}, info=info, config=config, environment=environment)
     keys = [d.key for d in store.compare().differences if not d.key.startswith("components.")]
     assert keys == ["train.deterministic"]
 
@@ -315,7 +316,7 @@ def test_gates_are_passed_failed_undecided_or_have_no_value(store: Store) -> Non
         for seed in range(4):
             figures = {"retrieval/i2t@1": value + seed * 0.001, "loss": 1.5 + seed * 0.1 - 0.15}
             figures |= {"ap": 0.6, "ap/low": 0.55, "ap/high": 0.64}
-            store.add(arm, seed, figures, about={"gates": gates, "external_baseline": published})
+            store.add(arm, seed, figures, info={"gates": gates, "external_baselines": published})
     comparison = store.compare()
     assert [(g.title, g.arm, g.verdict, g.passed) for g in comparison.gates] == [
         ("retrieval/i2t@1 ≥ 0.5", "mlp", "fail", False), ("retrieval/i2t@1 ≥ 0.5", "per", "pass", True),
@@ -342,10 +343,10 @@ def test_lower_is_better_where_name_or_gate_say_so(store: Store) -> None:
         ("time", False),
         ("r@1", True),
     ):
-        assert higher_is_better(name, {}) is higher
-    assert not higher_is_better("r@1", {"gates": [{"metric": "r@1", "at_most": 3}]})
-    assert higher_is_better("loss", {"gates": [{"metric": "loss", "at_least": 3}]})
-    assert not higher_is_better("x/odd", {"lower_is_better": ["x/odd"]})
+        assert higher_is_better(name) is higher
+    assert not higher_is_better("r@1", gates=[{"metric": "r@1", "at_most": 3}])
+    assert higher_is_better("loss", gates=[{"metric": "loss", "at_least": 3}])
+    assert not higher_is_better("x/odd", ["x/odd"])
 
 
 CURVE = [
@@ -374,7 +375,7 @@ def test_the_table_shows_the_headline_or_all_final_figures(store: Store) -> None
     store.add("mlp", 0, curve)
     assert metrics() == ["retrieval/i2t@1", "retrieval/t2i@1"]
     assert metrics(at="best:val/retrieval/i2t@1") == ["val/retrieval/i2t@1"]
-    store.add("mlp", 1, curve, about={"headline": ["retrieval/t2i@1"]})
+    store.add("mlp", 1, curve, info={"headline": ["retrieval/t2i@1"]})
     assert metrics() == ["retrieval/t2i@1"]
     assert metrics(metrics=["loss"]) == ["loss"]
 
@@ -402,7 +403,7 @@ def test_runs_are_grouped_by_any_key_and_chosen_by_conditions(store: Store) -> N
             for seed in range(2):
                 store.add(arm, seed, {"retrieval/i2t@1": lr * 10 + seed / 100}, point={"train.lr": lr},
                           config={"train": {"lr": lr}, "metric": [{"use": "retrieval"}]},
-                          about={"arms": [], "seeds": []})  # fmt: skip
+                          info={"arms": [], "seeds": []})  # fmt: skip
     comparison = store.compare(by="train.lr", baseline="0.001")
     assert comparison.arms == ("0.001", "0.01")
     assert row(comparison, "0.01").difference.n == 4  # type: ignore[union-attr]
@@ -498,7 +499,7 @@ def test_where_less_is_better_the_least_is_marked(store: Store) -> None:
     arms = {"low": (0.3, 1e9, 100), "high": (0.6, 1e9, 100)}
     gates = [{"metric": "retrieval/i2t@1", "at_most": 1.0}]
     for arm, (figure, flops, trained) in arms.items():
-        store.add(arm, 0, {"retrieval/i2t@1": figure}, data=cost_data(flops, trained), about={"gates": gates})
+        store.add(arm, 0, {"retrieval/i2t@1": figure}, data=cost_data(flops, trained), info={"gates": gates})
     assert store.compare().pareto == ("low",)
 
 
@@ -552,7 +553,7 @@ def test_conditions_leave_nothing_missing_that_they_leave_out(store: Store, tmp_
             store.add(arm, seed, {"retrieval/i2t@1": 0.1})
     assert store.compare(where=["arm=mlp"]).missing == ()
     runs = [
-        RunSpec("exp", arm, arm, {}, seed, {}, {}, f"{n:08x}", about=ABOUT)
+        RunSpec("exp", arm, arm, {}, seed, {}, {}, f"{n:08x}", info=INFO)
         for n, (arm, seed) in enumerate([(arm, seed) for arm in ("mlp", "per") for seed in range(3)], start=1)
     ]
     plan = Plan(Experiment(tmp_path / "exp.toml", "exp", "", Document()), (*runs, replace(runs[0], seed=7)))

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trialbook.cli.main import cli
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import ModuleStats, Record
 from trialbook.errors import TrialbookError
@@ -29,7 +30,7 @@ def add(root: Path, arm: str, seed: int = 0, *, broken: bool = False, ignore: tu
     """A finished run of 10 steps, with a projector outside of the optimiser if ``broken``."""
     spec = RunSpec(
         experiment="exp", arm=arm, base_arm=arm, point={}, seed=seed, sources={}, id=f"{ord(arm[0]):04x}{seed:04x}",
-        config={"train": {"steps": 10, "lr": 1e-3}}, about={"doctor": {"ignore": list(ignore)}},
+        config={"train": {"steps": 10, "lr": 1e-3}}, info=ExperimentInfo(doctor={"ignore": list(ignore)}),
     )  # fmt: skip
     with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
         recorder.start(spec, {}, {})

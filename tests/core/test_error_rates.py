@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from trialbook.analysis.compare.compare import Comparison, compare
 from trialbook.analysis.statistics import ALPHA
 from trialbook.config.experiment import Experiment
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.toml import Document
 from trialbook.contracts.records import Record
@@ -33,33 +33,33 @@ EXPERIMENTS = 8
 SEEDS = 8
 ARMS, POINTS = ("a", "b", "c", "d"), tuple({"x": x, "y": y} for x, y in product((1, 2), (1, 2)))
 #: Arms of the table of arms, and those of the table of effects.
-FACTORS: dict[str, Any] = {"factors": [["x", [1, 2]], ["y", [1, 2]]]}
+FACTORS = {"x": [1, 2], "y": [1, 2]}
 
 
-def spec_of(experiment: str, arm: str, seed: int, point: Mapping[str, int], about: Mapping[str, Any]) -> RunSpec:
+def spec_of(experiment: str, arm: str, seed: int, point: Mapping[str, int], info: ExperimentInfo) -> RunSpec:
     label = ",".join([arm, *(f"{key}={value}" for key, value in point.items())])
     return RunSpec(
-        experiment=experiment, arm=label, base_arm=arm, point=point, seed=seed, config={}, sources={}, id="0" * 8, about=about
+        experiment=experiment, arm=label, base_arm=arm, point=point, seed=seed, config={}, sources={}, id="0" * 8, info=info
     )  # fmt: skip
 
 
-def arms_about(count: int) -> dict[str, Any]:
-    return {"baseline": "a", "arms": ARMS[:count], "seeds": list(range(SEEDS)), "changes": {arm: [] for arm in ARMS}}
+def arms_info(count: int) -> ExperimentInfo:
+    return ExperimentInfo(baseline="a", arms=ARMS[:count], seeds=list(range(SEEDS)), changes={arm: [] for arm in ARMS})
 
 
 def two_arms(experiment: str) -> list[RunSpec]:
-    return [spec_of(experiment, arm, seed, {}, arms_about(2)) for arm in ARMS[:2] for seed in range(SEEDS)]
+    return [spec_of(experiment, arm, seed, {}, arms_info(2)) for arm in ARMS[:2] for seed in range(SEEDS)]
 
 
 def four_arms(experiment: str) -> list[RunSpec]:
-    return [spec_of(experiment, arm, seed, {}, arms_about(4)) for arm in ARMS for seed in range(5)]
+    return [spec_of(experiment, arm, seed, {}, arms_info(4)) for arm in ARMS for seed in range(5)]
 
 
 def grid(experiment: str) -> list[RunSpec]:
-    runs = [spec_of(experiment, "main", seed, point, {}) for point in POINTS for seed in range(SEEDS)]
+    runs = [spec_of(experiment, "main", seed, point, ExperimentInfo()) for point in POINTS for seed in range(SEEDS)]
     arms = list(dict.fromkeys(run.arm for run in runs))
-    about = {**FACTORS, "arms": arms, "seeds": list(range(SEEDS)), "changes": {"main": []}}
-    return [replace(run, about=about) for run in runs]
+    info = ExperimentInfo(factors=FACTORS, arms=arms, seeds=list(range(SEEDS)), changes={"main": []})
+    return [replace(run, info=info) for run in runs]
 
 
 def noise(draw: random.Random, spec: RunSpec) -> float:
@@ -194,7 +194,7 @@ def test_a_whole_table_of_equal_arms_has_a_winner_in_at_most_5_percent(
 def asking(experiment: str, metrics: list[str]) -> Plan:
     """A plan of a grid that claims of every metric that x = 2 makes it higher."""
     claims = [{"factor": "x", "level": 2, "metric": metric, "direction": "higher"} for metric in metrics]
-    runs = [replace(run, about={**run.about, "claims": claims}) for run in grid(experiment)]
+    runs = [replace(run, info=replace(run.info, claims=claims)) for run in grid(experiment)]
     return Plan(Experiment(Path("grid.toml"), experiment, "", Document()), tuple(runs))
 
 

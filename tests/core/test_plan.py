@@ -185,8 +185,8 @@ def test_a_wide_grid_is_planned_quickly(toy_file: Write, toys: SchemaBook) -> No
 def test_what_is_better_when_lower_and_what_each_arm_changes_goes_with_the_runs(tmp_path: Path) -> None:
     book = SchemaBook(PluginManager.from_modules({"trialbook": first_party}), tmp_path / "cache")
     plan = make_plan(load_experiment(EXPERIMENTS / "perceiver_vs_mlp.toml"), book)
-    about = plan.runs[0].about
-    assert {"retrieval/i2t/median_rank", "val/retrieval/t2i/median_rank", "val/loss"} <= set(about["lower_is_better"])
-    assert "retrieval/i2t@1" not in about["lower_is_better"]
-    assert about["changes"]["mlp"] == []
-    assert {"projector.image.use", "projector.image.latents"} <= set(about["changes"]["perceiver"])
+    info = plan.runs[0].info
+    assert {"retrieval/i2t/median_rank", "val/retrieval/t2i/median_rank", "val/loss"} <= set(info.lower_is_better)
+    assert "retrieval/i2t@1" not in info.lower_is_better
+    assert info.changes["mlp"] == []
+    assert {"projector.image.use", "projector.image.latents"} <= set(info.changes["perceiver"])

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Event, Record, Timing
@@ -37,6 +38,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.contracts.records import Record
@@ -66,10 +68,10 @@ with Recorder(Path(sys.argv[1]), None) as recorder:
 
 
 def spec(**changes: Any) -> RunSpec:
-    about = {"question": "Does it?", "results": {"at1": "r@1", "loss": "loss", "none": "never"}, "baseline": "a"}
+    results = {"at1": "r@1", "loss": "loss", "none": "never"}
     values = {
         "experiment": "e", "arm": "a", "base_arm": "a", "point": {}, "seed": 0, "sources": {}, "id": "00000000",
-        "config": {"train": {"lr": 0.1}}, "about": about,
+        "config": {"train": {"lr": 0.1}}, "info": ExperimentInfo(question="Does it?", results=results, baseline="a"),
     }  # fmt: skip
     return RunSpec(**(values | changes))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Record, Timing
@@ -28,6 +29,7 @@ TABLES = ("run", "metric", "point", "summary", "document")
 NEWCOMER = """
 import sys
 from pathlib import Path
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.contracts.records import Record
@@ -43,6 +45,7 @@ with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.contracts.records import Record
@@ -59,7 +62,7 @@ with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
 def record(root: Path, arm: str, seed: int, *, steps: int = 5, finish: bool = True) -> RunDirectory:
     spec = RunSpec(
         experiment="e", arm=arm, base_arm=arm, point={}, seed=seed, config={"train": {"lr": 0.1}}, sources={},
-        id=f"{ord(arm[0]):04x}{seed:04x}", about={"baseline": "a", "question": "?"},
+        id=f"{ord(arm[0]):04x}{seed:04x}", info=ExperimentInfo(baseline="a", question="?"),
     )  # fmt: skip
     with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
         recorder.start(spec, {"hardware": {"cpu": "x"}}, {})

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trialbook.cli.main import cli
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import Event, Record
 from trialbook.errors import TrialbookError
@@ -26,6 +27,7 @@ HEAVY = ("torch", "numpy", "scipy", "pydantic", "transformers", "sqlite_utils", 
 WAITS = """
 import sys, time
 from pathlib import Path
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 spec = RunSpec(experiment="exp", arm="live", base_arm="live", point={}, seed=0, config={}, sources={}, id="1" * 8)
@@ -40,7 +42,7 @@ with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
 def add(root: Path, arm: str, seed: int, value: float, *, lr: float = 0.1, outcome: str = "finished") -> RunSpec:
     spec = RunSpec(
         experiment="exp", arm=arm, base_arm=arm, point={}, seed=seed, sources={}, id=f"{ord(arm[0]):04x}{seed:04x}",
-        config={"train": {"lr": lr}, "metric": [{"use": "retrieval"}]}, about={"baseline": "mlp", "question": "Which?"},
+        config={"train": {"lr": lr}, "metric": [{"use": "retrieval"}]}, info=ExperimentInfo(baseline="mlp", question="Which?"),
     )  # fmt: skip
     component = {"target": f"m:{arm}", "version": "1", "plugin": "p", "commit": None, "source": "s" * 64}
     with Recorder(root / spec.relative_path, root / "registry.db") as recorder:

@@ -71,7 +71,7 @@ def test_a_gate_on_a_misspelt_figure_is_refused_with_the_right_name(
 
 
 def test_which_figures_are_better_when_lower_is_declared(book: SchemaBook, tmp_path: Path):
-    lower = set(plan_of("cut/i2t@1/d8", book, tmp_path).runs[0].about["lower_is_better"])
+    lower = set(plan_of("cut/i2t@1/d8", book, tmp_path).runs[0].info.lower_is_better)
     assert lower >= {
         "alignment-uniformity/alignment/image-text", "alignment-uniformity/uniformity/image", "modality-gap/image-text",
         "modality-gap/image-text/other", "val/modality-gap/image-text",

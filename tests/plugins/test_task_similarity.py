@@ -213,6 +213,6 @@ def test_layers_beside_one_other_are_declared_as_curves(shapes: Shapes) -> None:
     assert list(curve.places) == ["first", "second"]
     assert all(curve.figure(label, place) in figures for label in ("cka", "procrustes") for place in curve.places)
     assert look_up(facts, curve.chosen) == "first"
-    lower = {"lower_is_better": expand_produces(Similarity.lower_is_better, {}, [])}
+    lower = expand_produces(Similarity.lower_is_better, {}, [])
     assert not higher_is_better(curve.figure("procrustes", "first"), lower)
     assert higher_is_better(curve.figure("cka", "first"), lower)

@@ -82,11 +82,12 @@ def _choose(index: Registry, names: Sequence[str]) -> list[Run]:
 
 
 def _look(run: Run, checks: Sequence[Check], notes: Sequence[Finding]) -> _Look:
+    from trialbook.config.experiment_info import ExperimentInfo
     from trialbook.doctor.doctor import diagnose
     from trialbook.doctor.evidence import read_evidence
 
-    options = (run.directory.read("run") or {}).get("doctor") or {}
-    ignored = set(options.get("ignore") or ())
+    info = ExperimentInfo.from_json(run.directory.read("run") or {})
+    ignored = set(info.doctor.get("ignore") or ())
     wanted = [check for check in checks if check.name not in ignored]
     left_out = sorted({check.name for check in checks} & ignored)
     chart = read_evidence(run.directory)

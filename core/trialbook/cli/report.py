@@ -77,7 +77,7 @@ def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Wri
     used = make_groups(found, "arm", None, Facts(index), index, whole=True).used
     runs = {arm: [run.directory for run in own] for arm, own in used.items()}
     _complete([run for own in runs.values() for run in own], plots=plots)
-    profile = index.document(found[-1].plan).get("profile")
+    profile = index.info(found[-1]).profile
     return write_experiment_pages(comparison, runs, index.root / name, profile, plots=plots, png=png)
 
 

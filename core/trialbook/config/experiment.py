@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.merge import select, subtree, without
 from trialbook.config.structure import CONFIGURATION
 from trialbook.config.toml import Document, KeyPath
@@ -177,11 +178,10 @@ class Experiment:
         """Where something at the top of the file was written."""
         return self.document.positions.get(path)
 
-    def describe(self) -> dict[str, Any]:
-        """What of it is no part of any run's configuration, as JSON-able data."""
-        return {
-            "name": self.name, "question": self.question, "file": str(self.file), "profile": self.profile,
-            "seeds": list(self.seeds), "baseline": self.baseline, "headline": list(self.headline),
-            "results": self.results, "gates": self.gates, "external_baseline": self.external_baselines, "doctor": self.doctor,
-            "factors": [[name, levels] for name, levels in self.factors.items()], "claims": list(self.claims.values()),
-        }  # fmt: skip
+    def info(self) -> ExperimentInfo:
+        """What of it is no part of any run's configuration; what its arms resolve to is known once it is planned."""
+        return ExperimentInfo(
+            question=self.question, file=str(self.file), profile=self.profile, seeds=self.seeds, baseline=self.baseline,
+            headline=self.headline, results=self.results, gates=self.gates, external_baselines=self.external_baselines,
+            doctor=self.doctor, factors=self.factors, claims=tuple(self.claims.values()),
+        )  # fmt: skip

@@ -8,16 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trialbook.config.decision_options import GateOptions
 from trialbook.config.experiment import Experiment
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.toml import KeyPath
 from trialbook.errors import Position, TrialbookError, suggest
-
-if TYPE_CHECKING:
-    pass
-
 
 _ID_LENGTH = 8
 
@@ -36,7 +33,7 @@ class RunSpec:
         sources: part name to the hash of its component's source.
         id: 8 hex digits of a hash over configuration, seed, sources and the ids of the runs that it needs.
         inputs: what it needs by name (an arm, a preparation, another experiment) to that run's directory below that of all runs.
-        about: what the experiment says of itself: question, baseline, gates … No part of the id.
+        info: what the experiment says of itself: question, baseline, gates … No part of the id.
         positions: where each key was written; not kept in JSON.
     """
 
@@ -49,7 +46,7 @@ class RunSpec:
     sources: Mapping[str, str]
     id: str
     inputs: Mapping[str, str] = field(default_factory=dict)
-    about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    info: ExperimentInfo = field(default_factory=ExperimentInfo, compare=False, repr=False)
     positions: Mapping[KeyPath, Position] = field(default_factory=dict, compare=False, repr=False)
 
     def __hash__(self) -> int:
@@ -69,8 +66,8 @@ class RunSpec:
     def to_json(self) -> dict[str, Any]:
         """JSON-able data; what the experiment says of itself stands beside the run's own keys."""
         return {
-            **self.about,
-            "experiment": self.experiment, "name": self.name, "arm": self.arm, "base_arm": self.base_arm,
+            "name": self.name, **self.info.to_json(),
+            "experiment": self.experiment, "arm": self.arm, "base_arm": self.base_arm,
             "point": dict(self.point), "seed": self.seed, "id": self.id, "inputs": dict(self.inputs),
             "sources": dict(self.sources), "config": dict(self.config),
         }  # fmt: skip
@@ -79,8 +76,9 @@ class RunSpec:
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
         """The run that ``to_json`` wrote, without positions."""
         own = ("experiment", "arm", "base_arm", "point", "seed", "config", "sources", "id")
-        about = {key: value for key, value in data.items() if key not in (*own, "name", "inputs")}
-        return cls(**{key: data[key] for key in own}, inputs=data.get("inputs", {}), about=about)
+        return cls(
+            **{key: data[key] for key in own}, inputs=data.get("inputs", {}), info=ExperimentInfo.from_json(data)
+        )
 
     def write_config(self, path: Path) -> None:
         """Write the configuration as TOML."""

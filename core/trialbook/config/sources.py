@@ -46,7 +46,7 @@ class Offer:
     def of(cls, plan: Plan) -> Offer:
         """That of a plan."""
         one = plan.experiment
-        lower = tuple(plan.runs[0].about.get("lower_is_better") or ()) if plan.runs else ()
+        lower = tuple(plan.runs[0].info.lower_is_better) if plan.runs else ()
         arms = {run.arm: run.base_arm for run in plan.runs}
         return cls(one.name, (one.file.name, one.name, one.file.stem), arms, plan.figures, lower)
 

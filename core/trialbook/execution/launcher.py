@@ -246,7 +246,7 @@ class LocalLauncher:
         task = builder.task()
         described = describe(builder)
         recorder.describe(described)
-        options = DoctorOptions(**spec.about.get("doctor", {}))
+        options = DoctorOptions(**spec.info.doctor)
         bedside = self._bedside(spec, recorder, options)
 
         def begin(start: Start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,11 @@ class _Planner:
             one.label: (_plain(with_defaults(one.data, self.book)), source_hashes(one.data, self.book))
             for one in variants
         }
-        about = {
-            **experiment.describe(),
-            "arms": [one.label for one in checked.variants],
-            "changes": {name: [_dotted(path) for path in leaves(arm.data)] for name, arm in experiment.arms.items()},
-            "lower_is_better": list(checked.lower_is_better),
-        }
+        info = replace(
+            experiment.info(), arms=tuple(one.label for one in checked.variants),
+            changes={name: [_dotted(path) for path in leaves(arm.data)] for name, arm in experiment.arms.items()},
+            lower_is_better=tuple(checked.lower_is_better),
+        )  # fmt: skip
         runs: list[RunSpec] = []
         for seed in () if experiment.decides_only else experiment.seeds:
             outer = _taken(experiment, named, seed)
@@ -138,7 +138,7 @@ class _Planner:
                 inputs = outer | {need: placed[need, canonical(one.point)] for need in needs[one.arm]}
                 spec = RunSpec(
                     experiment=experiment.name, arm=one.label, base_arm=one.arm, point=one.point, seed=seed, config=config,
-                    sources=sources, id=run_id(config, seed, sources, inputs), inputs=inputs, about=about,
+                    sources=sources, id=run_id(config, seed, sources, inputs), inputs=inputs, info=info,
                     positions=one.document.positions,
                 )  # fmt: skip
                 placed[one.arm, canonical(one.point)] = spec.relative_path

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.contracts.findings import Finding
 from trialbook.errors import TrialbookError
 from trialbook.registry.connection import is_current, read_registry
@@ -164,6 +165,10 @@ class Registry:
             row = self.connection.execute("SELECT body FROM document WHERE id = ?", (number,)).fetchone()
             self._documents[number] = json.loads(row[0]) if row else {}
         return self._documents[number]
+
+    def info(self, run: Run) -> ExperimentInfo:
+        """What the experiment said of itself when the run was made."""
+        return ExperimentInfo.from_json(self.document(run.plan))
 
     def metric_names(self, runs: Iterable[Run], kind: str = "metric") -> list[str]:
         """Names of what these runs recorded, in the order in which they became known."""

@@ -67,11 +67,10 @@ class RecordedRun:
     @property
     def experiment(self) -> Experiment:
         """What the run knows of its experiment, the file of which may be gone."""
-        about = self.spec.about
-        told = {key: about[key] for key in ("headline", "results", "doctor") if about.get(key)}
-        return Experiment(
-            Path(str(about.get("file", ""))), self.spec.experiment, str(about.get("question", "")), Document(told)
-        )
+        info = self.spec.info
+        tables = {"headline": info.headline, "results": info.results, "doctor": info.doctor}
+        document = Document({key: value for key, value in tables.items() if value})
+        return Experiment(Path(info.file), self.spec.experiment, info.question, document)
 
 
 def read_recorded(text: str, settings: Settings) -> RecordedRun:

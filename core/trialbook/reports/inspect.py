@@ -48,7 +48,7 @@ def run_facts_of(registry: Registry, run: Run) -> dict[str, Any]:
         "name": run.name, "experiment": run.experiment, "arm": run.arm, "seed": run.seed, "id": run.hash,
         "status": run.status, "error": run.error, "path": str(run.directory.path),
         "started": run.started, "ended": run.ended, "seconds": run.seconds,
-        "question": registry.document(run.plan).get("question"), "config": registry.document(run.config),
+        "question": registry.info(run).question, "config": registry.document(run.config),
         "metrics": figures["metric"], "timing": figures["timing"],
         "components": registry.document(run.components), "data": registry.document(run.data),
         "environment": registry.document(run.environment),

@@ -156,7 +156,7 @@ def _figures(index: Registry, runs: Sequence[Run]) -> list[str]:
     recorded = index.metric_names(runs)
     if not runs:
         return []
-    headline = [name for name in index.document(runs[0].plan).get("headline") or () if name in recorded]
+    headline = [name for name in index.info(runs[0]).headline if name in recorded]
     newest = next((run for run in runs if run.status == "finished"), runs[0])
     own = [name for name in final_figures(RunData(newest.directory)) if name in recorded]
     return (headline or own or [name for name in recorded if name == "loss"])[:_MOST_FIGURES]

@@ -117,29 +117,30 @@ def compare(
     whole = not where and (plan is not None or len(runs) == sum(map(registry.count, experiments)))
     groups = make_groups(runs, by, baseline, facts, registry, whole=whole, asked=plan)
     chosen = choose_metrics(registry, groups, metrics, place)
-    gates, claims = groups.plan.get("gates") or [], groups.plan.get("claims") or []
-    asked = gate_metrics(gates, registry.metric_names([run for group in groups.used.values() for run in group]))
-    named = dict.fromkeys([*chosen, *(one["metric"] for one in claims), *asked])
+    info = groups.info
+    asked = gate_metrics(info.gates, registry.metric_names([run for group in groups.used.values() for run in group]))
+    named = dict.fromkeys([*chosen, *(one["metric"] for one in info.claims), *asked])
     values = read_values(registry, groups, list(named), place)
     rows = _judge([_row(m, arm, groups, values.get(m, {})) for m in chosen for arm in groups.labels])
     different = find_differences(groups.used, groups.baselines, Sheets(registry, facts), groups.named)
     factorial = Factorial()
     if len(experiments) == 1:
-        whole = whole and (plan is None or {run.arm for run in plan.runs} >= set(groups.plan.get("arms") or ()))
+        whole = whole and (plan is None or {run.arm for run in plan.runs} >= set(info.arms))
         factorial = read_factorial(groups, values, chosen if by == "arm" else (), whole=whole)
     costs, findings = read_costs(registry, groups), arm_findings(registry, groups)
     return Comparison(
-        experiments=experiments, question=groups.plan.get("question") or "",
-        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(gates, groups, values)),
+        experiments=experiments, question=info.question,
+        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(info.gates, groups, values)),
         costs=costs, missing=tuple(groups.missing), differences=tuple(different),
         notes=(*_notes(groups, rows), *factorial.notes), effects=factorial.effects, claims=factorial.claims,
         findings=tuple(findings), pareto=_pareto(rows, costs, findings),
-        external_baselines=groups.plan.get("external_baseline") or {},
+        external_baselines=info.external_baselines,
     )  # fmt: skip
 
 
 def _row(metric: str, arm: str, groups: Groups, values: Mapping[str, Mapping[str, float]]) -> Row:
-    higher, own = higher_is_better(metric, groups.plan), values.get(arm, {})
+    higher = higher_is_better(metric, groups.info.lower_is_better, groups.info.gates)
+    own = values.get(arm, {})
     estimate = stats.t_interval(list(own.values())) if own else None
     base = groups.baselines.get(arm)
     if base is None:
@@ -182,10 +183,9 @@ def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
         notes.append(
             f"fewer than {stats.FEWEST_SEEDS} seeds: {arms}; intervals over so few say little and decide nothing"
         )
-    external_baselines = groups.plan.get("external_baseline") or {}
     notes += [
         f"{name} is an external baseline, not measured here: {table['source']}"
-        for name, table in external_baselines.items()
+        for name, table in groups.info.external_baselines.items()
     ]
     for row in rows:
         if bad := [unit for unit, value in row.values.items() if not math.isfinite(value)]:

@@ -74,7 +74,7 @@ class Sheets:
         parts = self._flattened("components", run.components)
         data = self._flattened("data", run.data)
         return {
-            "profile": self._registry.document(run.plan).get("profile"),
+            "profile": self._registry.info(run).profile,
             **self._facts.config(run),
             **{key: value for key, value in around.items() if key not in _IGNORED},
             **{key: value for key, value in parts.items() if key.rpartition(".")[2] in _PROVENANCE},

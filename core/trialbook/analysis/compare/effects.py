@@ -97,20 +97,20 @@ def make_design(groups: Groups, *, whole: bool) -> Design:
         whole: these are all of its runs; else a level that none of them has is no part of the design. A factor with one
             level is none.
     """
-    written: dict[str, list[Any]] = dict(groups.plan.get("factors") or ())
+    info = groups.info
     runs = [run for group in groups.used.values() for run in group]
     factors = {}
-    for name, levels in written.items():
+    for name, levels in info.factors.items():
         present = {_text(_level(run, name)) for run in runs}
         kept = [level for level in levels if whole or _text(level) in present]
         if len(kept) > 1:
-            factors[name] = tuple(_reference_first(kept, groups.plan.get("baseline") if name == "arm" else None))
+            factors[name] = tuple(_reference_first(kept, info.baseline if name == "arm" else None))
     places = {name: {_text(level): place for place, level in enumerate(levels)} for name, levels in factors.items()}
     cells: dict[tuple[int, ...], dict[int, int]] = {}
     strangers: dict[str, None] = {}
     for run in runs:
         cell = [places[name].get(_text(_level(run, name)), -1) for name in factors]
-        if run.arm in (groups.plan.get("arms") or ()) and -1 not in cell:
+        if run.arm in info.arms and -1 not in cell:
             cells.setdefault(tuple(cell), {})[run.seed] = run.id
         else:
             strangers[run.arm] = None

@@ -32,14 +32,14 @@ def read_factorial(groups: Groups, values: Figures, metrics: Sequence[str], *, w
             is in the table of arms already.
         whole: the groups hold all runs of the experiment.
     """
-    written = groups.plan.get("claims") or ()
-    if not written and not groups.plan.get("factors"):
+    info = groups.info
+    if not info.claims and not info.factors:
         return Factorial()
     design = make_design(groups, whole=whole)
     by_run = _by_run(groups, values)
     factorial = metrics and set(design.factors) - {"arm"}
     effects = find_effects(design, {name: by_run.get(name, {}) for name in metrics}) if factorial else []
-    claims, reservations = answer_claims(written, design, by_run, groups.plan.get("baseline"))
+    claims, reservations = answer_claims(info.claims, design, by_run, info.baseline)
     return Factorial(tuple(effects), tuple(claims), (*_notes(design, effects), *reservations))
 
 

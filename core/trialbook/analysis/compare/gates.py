@@ -70,11 +70,11 @@ def gate_metrics(gates: Iterable[Mapping[str, Any]], recorded: Sequence[str]) ->
 
 def judge_gates(gates: Sequence[Mapping[str, Any]], groups: Groups, values: Values) -> list[GateResult]:
     """The verdict on every gate for every arm that it is about; gates that a decision measures elsewhere are left out."""
-    plan, held, questions = groups.plan, [], []
+    lower_is_better, held, questions = groups.info.lower_is_better, [], []
     for gate in gates:
         if gate.get("measured_in") is not None:
             continue
-        scale = Scale.of(gate, higher=higher_is_better(gate["metric"], {**plan, "gates": ()}))
+        scale = Scale.of(gate, higher=higher_is_better(gate["metric"], lower_is_better))
         for label in groups.labels:
             if gate.get("arm") in (None, label, groups.used[label][0].base_arm):
                 held.append((gate, label))
@@ -118,7 +118,7 @@ def _reference(
     Raises:
         ValueError: there is none.
     """
-    baseline = (groups.plan.get("external_baseline") or {}).get(reference)
+    baseline = groups.info.external_baselines.get(reference)
     if baseline is not None:
         figures = baseline["values"]
         value = figures.get(gate.get("name") or name, figures.get(name))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trialbook.analysis.selection import Facts, check_key
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import Registry, Run
 
@@ -30,7 +31,7 @@ class Groups:
         named: label to the keys that the experiment named for it, or None where that was not recorded.
         missing: cells without a finished run, with the reason.
         notes: what else a reader should know about the choice of runs.
-        plan: what the experiment's file said beside the runs: question, baseline, headline, gates.
+        info: what the experiment's file said beside the runs: question, baseline, headline, gates.
     """
 
     labels: tuple[str, ...]
@@ -40,7 +41,7 @@ class Groups:
     named: Mapping[str, frozenset[str] | None]
     missing: Sequence[str]
     notes: Sequence[str]
-    plan: Mapping[str, Any]
+    info: ExperimentInfo
 
 
 def make_groups(
@@ -62,7 +63,7 @@ def make_groups(
     if by != "arm":
         check_key(by, facts.known(runs))
     several = len({run.experiment for run in runs}) > 1
-    plan = dict(asked.runs[0].about) if asked else registry.document(runs[-1].plan)
+    info = asked.runs[0].info if asked else registry.info(runs[-1])
     planned = _planned(runs, registry) if whole else []
     if asked and whole:
         planned = [(spec.experiment, spec.arm, spec.seed) for spec in asked.runs]
@@ -70,8 +71,8 @@ def make_groups(
     used: dict[str, list[Run]] = {}
     for run in chosen:
         used.setdefault(_label(run, by, several, facts), []).append(run)
-    bases = _baselines(used, by, baseline, lambda run: plan if asked else registry.document(run.plan))
-    arms = {arm: place for place, arm in enumerate(plan.get("arms") or ())}
+    bases = _baselines(used, by, baseline, lambda run: info if asked else registry.info(run))
+    arms = {arm: place for place, arm in enumerate(info.arms)}
     labels = sorted(used, key=lambda label: (label in bases, arms.get(used[label][0].arm, len(arms))))
     if by != "arm":
         labels = sorted(used, key=_order)
@@ -79,19 +80,14 @@ def make_groups(
         labels=tuple(labels), used={label: used[label] for label in labels},
         units=_units(used, by),
         baselines=bases, named={label: _named(used[label], by, registry) for label in labels},
-        missing=missing, notes=notes, plan=plan,
+        missing=missing, notes=notes, info=info,
     )  # fmt: skip
 
 
 def _planned(runs: Sequence[Run], registry: Registry) -> list[Cell]:
     """Cells of arms × seeds that the newest run of each experiment was planned with."""
-    newest = {run.experiment: registry.document(run.plan) for run in runs}
-    return [
-        (name, arm, seed)
-        for name, plan in newest.items()
-        for arm in plan.get("arms") or ()
-        for seed in plan.get("seeds") or ()
-    ]
+    newest = {run.experiment: registry.info(run) for run in runs}
+    return [(name, arm, seed) for name, info in newest.items() for arm in info.arms for seed in info.seeds]
 
 
 def _choose(runs: Sequence[Run], planned: Sequence[Cell]) -> tuple[list[Run], list[str], list[str]]:
@@ -153,7 +149,7 @@ def _order(label: str) -> tuple[bool, float, str]:
 
 
 def _baselines(
-    used: Mapping[str, Sequence[Run]], by: str, baseline: str | None, plan_of: Callable[[Run], Mapping[str, Any]]
+    used: Mapping[str, Sequence[Run]], by: str, baseline: str | None, info_of: Callable[[Run], ExperimentInfo]
 ) -> dict[str, str]:
     """Label to baseline: the one given, or the experiment's, at the same point of the grid where there is one."""
     if baseline is not None:
@@ -169,7 +165,7 @@ def _baselines(
     found = {}
     for label, runs in used.items():
         run = runs[-1]
-        name = plan_of(run).get("baseline")
+        name = info_of(run).baseline
         base = places.get((run.experiment, str(name), run.point_text))
         if name is not None and run.base_arm != name and base is not None:
             found[label] = base
@@ -191,10 +187,11 @@ def _units(used: Mapping[str, Sequence[Run]], by: str) -> dict[int, str]:
 
 def _named(runs: Sequence[Run], by: str, registry: Registry) -> frozenset[str] | None:
     """Keys that the file names for these runs: what their arms change, the grid's, the one grouped by; None if unknown."""
-    plans = {run.plan: run for run in runs}
-    if by == "arm" and not all("changes" in registry.document(number) for number in plans):
+    one_each = {run.plan: run for run in runs}.values()
+    changes = [registry.info(run).changes for run in one_each]
+    if by == "arm" and None in changes:
         return None
     found = set() if by == "arm" else {by}
-    for number, run in plans.items():
-        found |= set(registry.document(number).get("changes", {}).get(run.base_arm, ()))
+    for run, own in zip(one_each, changes, strict=True):
+        found |= set((own or {}).get(run.base_arm, ()))
     return frozenset(found.union(*(run.point for run in runs)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -53,16 +53,17 @@ class At:
         raise TrialbookError(f"--at takes last, best:METRIC or step:N, not '{text}'")
 
 
-def higher_is_better(metric: str, plan: Mapping[str, Any]) -> bool:
+def higher_is_better(metric: str, lower_is_better: Iterable[str] = (), gates: Iterable[Mapping[str, Any]] = ()) -> bool:
     """How a metric is read: as its component declares it, as a gate on it says, else by the last part of its name.
 
     Args:
         metric: name of the figure.
-        plan: what the experiment says of itself, as recorded with its runs.
+        lower_is_better: names and patterns of metrics that are declared to be better when lower.
+        gates: of the experiment.
     """
-    if any(metric == name or fnmatchcase(metric, name) for name in plan.get("lower_is_better") or ()):
+    if any(metric == name or fnmatchcase(metric, name) for name in lower_is_better):
         return False
-    for gate in plan.get("gates") or ():
+    for gate in gates:
         if gate["metric"] == metric and (gate.get("at_least") is None) != (gate.get("at_most") is None):
             return gate.get("at_most") is None
     parts = metric.split("/")
@@ -89,7 +90,7 @@ def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at
     split = f"{config.get('evaluate', {}).get('split', 'val')}/"
     if at.metric.startswith(split):
         return [at.metric, *(name for name in recorded if name.startswith(split) and name != at.metric)]
-    if headline := [name for name in groups.plan.get("headline") or () if name in recorded]:
+    if headline := [name for name in groups.info.headline if name in recorded]:
         return headline
     bare = [name for name in recorded if not name.startswith(split) and not _is_end(name, recorded)]
     own = [str(table.get("name") or table["use"].rpartition(":")[2]) for table in config.get("metric") or ()]
@@ -127,7 +128,8 @@ def read_values(
 def _steps(registry: Registry, groups: Groups, runs: Sequence[Run], at: At) -> dict[int, int]:
     if at.kind == "step":
         return {run.id: at.step for run in runs}
-    column = "max_step" if higher_is_better(at.metric, groups.plan) else "min_step"
+    higher = higher_is_better(at.metric, groups.info.lower_is_better, groups.info.gates)
+    column = "max_step" if higher else "min_step"
     return {run: step for run, _, step in registry.summaries(runs, [at.metric], column) if step is not None}
 
 

@@ -126,7 +126,7 @@ def _evidence(place: Place, values: Found, missing: Sequence[str]) -> Evidence:
 def declared_higher(metric: str, offers: Sequence[Offer]) -> bool:
     """Whether higher values of a figure are better: as its component declares, else by its name."""
     lower = [name for offer in offers for name in offer.lower_is_better if fnmatchcase(name, metric) or name == metric]
-    return higher_is_better(metric, {"lower_is_better": [metric] if lower else []})
+    return higher_is_better(metric, [metric] if lower else ())
 
 
 def baseline_value(baseline: Mapping[str, Any], gate: Mapping[str, Any]) -> float | None:
@@ -188,11 +188,6 @@ class Recorded:
                 if of_seeds:
                     found[arm, name] = of_seeds
         return found
-
-    def about(self, experiment: str) -> Mapping[str, object]:
-        """What an experiment says of itself."""
-        runs = self._plans[experiment].runs
-        return runs[0].about if runs else {}
 
     def _recorded(self, experiment: str) -> dict[str, Run]:
         if experiment not in self._runs:

@@ -137,7 +137,9 @@ def _tone(arms: Arms, metric: str, verdict: str) -> str:
     if verdict not in ("raises", "lowers"):
         return "open"
     known = {row.metric: row.higher_is_better for row in arms.comparison.rows}
-    return "good" if (verdict == "raises") == known.get(metric, higher_is_better(metric, arms.one.spec)) else "bad"
+    info = arms.one.info
+    higher = known.get(metric, higher_is_better(metric, info.lower_is_better, info.gates))
+    return "good" if (verdict == "raises") == higher else "bad"
 
 
 def _claims(arms: Arms, png: bool) -> Drawn | None:

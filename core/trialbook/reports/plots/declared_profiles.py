@@ -82,7 +82,7 @@ def _strip(runs: Runs, declared: Mapping[str, Profile], members: Sequence[Member
     """The panel of one figure, its ceiling the lowest and its floor the highest of the arms'."""
     own = {m.arm: declared[m.arm] for m in members if label in declared[m.arm].figures}
     lower = any(
-        not higher_is_better(one.figure(label, place), runs[arm][0].spec)
+        not higher_is_better(one.figure(label, place), runs[arm][0].info.lower_is_better, runs[arm][0].info.gates)
         for arm, one in own.items()
         for place in one.places[:1]
     )

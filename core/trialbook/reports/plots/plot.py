@@ -55,7 +55,7 @@ def final_figures(run: RunData) -> list[str]:
     """Figures of the answer that a run recorded: the headline of its experiment first, then those of its metrics."""
     tables = run.spec.get("config", {}).get("metric") or ()
     own = {str(table.get("name") or table["use"].rpartition(":")[2]) for table in tables}
-    headline = [name for name in run.spec.get("headline") or () if name in run.metrics]
+    headline = [name for name in run.info.headline if name in run.metrics]
     return list(dict.fromkeys([*headline, *(name for name in run.metrics if name.partition("/")[0] in own)]))
 
 

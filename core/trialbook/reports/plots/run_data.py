@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class RunData:
     def spec(self) -> dict[str, Any]:
         """``run.json``."""
         return self.directory.read("run") or {}
+
+    @cached_property
+    def info(self) -> ExperimentInfo:
+        """What its experiment says of itself."""
+        return ExperimentInfo.from_json(self.spec)
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any]]:
