@@ -29,7 +29,6 @@ TABLES = ("run", "metric", "point", "summary", "document")
 NEWCOMER = """
 import sys
 from pathlib import Path
-from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.contracts.records import Record
@@ -45,7 +44,6 @@ with Recorder(root / spec.relative_path, root / "registry.db") as recorder:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.registry.recorder import Recorder
 from trialbook.contracts.records import Record
