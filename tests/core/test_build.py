@@ -16,7 +16,7 @@ from trialbook.contracts import device_of
 from trialbook.engine import builder as build
 from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.feature_store import FeatureStore
-from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.launcher import Launcher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
@@ -66,7 +66,7 @@ class Place:
         self.settings = Settings(
             root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache", device="cpu"
         )
-        self.launcher = LocalLauncher(self.settings, host, self.book, PlainWatcher(print), plots=False)
+        self.launcher = Launcher(self.settings, host, self.book, PlainWatcher(print), plots=False)
 
     def builder(self, store: Path) -> RunBuilder:
         return RunBuilder(self.plan.runs[0], BuildContext(self.book, FeatureStore(store), None))

@@ -17,7 +17,7 @@ from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan
 from trialbook.config.settings import Settings
 from trialbook.errors import ExperimentErrors
-from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.launcher import Launcher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
@@ -136,7 +136,7 @@ def test_a_run_that_another_process_has_finished_meanwhile_is_kept(finished: Pat
     plan = make_plan(load_experiment(finished / "small.toml"), book)
     results = finished / "runs" / plan.runs[0].relative_path / "results.json"
     before = results.stat().st_mtime_ns
-    outcome = LocalLauncher(settings, book.host, book, PlainWatcher(print)).run(plan.runs[0], plan)
+    outcome = Launcher(settings, book.host, book, PlainWatcher(print)).run(plan.runs[0])
     assert outcome.state == "kept"
     assert results.stat().st_mtime_ns == before
 
@@ -231,22 +231,22 @@ class BrokenLosses:
 
 
 @pytest.fixture
-def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalLauncher:
+def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "broken_losses", raising=False)
     (tmp_path / "broken_losses.py").write_text(BROKEN)
     host = PluginManager.from_modules({"trialbook": trialbook_plugins.plugin, "broken": BrokenLosses()})
     settings = Settings(root=tmp_path, runs=tmp_path / "runs", data_root=None, cache=tmp_path)
-    return LocalLauncher(settings, host, SchemaBook(host, tmp_path), PlainWatcher(print))
+    return Launcher(settings, host, SchemaBook(host, tmp_path), PlainWatcher(print))
 
 
-def _plan(launcher: LocalLauncher, loss: str) -> Plan:
+def _plan(launcher: Launcher, loss: str) -> Plan:
     file = launcher.settings.root / "broken.toml"
     file.write_text(EXPERIMENT + f"[[arm.broken.loss]]\nuse = '{loss}'\n")
     return make_plan(load_experiment(file), launcher.book)
 
 
-def test_a_component_that_calls_exit_fails_its_run_alone(launcher: LocalLauncher) -> None:
+def test_a_component_that_calls_exit_fails_its_run_alone(launcher: Launcher) -> None:
     outcomes = launcher.mlrun_launch(_plan(launcher, "exits").only(["broken", "linear"]))
     assert [(outcome.spec.arm, outcome.state) for outcome in outcomes[:2]] == [
         ("linear", "finished"),
@@ -256,19 +256,19 @@ def test_a_component_that_calls_exit_fails_its_run_alone(launcher: LocalLauncher
     assert "sys.exit(3)" in (launcher.settings.runs / outcomes[1].spec.relative_path / "error.txt").read_text()
 
 
-def test_a_component_that_cannot_be_made_is_named_with_its_place_before_any_run(launcher: LocalLauncher) -> None:
+def test_a_component_that_cannot_be_made_is_named_with_its_place_before_any_run(launcher: Launcher) -> None:
     with pytest.raises(ExperimentErrors, match=r"\[arm.broken\] KeyError: 'nothing' \(.*broken_losses.py:16\)"):
         launcher.survey(_plan(launcher, "raises"))
 
 
 def test_content_that_stands_in_two_splits_is_said_when_the_run_begins_and_in_its_report(
-    launcher: LocalLauncher, capsys: pytest.CaptureFixture[str]
+    launcher: Launcher, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = launcher.settings.root / "leaky.toml"
     rows = "train = 256\nval = 64\ntest = 64\n"
     file.write_text(EXPERIMENT.replace('"paired-latents"', '"leaky"').replace(rows, ""))
     plan = make_plan(load_experiment(file), launcher.book).only(["linear"])
     said = "'train' and 'val' overlap"
-    assert launcher.run(plan.runs[0], plan).state == "finished"
+    assert launcher.run(plan.runs[0]).state == "finished"
     assert said in capsys.readouterr().out
     assert said in (launcher.settings.runs / plan.runs[0].relative_path / "report.md").read_text()

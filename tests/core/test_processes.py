@@ -19,8 +19,8 @@ from trialbook.engine.execute import make_accelerator
 from trialbook.engine.flops import cost_of_all, flops_of_all
 from trialbook.engine.state import check_agreement, check_processes
 from trialbook.errors import TrialbookError
-from trialbook.execution.joint_work import lost_process
-from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.failure import lost_process
+from trialbook.execution.launcher import Launcher
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
@@ -61,7 +61,7 @@ def test_processes_that_cannot_find_one_another_are_told_how_they_are_started(mo
         make_accelerator("cpu", "no")
 
 
-Make = Callable[[PlainWatcher], tuple[LocalLauncher, Plan]]
+Make = Callable[[PlainWatcher], tuple[Launcher, Plan]]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def make(book: SchemaBook, tmp_path: Path) -> Make:
     file.write_text(align_file(head='name = "small"', steps=8, more="log_every = 1\n[checkpoint]\nevery = 2"))
     settings: Settings = load_settings().with_runs(tmp_path / "runs")
 
-    def made(watcher: PlainWatcher) -> tuple[LocalLauncher, Plan]:
-        return LocalLauncher(settings, book.host, book, watcher, plots=False), make_plan(load_experiment(file), book)
+    def made(watcher: PlainWatcher) -> tuple[Launcher, Plan]:
+        return Launcher(settings, book.host, book, watcher, plots=False), make_plan(load_experiment(file), book)
 
     return made
 

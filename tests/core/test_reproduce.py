@@ -26,7 +26,7 @@ from trialbook.config.numerics import CUBLAS_VARIABLE
 from trialbook.config.settings import Settings
 from trialbook.contracts.files import read_lines
 from trialbook.errors import ExperimentErrors, TrialbookError
-from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.launcher import Launcher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins import provenance as source
@@ -172,7 +172,7 @@ class Place:
         book = SchemaBook(self.host(), self.settings.cache)
         plan = make_plan(load_experiment(file), book)
         file.unlink()
-        launcher = LocalLauncher(self.settings, book.host, book, watcher or PlainWatcher(lambda line: None))
+        launcher = Launcher(self.settings, book.host, book, watcher or PlainWatcher(lambda line: None))
         try:
             launcher.mlrun_launch(plan)
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import trialbook_plugins.plugin
 from trialbook.config.load import load_experiment
 from trialbook.config.settings import Settings
 from trialbook.contracts.findings import Finding
-from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.launcher import Launcher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
@@ -56,8 +56,8 @@ class Ward:
         file = self.folder / f"{name}.toml"
         file.write_text(text)
         plan = make_plan(load_experiment(file, sets=sets), self.book)
-        launcher = LocalLauncher(self.settings, self.host, self.book, PlainWatcher(lambda line: None), strict=strict)
-        outcome = launcher.run(plan.runs[0], plan)
+        launcher = Launcher(self.settings, self.host, self.book, PlainWatcher(lambda line: None), strict=strict)
+        outcome = launcher.run(plan.runs[0])
         run = RunDirectory(launcher.directory_of(plan.runs[0]))
         findings = json.loads(run.json("findings").read_text()) if run.json("findings").is_file() else []
         return Ended(outcome.state, outcome.message, [Finding.from_dict(one) for one in findings], run)

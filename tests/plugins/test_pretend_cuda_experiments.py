@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from trialbook.config.load import load_experiment
 from trialbook.config.settings import Settings
-from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.launcher import Launcher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
@@ -135,7 +135,7 @@ class Bench:
     def run(self, watcher: PlainWatcher | None = None) -> None:
         host = PluginManager.discover()
         book = SchemaBook(host, self.settings.cache)
-        launcher = LocalLauncher(self.settings, host, book, watcher or PlainWatcher(lambda line: None), plots=False)
+        launcher = Launcher(self.settings, host, book, watcher or PlainWatcher(lambda line: None), plots=False)
         (outcome,) = launcher.mlrun_launch(make_plan(load_experiment(self.file), book))
         assert outcome.state == "finished", outcome.message
 

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from trialbook.cli.app import App
     from trialbook.config.runspec import Outcome, Plan, RunSpec
-    from trialbook.execution.launcher import LocalLauncher
+    from trialbook.execution.launcher import Launcher
     from trialbook.execution.progress import Progress
 
 #: Ends of a run that keep what needs it from being run.
@@ -41,7 +41,7 @@ def run(
     """
     from trialbook.cli.app import open_app
     from trialbook.config.numerics import prepare_cublas
-    from trialbook.execution.launcher import LocalLauncher
+    from trialbook.execution.launcher import Launcher
     from trialbook.planning.planner import plan_files
 
     app = open_app(runs)
@@ -52,7 +52,7 @@ def run(
         plans, arms = _until(plans, prepare), ()
     elif arms:
         plans[-1] = plans[-1].only(arms)
-    launcher = LocalLauncher(app.settings, app.host, app.book, watcher(), strict=strict, plots=not no_plots)
+    launcher = Launcher(app.settings, app.host, app.book, watcher(), strict=strict, plots=not no_plots)
     if dry_run:
         click.echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
         return
@@ -63,7 +63,7 @@ def run(
             sys.exit(1)
 
 
-def _run_all(plans: Sequence[Plan], launcher: LocalLauncher, app: App, *, whole: bool) -> set[Plan]:
+def _run_all(plans: Sequence[Plan], launcher: Launcher, app: App, *, whole: bool) -> set[Plan]:
     """Run plans one after the other and say what came of each; those that failed, or need one that did."""
     from trialbook.registry.ranks import is_first_process
 
@@ -83,7 +83,7 @@ def _run_all(plans: Sequence[Plan], launcher: LocalLauncher, app: App, *, whole:
     return failed
 
 
-def _several_to_do(plan: Plan, launcher: LocalLauncher) -> bool:
+def _several_to_do(plan: Plan, launcher: Launcher) -> bool:
     return sum(not launcher.is_finished(spec) for spec in plan.variants()) > 1
 
 
@@ -123,7 +123,7 @@ def watcher() -> Progress:
     return BarWatcher() if sys.stderr.isatty() else PlainWatcher(lambda line: click.echo(line, err=True))
 
 
-def _plan_text(plan: Plan, launcher: LocalLauncher) -> str:
+def _plan_text(plan: Plan, launcher: Launcher) -> str:
     """Runs, steps, and parameters by part of each variant."""
     if not plan.runs:
         return f"{plan.experiment.name}: a decision, without runs of its own"

@@ -19,6 +19,7 @@ from torch import nn
 
 from trialbook.config.options import EvaluateOptions, origin_of, stages_of
 from trialbook.config.runspec import RunSpec
+from trialbook.config.settings import Settings
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import ComponentTable
 from trialbook.contracts import Features, LayerEncoder, Task, Trainable, device_of, to_device
@@ -59,6 +60,12 @@ class BuildContext:
     datasets: dict[str, Any] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     processes: int = field(default_factory=world_size)
+
+    @classmethod
+    def of(cls, settings: Settings, book: SchemaBook) -> BuildContext:
+        """That of a workplace, with the features that it has stored."""
+        store = FeatureStore(settings.runs / ".features")
+        return cls(book, store, settings.data_root, settings.runs, files=settings.files)
 
 
 @dataclass(frozen=True)

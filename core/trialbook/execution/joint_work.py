@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trialbook.errors import TrialbookError
+from trialbook.execution.failure import Failure, PeerFailed, first_line
 from trialbook.plugins.isolation import PLUGIN_ERRORS
 
 if TYPE_CHECKING:
@@ -30,44 +29,6 @@ LOOK, SOON = 0.5, 0.05
 GRACE = 3.0
 #: Seconds that the others give the first to write down why the run failed, and that it then gives them to say so.
 _RECORDING, _LEAVING = 4.0, 2.0
-_LOST = re.compile(r"(?i)connection (was )?(closed|reset|refused)|broken pipe|remote process exited")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a run ended before its end.
-
-    Args:
-        rank: of the process that failed.
-        message: in a line.
-        text: with the place in the code, for ``error.txt``.
-        interrupted: from the keyboard; the run goes on another time.
-    """
-
-    rank: int
-    message: str
-    text: str
-    interrupted: bool = False
-
-    @property
-    def whole(self) -> str:
-        """The message, with the process that it comes from."""
-        return f"process {self.rank}: {self.message}" if self.rank else self.message
-
-    @property
-    def told(self) -> str:
-        """The text, with the process that it comes from."""
-        if not self.rank:
-            return self.text
-        return self.whole if self.text == self.message else f"process {self.rank}:\n{self.text}"
-
-
-class PeerFailed(TrialbookError):
-    """Another process failed; this one has come to an end too."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.whole)
-        self.failure = failure
 
 
 class JointWork:
@@ -176,7 +137,7 @@ class JointWork:
 
     def _end(self, cause: Failure) -> NoReturn:
         """Say why, let the first process write it down, and leave without looking back: threads and collectives hang."""
-        sys.stderr.write(f"mlrun: {cause.whole}\n")
+        sys.stderr.write(f"mlrun: {cause.full_message}\n")
         if self._rank == 0 and not cause.interrupted:
             try:
                 self._record(cause)
@@ -198,19 +159,6 @@ class JointWork:
             return 0  # the store is gone, which is a failure by itself
 
 
-def lost_process(error: BaseException) -> TrialbookError | None:
-    """What an error means that a collective met because another process is gone; None for any other.
-
-    One that fails says so before it goes; what is gone without a word was killed.
-    """
-    if not isinstance(error, RuntimeError) or not _LOST.search(str(error)):
-        return None
-    return TrialbookError(
-        f"another process of this run was killed, perhaps as its memory ran out ({first_line(error)}); the same command goes "
-        "on from the last checkpoint"
-    )
-
-
 def until(there: Callable[[], Any], seconds: float) -> None:
     """Wait until something is there, or so many seconds are over."""
     deadline = time.monotonic() + seconds
@@ -223,8 +171,3 @@ def end_process(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def first_line(error: BaseException) -> str:
-    """An error in a line."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0]

@@ -12,17 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trialbook.errors import TrialbookError
-from trialbook.execution.joint_work import (
-    GRACE,
-    LOOK,
-    SOON,
-    Failure,
-    JointWork,
-    PeerFailed,
-    end_process,
-    first_line,
-    until,
-)
+from trialbook.execution.failure import Failure, PeerFailed, first_line
+from trialbook.execution.joint_work import GRACE, LOOK, SOON, JointWork, end_process, until
 from trialbook.registry.lock import RunLocked
 from trialbook.registry.ranks import rank, world_size
 

@@ -210,17 +210,12 @@ def _build(
 ) -> tuple[Rebuilder, Task]:  # fmt: skip
     from trialbook.contracts import Trainable
     from trialbook.engine.builder import BuildContext
-    from trialbook.engine.feature_store import FeatureStore
     from trialbook.replay.rebuild import Rebuilder
 
-    workshop = BuildContext(
-        book, FeatureStore(settings.runs / ".features"), settings.data_root, settings.runs, files=settings.files,
-        processes=recorded.processes,
-    )  # fmt: skip
-    workshop.device = accelerator.device
+    context = replace(BuildContext.of(settings, book), device=accelerator.device, processes=recorded.processes)
     data = recorded.run.read("data") or {}
     builder = Rebuilder(
-        own, workshop, recorded.inputs, other=other, held=tuple(found.tensors["model"]),
+        own, context, recorded.inputs, other=other, held=tuple(found.tensors["model"]),
         taken={one["part"]: int(one["loaded"]) for one in data.get("lineage", ())},
     )  # fmt: skip
     task = builder.task()

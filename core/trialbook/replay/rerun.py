@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trialbook.config.runspec import Plan, RunSpec
+from trialbook.config.runspec import Plan
 from trialbook.config.settings import Settings
 from trialbook.contracts.records import Item, Record
 from trialbook.engine.inventory import components_of
 from trialbook.errors import TrialbookError
-from trialbook.execution.launcher import LocalLauncher
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import Progress
+from trialbook.execution.run_services import RunServices
+from trialbook.execution.run_session import RunSession
+from trialbook.execution.trackers import Tracking
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.provenance import source_hash
 from trialbook.plugins.schema import SchemaBook
@@ -31,15 +33,18 @@ from trialbook.replay.recorded_run import RecordedRun
 FOLDER = ".reproduced"
 
 
-class Repetition(LocalLauncher):
-    """Does one recorded run again in a directory of its own; neither the registry nor observers hear of it."""
+class Repetition:
+    """Does one recorded run again in a directory of its own; neither the registry nor observers hear of it.
 
-    def __init__(
-        self, settings: Settings, host: PluginManager, book: SchemaBook, watcher: Progress, recorded: RecordedRun,
-        place: Path, say: Callable[[str], Any], peers: Peers,
-    ) -> None:  # fmt: skip
-        super().__init__(settings, host, book, watcher, plots=False, peers=peers)
-        self.recorded, self.place, self.say = recorded, place, say
+    Args:
+        services: under which it is done.
+        recorded: the run.
+        place: its directory.
+        say: told what there is to say on the way.
+    """
+
+    def __init__(self, services: RunServices, recorded: RecordedRun, place: Path, say: Callable[[str], Any]) -> None:
+        self.services, self.recorded, self.place, self.say = services, recorded, place, say
         self.changes: list[Change] = []
 
     def repeat(self) -> str:
@@ -48,41 +53,30 @@ class Repetition(LocalLauncher):
         Raises:
             TrialbookError: it came to no record.
         """
-        self.peers.first(self._make_room)
-        spec, plan = self.recorded.spec, Plan(self.recorded.experiment, (self.recorded.spec,))
-        self.watcher.plan_started(plan, 0)
+        self.services.peers.first(self._make_room)
+        spec, progress = self.recorded.spec, self.services.progress
+        progress.plan_started(Plan(self.recorded.experiment, (spec,)), 0)
         try:
-            outcome = self.run(spec, plan)
+            outcome = RunSession(spec, self._recorder(), self.recorded.inputs, self.services, Tracking()).run()
         except _Enough:
             return _went_on(self.recorded)
         finally:
-            self.watcher.close()
+            progress.close()
         again = RunDirectory(self.place)
         if not is_first_process():
             return ""
         if outcome.state == "busy":
             raise TrialbookError(outcome.message)
         if outcome.state == "failed" and next(again.read_lines("metrics"), None) is None:
-            remove_repetition(self.place, self.settings.runs)
+            remove_repetition(self.place, self.services.settings.runs)
             raise TrialbookError(f"{self.recorded.run.path.name} could not be repeated: {outcome.message}")
         return _ended(self.recorded, again)
 
-    def directory_of(self, spec: RunSpec) -> Path:
-        """Outside the experiment."""
-        return self.place
-
-    def recorder_of(self, spec: RunSpec) -> Recorder | NullRecorder:
+    def _recorder(self) -> Recorder | NullRecorder:
         """One without a registry."""
-        return (
-            _Recorder(self.place, self.recorded, self._data_changed) if is_first_process() else NullRecorder(self.place)
-        )
-
-    def inputs_of(self, spec: RunSpec) -> dict[str, Path]:
-        """Those that the recorded run had."""
-        return dict(self.recorded.inputs)
-
-    def notify(self, hook: str, **values: Any) -> None:
-        """Observers know the run already."""
+        if not is_first_process():
+            return NullRecorder(self.place)
+        return _Recorder(self.place, self.recorded, self._data_changed)
 
     def _data_changed(self, change: Change) -> None:
         self.changes.append(change)
@@ -102,7 +96,7 @@ class Repetition(LocalLauncher):
     def _would_be(self, left: RunDirectory) -> bool:
         """Whether a repetition that was begun had the configuration, sources and versions that it would have now."""
         then = left.read("env") or {}
-        now = {**environment(self.settings), "device": device_now(self.settings)}
+        now = {**environment(self.services.settings), "device": device_now(self.services.settings)}
         sources = {part: one.get("source") for part, one in (left.read("components") or {}).items()}
         same = all(then.get(key) == now[key] for key in ("hardware", "device", "platform", "versions"))
         spec = left.read("run")
@@ -110,7 +104,7 @@ class Repetition(LocalLauncher):
 
     def _sources(self) -> dict[str, Any]:
         found = components_of(self.recorded.spec)
-        return {part: source_hash(self.host.find(*named).target) for part, named in found.items()}
+        return {part: source_hash(self.services.host.find(*named).target) for part, named in found.items()}
 
 
 @dataclass(frozen=True)
@@ -138,8 +132,11 @@ class Repeater:
         Raises:
             TrialbookError: it came to no record.
         """
-        one = Repetition(self.settings, self.host, self.book, self.watcher, recorded, place, self.say, self.peers)
-        return one.repeat(), one.changes
+        services = RunServices(
+            self.settings, self.host, self.book, self.watcher, self.peers, plots=False, observed=False
+        )
+        repetition = Repetition(services, recorded, place, self.say)
+        return repetition.repeat(), repetition.changes
 
 
 class _Enough(BaseException):

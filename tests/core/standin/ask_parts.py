@@ -17,7 +17,7 @@ from trialbook.config.settings import Settings
 from trialbook.contracts.conversations import Conversation, Turn, conversation_hash
 from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts.predictions import UNANSWERABLE, Prediction, is_abstention
-from trialbook.execution.launcher import LocalLauncher
+from trialbook.execution.launcher import Launcher
 from trialbook.execution.progress import PlainWatcher
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
@@ -235,7 +235,7 @@ class Place:
         file.unlink()
         watcher = PlainWatcher(lambda line: None) if stop is None else Interrupts(stop)
         try:
-            LocalLauncher(self.settings, self.host, self.book, watcher, plots=False).mlrun_launch(plan)
+            Launcher(self.settings, self.host, self.book, watcher, plots=False).mlrun_launch(plan)
         except KeyboardInterrupt:
             assert stop is not None
         return RunDirectory(self.settings.runs / plan.runs[-1].relative_path)
