@@ -69,6 +69,11 @@ class Verdict:
     p_holm: float | None = None
     p_fail_holm: float | None = None
 
+    @property
+    def passed(self) -> bool | None:
+        """Whether the gate is passed; None where that is undecided."""
+        return {"pass": True, "fail": False}.get(self.verdict)
+
 
 def judge(questions: Sequence[Question]) -> list[Verdict]:
     """The verdicts on all gates of one decision."""

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from typing_extensions import NotRequired, Required, TypedDict
 
 from trialbook.errors import TrialbookError
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Names that stand for several gates.
 GROUPS = ("must", "should", "all")

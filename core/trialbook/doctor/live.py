@@ -17,12 +17,6 @@ from trialbook.plugins.isolation import PLUGIN_ERRORS
 if TYPE_CHECKING:
     from trialbook.config.runspec import RunSpec
     from trialbook.registry.recorder import NullRecorder, Recorder
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from trialbook.config.runspec import RunSpec
-    from trialbook.contracts.findings import Finding
-    from trialbook.contracts.records import Item
 
 
 class LiveDoctor:

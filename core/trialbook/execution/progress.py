@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.records import Event, Item, Record, Timing
-
-if TYPE_CHECKING:
-    from trialbook.config.runspec import Plan, RunSpec
-    from trialbook.contracts.records import Item
-
 
 _PLAIN_SECONDS = 10.0
 """Seconds between the plain lines of a run."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    pass
 
 
 def world_size() -> int:

@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from trialbook.contracts.files import read_json, to_json, write_whole  # fmt: skip
+from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, ModuleStats, Predictions, Record, Timing
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
 from trialbook.registry.lock import RunLock
-from trialbook.registry.run_directory import (  # fmt: skip
+from trialbook.registry.run_directory import (
     LINE_FILES,
     RunDirectory,
     count_lines,
@@ -33,15 +33,6 @@ from trialbook.registry.summary import summarise
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import RunSpec
-from typing import TYPE_CHECKING
-
-from trialbook.contracts.files import read_lines
-
-if TYPE_CHECKING:
-    from trialbook.config.runspec import RunSpec
-    from trialbook.contracts.findings import Finding
-    from trialbook.contracts.records import Item
-
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=float).encode
 

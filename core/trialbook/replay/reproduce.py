@@ -12,6 +12,7 @@ from trialbook.config.numerics import numerics_of, prepare_cublas
 from trialbook.config.settings import Settings
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import Progress
+from trialbook.execution.run_services import RunServices
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.ranks import is_first_process
@@ -19,7 +20,6 @@ from trialbook.replay.environment_diff import Change, as_then, check_components,
 from trialbook.replay.noise import MOST, Noise
 from trialbook.replay.record_diff import RecordMatch
 from trialbook.replay.recorded_run import RecordedRun, read_recorded
-from trialbook.replay.rerun import Repeater
 from trialbook.replay.trial import Trial, verdict_of
 
 if TYPE_CHECKING:
@@ -112,8 +112,10 @@ class Reproducer:
         for said in (*recorded.doubts, *map(str, changes)):
             self.say(said)
         usual = MOST if settings.device != "cpu" else 1
-        repeater = Repeater(settings, self.host, self.book, self.watcher, self.say, peers := Peers())
-        trial = Trial(repeater, recorded, tolerance, 1 if deterministic else repetitions or usual)
+        services = RunServices(
+            settings, self.host, self.book, self.watcher, peers := Peers(), plots=False, observed=False
+        )
+        trial = Trial(services, recorded, self.say, tolerance, 1 if deterministic else repetitions or usual)
         with _threads_restored(), peers:
             trial.run()
         if not is_first_process():

@@ -5,23 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trialbook.config.runspec import Plan
-from trialbook.config.settings import Settings
 from trialbook.contracts.records import Item, Record
 from trialbook.engine.inventory import components_of
 from trialbook.errors import TrialbookError
-from trialbook.execution.peers import Peers
-from trialbook.execution.progress import Progress
 from trialbook.execution.run_services import RunServices
 from trialbook.execution.run_session import RunSession
 from trialbook.execution.trackers import Tracking
-from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.provenance import source_hash
-from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.environment import environment
 from trialbook.registry.ranks import is_first_process
 from trialbook.registry.recorder import NullRecorder, Recorder
@@ -105,38 +99,6 @@ class Repetition:
     def _sources(self) -> dict[str, Any]:
         found = components_of(self.recorded.spec)
         return {part: source_hash(self.services.host.find(*named).target) for part, named in found.items()}
-
-
-@dataclass(frozen=True)
-class Repeater:
-    """Does recorded runs again.
-
-    Args:
-        settings: under which they are done.
-        host, book: plugins and schemas of now.
-        watcher: shows progress.
-        say: told what there is to say on the way.
-        peers: the processes that do them together.
-    """
-
-    settings: Settings
-    host: PluginManager
-    book: SchemaBook
-    watcher: Progress
-    say: Callable[[str], Any]
-    peers: Peers
-
-    def repeat(self, recorded: RecordedRun, place: Path) -> tuple[str, list[Change]]:
-        """Do it in ``place``: what there is to say of its end, and what is other than when the run was made.
-
-        Raises:
-            TrialbookError: it came to no record.
-        """
-        services = RunServices(
-            self.settings, self.host, self.book, self.watcher, self.peers, plots=False, observed=False
-        )
-        repetition = Repetition(services, recorded, place, self.say)
-        return repetition.repeat(), repetition.changes
 
 
 class _Enough(BaseException):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from trialbook.execution.run_services import RunServices
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.environment_diff import Change
 from trialbook.replay.noise import Noise, TensorGaps, measure_noise
 from trialbook.replay.record_diff import VERDICTS, RecordMatch, match_records
 from trialbook.replay.recorded_run import RecordedRun
-from trialbook.replay.rerun import FOLDER, Repeater, remove_repetition
+from trialbook.replay.rerun import FOLDER, Repetition, remove_repetition
 
 if TYPE_CHECKING:
     from trialbook.engine.weight_diff import WeightMatch
@@ -31,8 +33,9 @@ class Trial:
     """The repetitions of a run, and what they say.
 
     Args:
-        repeater: does a repetition.
+        services: under which it is repeated.
         recorded: the run.
+        say: told what there is to say on the way.
         tolerance: largest difference of two values that counts as none.
         most: how many repetitions there may be.
 
@@ -44,8 +47,9 @@ class Trial:
         changes: what they found to be other than when the run was made.
     """
 
-    repeater: Repeater
+    services: RunServices
     recorded: RecordedRun
+    say: Callable[[str], Any]
     tolerance: float
     most: int
     done: int = 0
@@ -68,20 +72,18 @@ class Trial:
         self.weights, unseen = _match_weights(self.recorded.run.path, self.place(1), self.tolerance)
         self.remarks += filter(None, [unseen])
         while self.verdict == "not equal" and self.done < self.most and not (self.noise and self.noise.settled):
-            self.repeater.say(
-                f"the run differs: repetition {self.done + 1} of at most {self.most}, to measure the noise"
-            )
+            self.say(f"the run differs: repetition {self.done + 1} of at most {self.most}, to measure the noise")
             self._repeat()
             self.noise = measure_noise(
                 self._lines(0), [self._lines(number) for number in range(1, self.done + 1)], tolerance=self.tolerance,
                 whole=whole, tensors=self._tensors() if self.weights else None,
             )  # fmt: skip
-        self.repeater.peers.meet()  # others may still read what the first process removes
+        self.services.peers.meet()  # others may still read what the first process removes
 
     def place(self, number: int) -> Path:
         """Where a repetition lies, counted from 1; 0 is the run itself."""
         own = self.recorded.run.path
-        first = self.repeater.settings.runs / FOLDER / self.recorded.spec.experiment / own.name
+        first = self.services.settings.runs / FOLDER / self.recorded.spec.experiment / own.name
         return own if number == 0 else first if number == 1 else first.with_name(f"{first.name}-{number}")
 
     def tidy(self, *, keep: bool) -> None:
@@ -89,13 +91,15 @@ class Trial:
         first = self.place(1)
         kept = {self.place(number) for number in range(1, self.done + 1)} if keep else set()
         for place in {first, *first.parent.glob(f"{first.name}-[0-9]*")} - kept:
-            remove_repetition(place, self.repeater.settings.runs)
+            remove_repetition(place, self.services.settings.runs)
 
     def _repeat(self) -> None:
-        remark, changes = self.repeater.repeat(self.recorded, self.place(self.done + 1))
-        self.repeater.peers.meet()  # until the first process has written all of it
+        anew = replace(self.services)  # nothing of a repetition's parts is kept for the next
+        repetition = Repetition(anew, self.recorded, self.place(self.done + 1), self.say)
+        remark = repetition.repeat()
+        self.services.peers.meet()  # until the first process has written all of it
         self.remarks += [one for one in [remark] if one and one not in self.remarks]
-        self.changes += [one for one in changes if one not in self.changes]
+        self.changes += [one for one in repetition.changes if one not in self.changes]
         self.done += 1
 
     def _tensors(self) -> TensorGaps | None:

@@ -94,18 +94,14 @@ def _judge(
     at_edge = dict(zip(asked, judged[len(questions) :], strict=True))
 
     def beyond(gate: str, one: str, side: str, edge: float) -> bool | None:
-        is_good = _known(at_edge[gate, one, edge])
+        is_good = at_edge[gate, one, edge].passed
         good = "above" if questions[gate, one].scale.higher else "below"
         return is_good if is_good is None or side == good else not is_good
 
     levels = {name: gate.get("level", "must") for name, gate in gates.items()}
-    facts = Facts(candidates, levels, lambda gate, one: _known(verdicts[gate, one]), beyond)
+    facts = Facts(candidates, levels, lambda gate, one: verdicts[gate, one].passed, beyond)
     tests = sum(one.p is not None for one in judged)
     return verdicts, possible_outcomes(outcomes, facts), tests
-
-
-def _known(verdict: Verdict) -> bool | None:
-    return {"pass": True, "fail": False}.get(verdict.verdict)
 
 
 def _held(gate: Mapping[str, Any], candidate: str, evidence: Evidence, question: Question, verdict: Verdict) -> Held:
