@@ -23,7 +23,7 @@ class Failure:
         rank: of the process that failed.
         message: in a line.
         text: with the place in the code, for ``error.txt``.
-        interrupted: from the keyboard; the run goes on another time.
+        interrupted: from the keyboard; the run can be resumed.
     """
 
     rank: int
@@ -86,7 +86,7 @@ def lost_process(error: BaseException) -> TrialbookError | None:
 
 
 def error_line(error: BaseException) -> str:
-    """An error in a line; one that no user can mend with the place in the code that it comes from."""
+    """An error in a line; one that no user can fix, with the place in the code that it comes from."""
     if isinstance(error, TrialbookError):
         return str(error)
     place = traceback.extract_tb(error.__traceback__)[-1]

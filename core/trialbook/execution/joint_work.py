@@ -108,7 +108,7 @@ class JointWork:
     def _all_ended(self, own: Failure | None) -> Failure | None:
         """Wait until all are at the end: for long where all is well, else as long as grace is given, and end the process then.
 
-        The others have nothing to wait for where all is well: the first goes on to tell them what came of the run.
+        The others have nothing to wait for where all is well: the first tells them later what came of the run.
         """
         if own is None and self._rank:
             return None

@@ -35,12 +35,12 @@ class Progress(Protocol):
 
 
 def describe(values: Mapping[str, float], names: Sequence[str]) -> str:
-    """The figures ``names`` that are there, for one line: ``loss 1.234  retrieval/i2t@1 0.45``."""
+    """Those of the metrics ``names`` that are there, in a line: ``loss 1.234  retrieval/i2t@1 0.45``."""
     return "  ".join(f"{name} {values[name]:.4g}" for name in names if name in values)
 
 
-def telling(plan: Plan) -> tuple[list[str], list[str]]:
-    """Names of the figures that a line shows while a run goes on (loss and curves), and when it has ended."""
+def shown_metrics(plan: Plan) -> tuple[list[str], list[str]]:
+    """Names of the metrics that a line shows during a run (loss and validation), and when it has ended."""
     headline = list(plan.experiment.headline[:2])
     split = plan.runs[0].config.get("evaluate", {}).get("split", "val") if plan.runs else "val"
     return ["loss", *(f"{split}/{name}" for name in headline or ["loss"])], ["loss", *headline]
@@ -91,14 +91,14 @@ class PlainWatcher:
         self.echo = echo
         self.pace = _Pace()
         self.last = 0.0
-        self.figures: dict[str, float] = {}
+        self.values: dict[str, float] = {}
         self.names: list[str] = []
         self.final_names: list[str] = []
 
     def plan_started(self, plan: Plan, done: int) -> None:
         """Say how much there is to do."""
         self.pace.runs_left = len(plan.runs) - done
-        self.names, self.final_names = telling(plan)
+        self.names, self.final_names = shown_metrics(plan)
         kept = f", {done} finished already" if done else ""
         self.echo(f"{plan.experiment.name}: {len(plan.runs)} run{'s' if len(plan.runs) > 1 else ''}{kept}")
 
@@ -106,7 +106,7 @@ class PlainWatcher:
         """Name the run."""
         self.pace.start_run(total, at)
         self.last = time.monotonic()
-        self.figures = {}
+        self.values = {}
         self.echo(
             f"{spec.name}: " + (f"goes on at step {at}" if at else "starts") + (f", {total} steps" if total else "")
         )
@@ -118,19 +118,19 @@ class PlainWatcher:
         if not isinstance(item, Record | Timing):
             return
         self.pace.step = max(self.pace.step, item.step)
-        self.figures.update(item.values)
+        self.values.update(item.values)
         if time.monotonic() - self.last >= _PLAIN_SECONDS:
             self.last = time.monotonic()
             left = self.pace.left()
             rest = f"  {clock(left[0])} left, plan {clock(left[1])}" if left else ""
             step = f"step {self.pace.step}/{self.pace.total}  " if self.pace.total else ""
-            self.echo(f"{spec.name}: {step}{describe(self.figures, self.names) or 'at work'}{rest}")
+            self.echo(f"{spec.name}: {step}{describe(self.values, self.names) or 'at work'}{rest}")
 
     def run_ended(self, spec: RunSpec, outcome: str, message: str = "") -> None:
-        """How it ended, and its last figures."""
+        """How it ended, and its last values."""
         if outcome != "kept":
             took = clock(time.monotonic() - self.pace.since)
-            self.echo(f"{spec.name}: {outcome} in {took}  {message or describe(self.figures, self.final_names)}")
+            self.echo(f"{spec.name}: {outcome} in {took}  {message or describe(self.values, self.final_names)}")
             self.pace.end_run()
 
     def close(self) -> None:
@@ -150,14 +150,14 @@ class BarWatcher:
             console=self.console, transient=True,
         )  # fmt: skip
         self.pace = _Pace()
-        self.figures: dict[str, float] = {}
+        self.values: dict[str, float] = {}
         self.names: list[str] = []
         self.final_names: list[str] = []
 
     def plan_started(self, plan: Plan, done: int) -> None:
         """Show both bars."""
         self.pace.runs_left = len(plan.runs) - done
-        self.names, self.final_names = telling(plan)
+        self.names, self.final_names = shown_metrics(plan)
         self.plan = self.progress.add_task(plan.experiment.name, total=len(plan.runs), completed=done, note="")
         self.run = self.progress.add_task("", total=None, note="")
         self.progress.start()
@@ -165,7 +165,7 @@ class BarWatcher:
     def run_started(self, spec: RunSpec, total: int, at: int) -> None:
         """Start the run's bar."""
         self.pace.start_run(total, at)
-        self.figures = {}
+        self.values = {}
         self.progress.reset(self.run, total=total or None, completed=at, description=spec.name, note="")
 
     def item(self, spec: RunSpec, item: Item) -> None:
@@ -175,8 +175,8 @@ class BarWatcher:
         if not isinstance(item, Record | Timing):
             return
         self.pace.step = max(self.pace.step, item.step)
-        self.figures.update(item.values)
-        loss = f"loss {self.figures['loss']:.3f}  " if "loss" in self.figures else ""
+        self.values.update(item.values)
+        loss = f"loss {self.values['loss']:.3f}  " if "loss" in self.values else ""
         left = self.pace.left()
         self.progress.update(
             self.run, completed=self.pace.step,
@@ -190,7 +190,7 @@ class BarWatcher:
         if outcome != "kept":
             colour = "green" if outcome == "finished" else "red"
             took = clock(time.monotonic() - self.pace.since)
-            said = _literal(message or describe(self.figures, self.final_names))
+            said = _literal(message or describe(self.values, self.final_names))
             self.console.print(f"[{colour}]{outcome}[/] {spec.name} in {took}  {said}", highlight=False)
             self.pace.end_run()
             self.progress.advance(self.plan)

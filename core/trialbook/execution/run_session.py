@@ -58,7 +58,7 @@ class RunSession:
                 outcome = self.end("kept") if finished else self._record()
         except RunLocked as error:
             outcome = self.end("busy", str(error))
-        except TrialbookError as error:  # it cannot be gone on with; what it has recorded is left alone
+        except TrialbookError as error:  # it cannot be resumed; what it has recorded is left alone
             outcome = self.end("failed", str(error))
         except OSError as error:  # the disk is full or read-only: there is nowhere to write this down
             outcome = self.end("failed", f"{self.recorder.run.path} cannot be written: {error}")
@@ -157,7 +157,7 @@ class RunSession:
         )  # fmt: skip
 
     def _begin(self, doctor: LiveDoctor | NullDoctor, start: Start) -> None:
-        """Cut the record to where the run goes on, and say what there is to say about it."""
+        """Cut the record to where the run resumes, and record the events of resuming."""
         self.recorder.rewind(start.records)
         doctor.begin(start.records, start.step)
         for event in start.events:
@@ -181,7 +181,7 @@ class RunSession:
         self._show(event)
 
     def _note_trackers(self, news: Sequence[str], step: int = 0) -> None:
-        """Record which trackers were set aside."""
+        """Record which trackers failed and are told nothing more."""
         for message in news:
             self._add_event(Event(step, "tracker-set-aside", message))
 

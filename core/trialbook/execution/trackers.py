@@ -41,7 +41,7 @@ class Follower:
         self._thread: threading.Thread | None = None
 
     def start(self, run: TrackedRun) -> None:
-        """A run begins or goes on; what it recorded before is told as far as the tracker does not know it."""
+        """A run begins or resumes; what it recorded before is sent as far as the tracker does not know it."""
         file = RunDirectory(run.path).lines("metrics")
         before = file.read_bytes() if file.is_file() else b""
         self._open = True
@@ -71,7 +71,7 @@ class Follower:
         self._put(None)
 
     def news(self) -> str | None:
-        """Why it was set aside, once."""
+        """That it failed and why, once."""
         if self.fault is None or self._told:
             return None
         self._told = True
@@ -104,7 +104,7 @@ class Follower:
 
 
 class Tracking:
-    """All trackers of a plan. Every method gives what is to be said of trackers that were set aside since the last.
+    """All trackers of a plan. Every method returns a message for each tracker that failed since the last call.
 
     Args:
         followers: one for each.
@@ -115,7 +115,7 @@ class Tracking:
         self.followers, self.patience = tuple(followers), patience
 
     def started(self, name: str, path: Path, config: Mapping[str, Any]) -> list[str]:
-        """A run begins or goes on."""
+        """A run begins or resumes."""
         if self.followers:
             run = TrackedRun(name, path, RunDirectory(path).read("run") or {}, config)
             for one in self.followers:
@@ -141,7 +141,7 @@ class Tracking:
         return self.news()
 
     def news(self) -> list[str]:
-        """Trackers that were set aside and why, each once."""
+        """A message for each tracker that failed, once."""
         return [said for one in self.followers if (said := one.news()) is not None]
 
 
