@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.query import Registry, Run
 
 if TYPE_CHECKING:
@@ -165,8 +165,6 @@ def check_key(key: str, known: Iterable[str]) -> None:
     """Raise a TrialbookError with a suggestion where ``key`` is none of ``known``."""
     known = set(known)
     if key not in known:
-        from trialbook.errors import suggest
-
         hint = suggest(key, known)
         raise TrialbookError(f"no run has the key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
 
@@ -181,8 +179,6 @@ def _named(registry: Registry, name: str, experiments: Sequence[str]) -> list[Ru
         return registry.runs(experiment=wanted)
     if found := registry.find(name):
         return found
-    from trialbook.errors import suggest
-
     hint = suggest(name, experiments)
     raise TrialbookError(f"'{name}' is no experiment, file or run" + (f"; did you mean '{hint}'?" if hint else ""))
 

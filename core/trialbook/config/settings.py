@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from trialbook.config.numerics import MatmulPrecision, Numerics, Precision, check_numerics
 from trialbook.config.renamed import SETTINGS
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, suggest
 
 if TYPE_CHECKING:
     from trialbook.config.toml import Document
@@ -146,8 +146,6 @@ def _check(key: str, value: Any) -> None:
         TrialbookError: there is none of this name, or it has a wrong type or value.
     """
     if key not in _TYPES:
-        from trialbook.errors import suggest  # late: only a mistake needs it
-
         if key in SETTINGS:
             raise TrialbookError(f"'{key}' is now '{SETTINGS[key]}'")
         hint = suggest(key, _TYPES)

@@ -10,7 +10,7 @@ from typing import Any
 from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, by_severity
 from trialbook.contracts.records import Item, ModuleStats, Record
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.isolation import PLUGIN_ERRORS, describe_failure
 from trialbook.plugins.manager import PluginManager
 
@@ -39,8 +39,6 @@ def load_checks(host: PluginManager, leave_out: Sequence[str] = ()) -> tuple[lis
     names = {one.name for one in offered}
     for name in leave_out:
         if name not in names:
-            from trialbook.errors import suggest  # late: only a mistake needs it
-
             hint = suggest(name, names)
             raise TrialbookError(f"there is no check '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
     for one in offered:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.hookspec import Component, Hooks
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ def hook_error(manager: pluggy.PluginManager, plugin: object) -> str | None:
             continue
         name = options.get("specname") or attribute
         if name not in known:
-            from trialbook.errors import suggest  # late: only a mistake needs it
-
             hint = suggest(name, known)
             return f"there is no hook '{name}'" + (f"; did you mean '{hint}'?" if hint else "")
         if options.get("wrapper") or options.get("hookwrapper"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from trialbook.config.kinds import CHECKS, KINDS, RECORDS, TRACKERS
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.entrypoints import EntryPoint, find_entry_points
 from trialbook.plugins.hookspec import ENTRY_POINT_GROUP, PROJECT, Hooks
 from trialbook.plugins.isolation import PLUGIN_ERRORS, checked_components, describe_failure, hook_error
@@ -57,8 +57,6 @@ class UnknownComponent(TrialbookError):
     """No plugin offers this component; ``candidates`` are the names there are, ``suggestion`` the closest of them."""
 
     def __init__(self, kind: str, name: str, candidates: Sequence[str], aside: Sequence[PluginInfo] = ()) -> None:
-        from trialbook.errors import suggest  # late: only a mistake needs it
-
         self.kind, self.name, self.candidates = kind, name, tuple(candidates)
         self.suggestion = suggest(name, self.candidates)
         self.message = f"unknown {kind} '{name}'"

@@ -13,7 +13,7 @@ from typing import Any
 
 from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.contracts.findings import Finding
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.connection import is_current, read_registry
 from trialbook.registry.run_directory import RunDirectory, find_runs, list_folders
 from trialbook.registry.run_row import is_unchanged, run_key
@@ -148,8 +148,6 @@ class Registry:
         """
         found = self.find(text)
         if not found:
-            from trialbook.errors import suggest
-
             hint = suggest(text, [run.name for run in self.runs()])
             raise TrialbookError(
                 f"no run '{text}'; " + (f"did you mean '{hint}'?" if hint else "'mlrun ls' lists them")

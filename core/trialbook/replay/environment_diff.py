@@ -11,7 +11,7 @@ from trialbook.config.numerics import CUBLAS_VARIABLE, Numerics
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document
 from trialbook.config.variants import ComponentTable, component_tables, nested_tables
-from trialbook.errors import ExperimentErrors, TrialbookError
+from trialbook.errors import ErrorCollector, ExperimentErrors, TrialbookError
 from trialbook.planning.planner import source_hashes
 from trialbook.plugins.manager import AmbiguousComponent, PluginManager, UnknownComponent
 from trialbook.plugins.schema import SchemaBook
@@ -44,7 +44,6 @@ def check_components(recorded: RecordedRun, book: SchemaBook) -> None:
         TrialbookError: one is not offered any more, or by several plugins.
         ExperimentErrors: its options do not fit any more; the error names the lines of the run's ``config.toml``.
     """
-    from trialbook.errors import ErrorCollector
     from trialbook.planning.components import ComponentCheck, Judge, TableReport
 
     spec = recorded.spec

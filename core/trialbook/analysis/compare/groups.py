@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trialbook.analysis.selection import Facts, check_key
 from trialbook.config.experiment_info import ExperimentInfo
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.query import Registry, Run
 
 if TYPE_CHECKING:
@@ -154,8 +154,6 @@ def _baselines(
     """Label to baseline: the one given, or the experiment's, at the same point of the grid where there is one."""
     if baseline is not None:
         if baseline not in used:
-            from trialbook.errors import suggest
-
             hint = suggest(baseline, used)
             raise TrialbookError(f"no group is called '{baseline}'" + (f"; did you mean '{hint}'?" if hint else ""))
         return {label: baseline for label in used if label != baseline}

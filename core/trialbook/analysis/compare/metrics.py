@@ -10,7 +10,7 @@ from typing import Any
 
 from trialbook.analysis import statistics as stats
 from trialbook.analysis.compare.groups import Groups
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.query import Registry, Run
 
 #: Last parts of metric names of which less is better; a gate's bound goes before them.
@@ -80,8 +80,6 @@ def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at
     recorded = registry.metric_names(runs)
     for name in [*wanted, *([at.metric] if at.metric else [])]:
         if name not in recorded:
-            from trialbook.errors import suggest
-
             hint = suggest(name, recorded)
             raise TrialbookError(f"no run recorded '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
     if wanted:
