@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from trialbook.config.load import load_experiment
-from trialbook.config.runspec import Plan, RunSpec, read_config
+from trialbook.config.runspec import Plan, RunSpec
+from trialbook.config.toml import parse_toml
 from trialbook.errors import TrialbookError
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
@@ -169,7 +170,7 @@ def test_a_run_goes_through_json_toml_and_pickle(toy_file: Write, toys: SchemaBo
     assert (again, again.positions) == (run, run.positions)
     assert len({run, again}) == 1
     run.write_config(tmp_path / "config.toml")
-    assert read_config(tmp_path / "config.toml") == run.config
+    assert parse_toml((tmp_path / "config.toml").read_text(), tmp_path).data == run.config
 
 
 def test_a_wide_grid_is_planned_quickly(toy_file: Write, toys: SchemaBook) -> None:

@@ -87,13 +87,6 @@ class RunSpec:
         path.write_text(tomli_w.dumps(dict(self.config)), encoding="utf-8")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The configuration that ``RunSpec.write_config`` wrote."""
-    from trialbook.config.toml import parse_toml
-
-    return parse_toml(path.read_text(encoding="utf-8"), path).data
-
-
 def run_id(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:
     """The id of a run; ``inputs`` are the directories of the runs that it needs, which end with their ids, by name."""
     ids = {name: path.rpartition("-")[2] for name, path in inputs.items()}
