@@ -18,7 +18,7 @@ from benchmarks.gpu.bench import Bench, inside
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Item, Record
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.registry.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +126,7 @@ def _began(run: Path) -> float:
     return (run / "config.toml").stat().st_mtime_ns
 
 
-class _Stopping(PlainWatcher):
+class _Stopping(PlainProgress):
     """Interrupts at a step.
 
     Args:

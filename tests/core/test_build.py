@@ -17,7 +17,7 @@ from trialbook.engine import builder as build
 from trialbook.engine.builder import BuildContext, RunBuilder
 from trialbook.engine.feature_store import FeatureStore
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -66,7 +66,7 @@ class Place:
         self.settings = Settings(
             root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache", device="cpu"
         )
-        self.launcher = Launcher(self.settings, host, self.book, PlainWatcher(print), plots=False)
+        self.launcher = Launcher(self.settings, host, self.book, PlainProgress(print), plots=False)
 
     def builder(self, store: Path) -> RunBuilder:
         return RunBuilder(self.plan.runs[0], BuildContext(self.book, FeatureStore(store), None))

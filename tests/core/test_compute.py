@@ -25,7 +25,7 @@ from trialbook.engine.compute import compute_facts, computing, device_facts, dri
 from trialbook.engine.execute import make_accelerator
 from trialbook.errors import TrialbookError
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -212,7 +212,7 @@ def launch(root: Path, text: str, **options: Any) -> dict[str, Any]:
     settings = Settings(root=root, runs=root / "runs", data_root=root, cache=root / "cache", **options)
     book = SchemaBook(PluginManager.from_modules({"trialbook": trialbook_plugins.plugin}), settings.cache)
     plan = make_plan(load_experiment(file), book)
-    outcomes = Launcher(settings, book.host, book, PlainWatcher(print), plots=False).mlrun_launch(plan)
+    outcomes = Launcher(settings, book.host, book, PlainProgress(print), plots=False).mlrun_launch(plan)
     assert {outcome.state for outcome in outcomes} == {"finished"}
     return {
         spec.arm: json.loads((settings.runs / spec.relative_path / "env.json").read_text()) for spec in plan.runs

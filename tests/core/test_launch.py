@@ -18,7 +18,7 @@ from trialbook.config.runspec import Plan
 from trialbook.config.settings import Settings
 from trialbook.errors import ExperimentErrors
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.manager import PluginManager
@@ -136,7 +136,7 @@ def test_a_run_that_another_process_has_finished_meanwhile_is_kept(finished: Pat
     plan = make_plan(load_experiment(finished / "small.toml"), book)
     results = finished / "runs" / plan.runs[0].relative_path / "results.json"
     before = results.stat().st_mtime_ns
-    outcome = Launcher(settings, book.host, book, PlainWatcher(print)).run(plan.runs[0])
+    outcome = Launcher(settings, book.host, book, PlainProgress(print)).run(plan.runs[0])
     assert outcome.state == "kept"
     assert results.stat().st_mtime_ns == before
 
@@ -237,7 +237,7 @@ def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     (tmp_path / "broken_losses.py").write_text(BROKEN)
     host = PluginManager.from_modules({"trialbook": trialbook_plugins.plugin, "broken": BrokenLosses()})
     settings = Settings(root=tmp_path, runs=tmp_path / "runs", data_root=None, cache=tmp_path)
-    return Launcher(settings, host, SchemaBook(host, tmp_path), PlainWatcher(print))
+    return Launcher(settings, host, SchemaBook(host, tmp_path), PlainProgress(print))
 
 
 def _plan(launcher: Launcher, loss: str) -> Plan:

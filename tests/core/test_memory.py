@@ -15,7 +15,7 @@ from trialbook.config.runspec import Outcome
 from trialbook.config.settings import Settings
 from trialbook.engine.oom import out_of_memory
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -43,7 +43,7 @@ def launch(folder: Path) -> tuple[Outcome, RunDirectory]:
     settings = Settings(root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache", device="cpu")
     schemas = book(host, settings.cache)
     plan = make_plan(load_experiment(folder / "large.toml"), schemas)
-    launcher = Launcher(settings, host, schemas, PlainWatcher(print), plots=False)
+    launcher = Launcher(settings, host, schemas, PlainProgress(print), plots=False)
     return launcher.mlrun_launch(plan)[0], RunDirectory(launcher.directory_of(plan.runs[0]))
 
 

@@ -19,7 +19,7 @@ from trialbook.engine.checkpoint import CheckpointStore
 from trialbook.engine.warm_start import Origin, find_origin, start_part
 from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Run:
     """Runs a file and gives the directories of its runs, in the plan's order."""
     settings = Settings(root=tmp_path, runs=tmp_path / "runs", data_root=None, cache=tmp_path / "cache")
     book = SchemaBook(PluginManager.discover(), tmp_path / "cache")
-    launcher = Launcher(settings, book.host, book, PlainWatcher(print), plots=False)
+    launcher = Launcher(settings, book.host, book, PlainProgress(print), plots=False)
 
     def go(text: str, name: str = "file.toml") -> list[Path]:
         (tmp_path / name).write_text(text)

@@ -22,7 +22,7 @@ from trialbook.errors import TrialbookError
 from trialbook.execution.failure import lost_process
 from trialbook.execution.launcher import Launcher
 from trialbook.execution.peers import Peers
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -61,7 +61,7 @@ def test_processes_that_cannot_find_one_another_are_told_how_they_are_started(mo
         make_accelerator("cpu", "no")
 
 
-Make = Callable[[PlainWatcher], tuple[Launcher, Plan]]
+Make = Callable[[PlainProgress], tuple[Launcher, Plan]]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def make(book: SchemaBook, tmp_path: Path) -> Make:
     file.write_text(align_file(head='name = "small"', steps=8, more="log_every = 1\n[checkpoint]\nevery = 2"))
     settings: Settings = load_settings().with_runs(tmp_path / "runs")
 
-    def made(watcher: PlainWatcher) -> tuple[Launcher, Plan]:
+    def made(watcher: PlainProgress) -> tuple[Launcher, Plan]:
         return Launcher(settings, book.host, book, watcher, plots=False), make_plan(load_experiment(file), book)
 
     return made
@@ -90,7 +90,7 @@ def _interrupted(make: Make) -> RunDirectory:
 
 
 def _go_on(make: Make) -> Any:
-    launcher, plan = make(PlainWatcher(lambda line: None))
+    launcher, plan = make(PlainProgress(lambda line: None))
     (outcome,) = launcher.mlrun_launch(plan)
     return outcome
 

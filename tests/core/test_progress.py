@@ -10,12 +10,12 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.toml import Document
 from trialbook.contracts.records import Event
-from trialbook.execution.progress import BarWatcher
+from trialbook.execution.progress import BarProgress
 
 
 def test_brackets_in_messages_are_shown_and_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     spec = RunSpec("e", "a", "a", {}, 0, {}, {}, "00000000")
-    watcher = BarWatcher()
+    watcher = BarProgress()
     watcher.plan_started(Plan(Experiment(Path("e.toml"), "e", "", Document()), (spec,)), 0)
     watcher.run_started(spec, 10, 0)
     watcher.item(spec, Event(0, "resumed", "[stage] went on"))

@@ -27,7 +27,7 @@ from trialbook.config.settings import Settings
 from trialbook.contracts.files import read_lines
 from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins import provenance as source
 from trialbook.plugins.hookspec import Component, hookimpl
@@ -172,7 +172,7 @@ class Place:
         book = SchemaBook(self.host(), self.settings.cache)
         plan = make_plan(load_experiment(file), book)
         file.unlink()
-        launcher = Launcher(self.settings, book.host, book, watcher or PlainWatcher(lambda line: None))
+        launcher = Launcher(self.settings, book.host, book, watcher or PlainProgress(lambda line: None))
         try:
             launcher.mlrun_launch(plan)
         except KeyboardInterrupt:
@@ -186,7 +186,7 @@ class Place:
         self.said = []
         host = host or self.host()
         book = SchemaBook(host, self.settings.cache)
-        watcher = watcher or PlainWatcher(self.said.append)
+        watcher = watcher or PlainProgress(self.said.append)
         reproducer = Reproducer(settings or self.settings, host, book, watcher, self.said.append)
         found = reproducer.reproduce(str(run.path), **options)
         assert found is not None

@@ -12,7 +12,7 @@ from trialbook.config.load import load_experiment
 from trialbook.config.settings import Settings
 from trialbook.contracts.findings import Finding
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -56,7 +56,7 @@ class Ward:
         file = self.folder / f"{name}.toml"
         file.write_text(text)
         plan = make_plan(load_experiment(file, sets=sets), self.book)
-        launcher = Launcher(self.settings, self.host, self.book, PlainWatcher(lambda line: None), strict=strict)
+        launcher = Launcher(self.settings, self.host, self.book, PlainProgress(lambda line: None), strict=strict)
         outcome = launcher.run(plan.runs[0])
         run = RunDirectory(launcher.directory_of(plan.runs[0]))
         findings = json.loads(run.json("findings").read_text()) if run.json("findings").is_file() else []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.records import Item, Record
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 
 
-class Interrupts(PlainWatcher):
+class Interrupts(PlainProgress):
     """Interrupts a run, as Ctrl-C does, at its first record from ``step`` on."""
 
     def __init__(self, step: int) -> None:

@@ -17,7 +17,7 @@ from trialbook.config.settings import Settings
 from trialbook.contracts import Features
 from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher, Progress
+from trialbook.execution.progress import PlainProgress, Progress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.manager import PluginManager
@@ -167,7 +167,7 @@ def run_windows(
     place = Settings(
         root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache", device="cpu", **settings
     )
-    launcher = Launcher(place, host, book, watcher or PlainWatcher(lambda line: None), plots=False)
+    launcher = Launcher(place, host, book, watcher or PlainProgress(lambda line: None), plots=False)
     return launcher.mlrun_launch(make_plan(load_experiment(file), book))
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from trialbook.config.load import load_experiment
 from trialbook.config.settings import Settings
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -132,10 +132,10 @@ class Bench:
             root=folder, runs=folder / "runs", data_root=None, cache=folder / "cache", device=device
         )
 
-    def run(self, watcher: PlainWatcher | None = None) -> None:
+    def run(self, watcher: PlainProgress | None = None) -> None:
         host = PluginManager.discover()
         book = SchemaBook(host, self.settings.cache)
-        launcher = Launcher(self.settings, host, book, watcher or PlainWatcher(lambda line: None), plots=False)
+        launcher = Launcher(self.settings, host, book, watcher or PlainProgress(lambda line: None), plots=False)
         (outcome,) = launcher.mlrun_launch(make_plan(load_experiment(self.file), book))
         assert outcome.state == "finished", outcome.message
 

@@ -12,7 +12,7 @@ from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Outcome
 from trialbook.config.settings import Settings
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -88,7 +88,7 @@ def run(place: Path) -> Run:
     """Runs a file with its steps; how the runs of each ended, by experiment."""
     settings = Settings(root=place, runs=place / "runs", data_root=None, cache=place / "cache")
     book = SchemaBook(PluginManager.discover(), place / "cache")
-    launcher = Launcher(settings, book.host, book, PlainWatcher(print), plots=False)
+    launcher = Launcher(settings, book.host, book, PlainProgress(print), plots=False)
 
     def go(text: str) -> dict[str, list[Outcome]]:
         (place / "pipeline.toml").write_text(text)

@@ -15,7 +15,7 @@ import torch
 from trialbook.config.load import load_experiment
 from trialbook.config.settings import Settings
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
@@ -163,7 +163,7 @@ def counted(text: str, folder: Path, precision: str = "no") -> PretendDevice:
     with pretend_cuda() as device:
         host = PluginManager.discover()
         book = SchemaBook(host, settings.cache)
-        launcher = Launcher(settings, host, book, PlainWatcher(lambda line: None), plots=False)
+        launcher = Launcher(settings, host, book, PlainProgress(lambda line: None), plots=False)
         plan = make_plan(load_experiment(file), book)
         for one in (*plan.before, plan):
             for outcome in launcher.mlrun_launch(one):

@@ -115,12 +115,12 @@ def _until(plans: list[Plan], prepare: str) -> list[Plan]:
 
 
 def watcher() -> Progress:
-    from trialbook.execution.progress import BarWatcher, NullProgress, PlainWatcher
+    from trialbook.execution.progress import BarProgress, NullProgress, PlainProgress
     from trialbook.registry.ranks import is_first_process
 
     if not is_first_process():
         return NullProgress()
-    return BarWatcher() if sys.stderr.isatty() else PlainWatcher(lambda line: click.echo(line, err=True))
+    return BarProgress() if sys.stderr.isatty() else PlainProgress(lambda line: click.echo(line, err=True))
 
 
 def _plan_text(plan: Plan, launcher: Launcher) -> str:

@@ -53,21 +53,41 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class _Pace:
-    """Steps per second of the current run, and the time left of run and plan."""
+class _Status:
+    """How far the current run and its plan are: the newest values, steps per second, and the time left of both."""
 
     def __init__(self) -> None:
         self.runs_left = 0
         self.seconds_of_runs: list[float] = []
+        self.names: list[str] = []
+        self.final_names: list[str] = []
         self.start_run(0, 0)
+
+    def start_plan(self, plan: Plan, done: int) -> None:
+        self.runs_left = len(plan.runs) - done
+        self.names, self.final_names = shown_metrics(plan)
 
     def start_run(self, total: int, at: int) -> None:
         self.total, self.first, self.step = total, at, at
+        self.values: dict[str, float] = {}
         self.since = time.monotonic()
+
+    def take(self, record: Record | Timing) -> None:
+        self.step = max(self.step, record.step)
+        self.values.update(record.values)
 
     def end_run(self) -> None:
         self.seconds_of_runs.append(time.monotonic() - self.since)
         self.runs_left -= 1
+
+    @property
+    def took(self) -> str:
+        """How long the run has taken so far."""
+        return clock(time.monotonic() - self.since)
+
+    @property
+    def final_values(self) -> str:
+        return describe(self.values, self.final_names)
 
     @property
     def rate(self) -> float:
@@ -84,29 +104,24 @@ class _Pace:
         return run, run + whole * max(0, self.runs_left - 1)
 
 
-class PlainWatcher:
+class PlainProgress:
     """One line now and then; for logs and pipes."""
 
     def __init__(self, echo: Callable[[str], Any]) -> None:
         self.echo = echo
-        self.pace = _Pace()
+        self.status = _Status()
         self.last = 0.0
-        self.values: dict[str, float] = {}
-        self.names: list[str] = []
-        self.final_names: list[str] = []
 
     def plan_started(self, plan: Plan, done: int) -> None:
         """Say how much there is to do."""
-        self.pace.runs_left = len(plan.runs) - done
-        self.names, self.final_names = shown_metrics(plan)
+        self.status.start_plan(plan, done)
         kept = f", {done} finished already" if done else ""
         self.echo(f"{plan.experiment.name}: {len(plan.runs)} run{'s' if len(plan.runs) > 1 else ''}{kept}")
 
     def run_started(self, spec: RunSpec, total: int, at: int) -> None:
         """Name the run."""
-        self.pace.start_run(total, at)
+        self.status.start_run(total, at)
         self.last = time.monotonic()
-        self.values = {}
         self.echo(
             f"{spec.name}: " + (f"goes on at step {at}" if at else "starts") + (f", {total} steps" if total else "")
         )
@@ -117,27 +132,29 @@ class PlainWatcher:
             self.echo(f"{spec.name}: {item.message}")
         if not isinstance(item, Record | Timing):
             return
-        self.pace.step = max(self.pace.step, item.step)
-        self.values.update(item.values)
+        self.status.take(item)
         if time.monotonic() - self.last >= _PLAIN_SECONDS:
             self.last = time.monotonic()
-            left = self.pace.left()
-            rest = f"  {clock(left[0])} left, plan {clock(left[1])}" if left else ""
-            step = f"step {self.pace.step}/{self.pace.total}  " if self.pace.total else ""
-            self.echo(f"{spec.name}: {step}{describe(self.values, self.names) or 'at work'}{rest}")
+            self.echo(f"{spec.name}: {self._status_line()}")
 
     def run_ended(self, spec: RunSpec, outcome: str, message: str = "") -> None:
         """How it ended, and its last values."""
         if outcome != "kept":
-            took = clock(time.monotonic() - self.pace.since)
-            self.echo(f"{spec.name}: {outcome} in {took}  {message or describe(self.values, self.final_names)}")
-            self.pace.end_run()
+            self.echo(f"{spec.name}: {outcome} in {self.status.took}  {message or self.status.final_values}")
+            self.status.end_run()
 
     def close(self) -> None:
         """Nothing to tidy."""
 
+    def _status_line(self) -> str:
+        status = self.status
+        left = status.left()
+        rest = f"  {clock(left[0])} left, plan {clock(left[1])}" if left else ""
+        step = f"step {status.step}/{status.total}  " if status.total else ""
+        return f"{step}{describe(status.values, status.names) or 'at work'}{rest}"
 
-class BarWatcher:
+
+class BarProgress:
     """Two bars in a terminal: the run and the plan, with loss, rate and time left."""
 
     def __init__(self) -> None:
@@ -149,23 +166,18 @@ class BarWatcher:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
             console=self.console, transient=True,
         )  # fmt: skip
-        self.pace = _Pace()
-        self.values: dict[str, float] = {}
-        self.names: list[str] = []
-        self.final_names: list[str] = []
+        self.status = _Status()
 
     def plan_started(self, plan: Plan, done: int) -> None:
         """Show both bars."""
-        self.pace.runs_left = len(plan.runs) - done
-        self.names, self.final_names = shown_metrics(plan)
+        self.status.start_plan(plan, done)
         self.plan = self.progress.add_task(plan.experiment.name, total=len(plan.runs), completed=done, note="")
         self.run = self.progress.add_task("", total=None, note="")
         self.progress.start()
 
     def run_started(self, spec: RunSpec, total: int, at: int) -> None:
         """Start the run's bar."""
-        self.pace.start_run(total, at)
-        self.values = {}
+        self.status.start_run(total, at)
         self.progress.reset(self.run, total=total or None, completed=at, description=spec.name, note="")
 
     def item(self, spec: RunSpec, item: Item) -> None:
@@ -174,14 +186,12 @@ class BarWatcher:
             self.console.print(f"[yellow]{spec.name}[/]: {_literal(item.message)}")
         if not isinstance(item, Record | Timing):
             return
-        self.pace.step = max(self.pace.step, item.step)
-        self.values.update(item.values)
-        loss = f"loss {self.values['loss']:.3f}  " if "loss" in self.values else ""
-        left = self.pace.left()
-        self.progress.update(
-            self.run, completed=self.pace.step,
-            note=f"{loss}{self.pace.rate:.1f} steps/s" + (f"  {clock(left[0])} left" if left else ""),
-        )  # fmt: skip
+        status = self.status
+        status.take(item)
+        loss = f"loss {status.values['loss']:.3f}  " if "loss" in status.values else ""
+        left = status.left()
+        note = f"{loss}{status.rate:.1f} steps/s" + (f"  {clock(left[0])} left" if left else "")
+        self.progress.update(self.run, completed=status.step, note=note)
         if left:
             self.progress.update(self.plan, note=f"{clock(left[1])} left")
 
@@ -189,10 +199,9 @@ class BarWatcher:
         """Leave a line above the bars."""
         if outcome != "kept":
             colour = "green" if outcome == "finished" else "red"
-            took = clock(time.monotonic() - self.pace.since)
-            said = _literal(message or describe(self.values, self.final_names))
-            self.console.print(f"[{colour}]{outcome}[/] {spec.name} in {took}  {said}", highlight=False)
-            self.pace.end_run()
+            text = _literal(message or self.status.final_values)
+            self.console.print(f"[{colour}]{outcome}[/] {spec.name} in {self.status.took}  {text}", highlight=False)
+            self.status.end_run()
             self.progress.advance(self.plan)
 
     def close(self) -> None:
@@ -202,7 +211,7 @@ class BarWatcher:
 
 def _literal(text: str) -> str:
     """Text whose brackets (``[projector.image]``) are no markup of rich."""
-    from rich.markup import escape  # late, as in BarWatcher
+    from rich.markup import escape  # late, as in BarProgress
 
     return escape(text)
 

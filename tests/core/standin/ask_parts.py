@@ -18,7 +18,7 @@ from trialbook.contracts.conversations import Conversation, Turn, conversation_h
 from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts.predictions import UNANSWERABLE, Prediction, is_abstention
 from trialbook.execution.launcher import Launcher
-from trialbook.execution.progress import PlainWatcher
+from trialbook.execution.progress import PlainProgress
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.manager import PluginManager
@@ -233,7 +233,7 @@ class Place:
         file.write_text(text)
         plan = make_plan(load_experiment(file), self.book)
         file.unlink()
-        watcher = PlainWatcher(lambda line: None) if stop is None else Interrupts(stop)
+        watcher = PlainProgress(lambda line: None) if stop is None else Interrupts(stop)
         try:
             Launcher(self.settings, self.host, self.book, watcher, plots=False).mlrun_launch(plan)
         except KeyboardInterrupt:
