@@ -218,9 +218,10 @@ class LocalLauncher:
     def _write_pages(self, recorder: Recorder | NullRecorder) -> None:
         """The run's pages; what goes wrong with them is an event, and the run is as good without."""
         if is_first_process():
-            from trialbook.reports.pages.write import write_run_pages  # late: only what runs needs it
+            from trialbook.reports.pages.write import PageOptions, write_run_pages  # late: only what runs needs it
 
-            for problem in write_run_pages(recorder.run, plots=self.plots).problems:
+            options = PageOptions(self.plots, templates=self.host.templates())
+            for problem in write_run_pages(recorder.run, options).problems:
                 recorder.add(Event(0, "page-incomplete", problem))
 
     def _compute(self, spec: RunSpec, plan: Plan, recorder: Recorder | NullRecorder) -> dict[str, int]:

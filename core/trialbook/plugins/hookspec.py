@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
 
     from trialbook.config.runspec import Outcome, Plan
@@ -102,6 +104,21 @@ class Hooks:
     @hookspec
     def mlrun_architectures(self) -> Iterable[Component]:
         """Architectures: each target is a table that says where a model's layers lie; components that read layers look there."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_templates(self) -> Path:
+        """The folder of Jinja2 templates that the plugin adds to reports; called when plugins are asked for what they offer.
+
+        ``run/energy_use.html`` in it adds the section "Energy use" to the page of a run, ``run/energy_use.md`` to its Markdown;
+        ``page.html`` extends the page itself. Without this hook, pages are as they are. See docs/reports.md.
+
+        Example::
+
+            @hookimpl
+            def mlrun_templates():
+                return Path(__file__).with_name("templates")
+        """
         raise AssertionError
 
     @hookspec
