@@ -26,10 +26,10 @@ from trialbook.reports.document.blocks import Diagram, Examples, TableBlock
 from trialbook.reports.document.diagram import Box, draw_layers, layers_text
 from trialbook.reports.document.html import to_fragment
 from trialbook.reports.pages.experiment_results import write_conclusion
-from trialbook.reports.pages.write import PageOptions
 from trialbook.reports.pages.failure_modes import failure_blocks
 from trialbook.reports.pages.run_page import run_page
 from trialbook.reports.pages.stage_costs import stage_costs
+from trialbook.reports.pages.write import PageOptions
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]

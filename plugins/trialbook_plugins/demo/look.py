@@ -8,7 +8,6 @@ from pathlib import Path
 
 import gradio as gr
 
-
 from trialbook.reports.document.blocks import Block
 from trialbook.reports.document.format import TEMPLATES
 from trialbook.reports.document.html import to_fragment

@@ -250,6 +250,13 @@ class Collapsible:
 
 
 @dataclass(frozen=True)
+class Rendered:
+    """What a plugin's template wrote: ``Markup`` in the format of the page."""
+
+    markup: str
+
+
+@dataclass(frozen=True)
 class Section:
     """Blocks under a heading; one without blocks is left out."""
 
@@ -269,6 +276,7 @@ Block = (
     | SavedPicture
     | Examples
     | Collapsible
+    | Rendered
 )
 
 

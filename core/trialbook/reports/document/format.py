@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from trialbook.plugins.isolation import PLUGIN_ERRORS, describe_failure
 from trialbook.reports.document import blocks
-from trialbook.reports.document.blocks import Block, Notice, Page, Piece, Section, Text, pieces
+from trialbook.reports.document.blocks import Block, Notice, Page, Piece, Rendered, Section, Text, pieces
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
@@ -49,12 +49,12 @@ class Format:
     def show(self, block: Block | Piece) -> Markup:
         """A block or a piece of text, by the macro that has its class's name."""
         if isinstance(block, str):
-            return self._escape(block) if not isinstance(block, Markup) else block
+            return self._escape(block)
         return Markup(getattr(self._macros, type(block).__name__)(block).strip("\n"))
 
     def text(self, text: Text) -> Markup:
         """A text of one piece or several."""
-        return Markup("").join(self.show(piece) for piece in pieces(text))
+        return self._escape(text) if isinstance(text, str) else Markup("").join(map(self.show, pieces(text)))
 
     def page(self, page: Page, plugins: PluginTemplates = NO_PLUGINS) -> str:
         """A page as the text of a file.
@@ -71,10 +71,10 @@ class Format:
             if (folder / f"page.{self._ending}").is_file():
                 name = f"{plugin}/page.{self._ending}"
                 try:
-                    return _rendered(environment, name, page=whole)
+                    return _rendered(environment, name, {"page": whole})
                 except PLUGIN_ERRORS as fault:
                     whole = replace(whole, head=[*whole.head, _fault(plugin, name, fault)])
-        return _rendered(self._core, f"page.{self._ending}", page=whole)
+        return _rendered(self._core, f"page.{self._ending}", {"page": whole})
 
     def template(self, name: str, **values: Any) -> str:
         """One of our templates, filled in."""
@@ -91,11 +91,14 @@ class Format:
         """The sections that a plugin adds to a page; a template that is left empty adds none."""
         for file in sorted((folder / page.kind).glob(f"*.{self._ending}")):
             name = f"{plugin}/{page.kind}/{file.name}"
+            made: list[Block] = []
             try:
-                made: Block = Markup(_rendered(environment, name, page=page, **page.record))
+                if text := _rendered(environment, name, {**page.record, "page": page}).strip():
+                    made = [Rendered(Markup(text))]
             except PLUGIN_ERRORS as fault:
-                made = _fault(plugin, name, fault)
-            yield Section(file.stem.replace("_", " ").capitalize(), [made] if made != "\n" else [])
+                made = [_fault(plugin, name, fault)]
+            title = file.stem.replace("_", " ")
+            yield Section(title[:1].upper() + title[1:], made)
 
 
 def address(target: str) -> str:
@@ -108,7 +111,7 @@ def _loader(plugins: PluginTemplates) -> ChoiceLoader:
     return ChoiceLoader([FileSystemLoader(TEMPLATES), PrefixLoader(own)])
 
 
-def _rendered(environment: Environment, name: str, **values: Any) -> str:
+def _rendered(environment: Environment, name: str, values: Mapping[str, Any]) -> str:
     return environment.get_template(name).render(values).strip("\n") + "\n"
 
 
