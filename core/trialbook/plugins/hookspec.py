@@ -108,12 +108,23 @@ class Hooks:
 
     @hookspec
     def mlrun_templates(self) -> Path:
-        """The folder of Jinja2 templates that the plugin adds to reports; called when plugins are asked for what they offer.
+        """Add Jinja2 templates to reports: sections, or the page around them.
 
-        ``run/energy_use.html`` in it adds the section "Energy use" to the page of a run, ``run/energy_use.md`` to its Markdown;
-        ``page.html`` extends the page itself. Without this hook, pages are as they are. See docs/reports.md.
+        Called: once, when plugins are asked for what they offer.
+
+        Default: pages hold what the program itself writes. A path that is no folder disables the plugin; a template that
+        fails when a page is written is left out of it, with a note there.
+
+        Returns:
+            the folder. ``run/energy_use.html`` in it adds the section "Energy use" to ``report.html`` of a run,
+            ``run/energy_use.md`` to ``report.md``; ``page.html`` extends the page. See docs/reports.md.
 
         Example::
+
+            from pathlib import Path
+
+            from trialbook import hookimpl
+
 
             @hookimpl
             def mlrun_templates():
