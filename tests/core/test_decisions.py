@@ -22,6 +22,7 @@ from trialbook.planning.planner import make_plan
 from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.query import open_index
+from trialbook.reports.pages.write import PageOptions
 from trialbook.reports.write_decision import write_decisions
 
 Write = Callable[..., Path]
@@ -270,7 +271,7 @@ def test_a_file_with_runs_keeps_its_report_and_decides_between_its_arms(
     plan = record_plan(toy_file(("seeds = [0, 1]", "seeds = [0, 1, 2]"), append=append), figures(0.7))
     with open_index(tmp_path / "runs" / "registry.db") as index:
         decisions = decide(plan, index)
-    written = write_decisions(plan, decisions, tmp_path / "runs", plots=False)
+    written = write_decisions(plan, decisions, tmp_path / "runs", PageOptions(plots=False))
     assert [file.name for file in written.files] == ["decision.md", "decision.html", "decision.json", "metrics.yaml"]
     assert decisions[0].advice.text == "a"  # no outcome is given: the first of the ranking
 

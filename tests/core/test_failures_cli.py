@@ -251,7 +251,7 @@ def test_the_page_of_the_run_counts_its_failures_and_leads_to_the_gallery(
     mlrun: Command, record: Callable[..., RunDirectory], rows: list[Prediction]
 ) -> None:
     run = record("one", rows)
-    assert f"`mlrun failures {run.path.name}`" in run.report.read_text()
+    assert f"`mlrun failures {run.path.name}`" in to_markdown(run_page(run, run.read("results")))
     mlrun("cards/one")
     for text in (to_markdown(run_page(run, run.read("results"))), to_html(run_page(run, None))):
         assert "8 of 24 answers are wrong" in text

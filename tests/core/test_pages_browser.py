@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,20 +13,41 @@ from chromium import ABSENT, PROGRAM, Browser
 from PIL import Image
 
 from trialbook.analysis.compare.compare import compare_plan
+from trialbook.analysis.decide.decide import decide
 from trialbook.analysis.failures.judge import judge
 from trialbook.analysis.failures.taxonomy import BY_HAND, TAGS
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import Item
+from trialbook.registry.query import open_index
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.html import to_html
 from trialbook.reports.pages.experiment_results import write_conclusion
 from trialbook.reports.pages.failures_page import FailurePage
 from trialbook.reports.pages.write import write_run_pages
 from trialbook.reports.thumbnails import Photos
+from trialbook.reports.write_decision import write_decisions
 
+#: The path of axe-core's ``axe.min.js``; ``npm install axe-core`` fetches it.
+AXE = os.environ.get("AXE_CORE", "")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=ABSENT)
+
+
+DECISION = """
+[[gate]]
+name = "<b>loss</b>"
+metric = "loss"
+at_most = 2.0
+level = "should"
+
+[decision]
+candidates = { "<b>slow</b>" = "flat,lr=0.0001", "fast" = "deep,lr=0.001" }
+
+[[decision.outcome]]
+name = "any"
+recommend = "Take <i>{best}</i>."
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +67,13 @@ def made() -> dict[str, Path]:
 def pages(
     record_course: Callable[..., Plan], toy_file: Callable[..., Path], tmp_path: Path, made: dict[str, Path]
 ) -> dict[str, Path]:
-    """A page of a grid with hostile names, of one of its runs, and of a run that failed."""
+    """Pages of a grid with hostile names, of what is decided of it, of one of its runs, of a run that failed, of failures."""
     if made:
         return made
     evil = "deep <img src=https://example.com/x> and a very_long_name_" + "x" * 120
-    more = f'\n[arm."{evil}".projector.image]\nuse = "deep"\ndepth = 3\n\n[grid]\n"train.lr" = [1e-4, 1e-3]\n'
+    more = (
+        f'\n[arm."{evil}".projector.image]\nuse = "deep"\ndepth = 3\n\n[grid]\n"train.lr" = [1e-4, 1e-3]\n' + DECISION
+    )
     found = Finding(
         "a-check", "error", "projector.image", "<script>document.title='broken'</script>" * 3, {"rank": 1.0}
     )
@@ -67,6 +91,8 @@ def pages(
     for name, state in (("run", "finished"), ("failed", "failed")):
         run = next(r for spec in plan.runs if (r := RunDirectory(runs / spec.relative_path)).status() == state)
         made[name] = write_run_pages(run).files[1]
+    with open_index(runs / "registry.db") as index:
+        made["decision"] = write_decisions(plan, decide(plan, index), runs).files[1]
     made["failures"] = _write_failures(runs / "failures.html")
     return made
 
@@ -103,9 +129,10 @@ def test_pages_hold_in_every_window_and_ask_for_nothing(browser: Browser, pages:
             assert [url for url in asked if not url.startswith("data:")] == [page.resolve().as_uri()], place
             said = [e for e in browser.events if e.get("method") in COMPLAINTS]
             assert said == [], place
-            assert browser.evaluate("document.title").endswith(("– experiment", "– run", "– failures")), place
+            assert browser.evaluate("document.title").endswith(KINDS), place
 
 
+KINDS = ("– experiment", "– run", "– decision", "– failures")
 #: Elements that stick out of the window although no box of their own scrolls them.
 BEYOND = """[...document.querySelectorAll('main *, header *, nav *')]
     .filter(e => !e.closest('.scroll, pre, svg') && e.getBoundingClientRect().right > innerWidth + 1)
@@ -178,6 +205,23 @@ def contrast(ink: str, ground: str) -> float:
         line = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         levels.append(0.2126 * line[0] + 0.7152 * line[1] + 0.0722 * line[2])
     return (max(levels) + 0.05) / (min(levels) + 0.05)
+
+
+@pytest.mark.skipif(not AXE, reason="AXE_CORE names no axe.min.js; see .ci/run")
+def test_axe_has_nothing_to_complain_of(browser: Browser, pages: dict[str, Path]) -> None:
+    for dark, width in ((False, 1280), (True, 1280), (False, 390)):
+        for name, page in pages.items():
+            browser.open(page, dark=dark, width=width)
+            browser.evaluate(f"{Path(AXE).read_text(encoding='utf-8')}; 0")
+            done = browser.evaluate(VIOLATIONS)
+            assert done["passes"] > 30, name
+            assert done["violations"] == [], (name, dark, width)
+
+
+VIOLATIONS = """axe.run().then(done => ({
+    passes: done.passes.length,
+    violations: done.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html.slice(0, 200))])
+}))"""
 
 
 def test_print_is_dark_on_white_and_shows_what_is_folded(browser: Browser, pages: dict[str, Path]) -> None:

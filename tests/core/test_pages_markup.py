@@ -12,6 +12,9 @@ from trialbook.reports.document.blocks import (
     Code,
     CodeBlock,
     Collapsible,
+    Diagram,
+    Example,
+    Examples,
     Gallery,
     Items,
     KeyValues,
@@ -19,11 +22,14 @@ from trialbook.reports.document.blocks import (
     Notice,
     Page,
     Paragraph,
+    Photo,
     Picture,
+    SavedPicture,
     Section,
     Strong,
     TableBlock,
 )  # fmt: skip
+from trialbook.reports.document.diagram import Box, draw_layers
 from trialbook.reports.document.html import to_html
 from trialbook.reports.document.markdown import escape, to_markdown
 from trialbook.reports.tables import Column, Table
@@ -81,8 +87,18 @@ EVERYTHING: list[Block] = [
 ]  # fmt: skip
 
 
+DRAWN: list[Block] = [
+    Diagram(EVIL, EVIL, draw_layers([[Box(EVIL, [EVIL], "frozen", [(1, 0)])], [Box(EVIL, [EVIL])]]), EVIL, EVIL),
+    SavedPicture(EVIL, "", EVIL, EVIL, EVIL), SavedPicture(EVIL, "data:image/png;base64,AA", EVIL, EVIL, EVIL),
+    Examples("cards", [
+        Example(EVIL, EVIL, {EVIL: EVIL}, {"kind": kind, "source": EVIL}, [Photo("photo-0", "data:image/png;base64,AA", 2, 2)])
+        for kind in (EVIL, "other")
+    ]),
+]  # fmt: skip
+
+
 def test_nothing_that_a_user_wrote_becomes_mark_up_in_html() -> None:
-    page = to_html(Page(EVIL, EVIL, EVERYTHING, [Section(EVIL, EVERYTHING)]))
+    page = to_html(Page(EVIL, EVIL, EVERYTHING, [Section(EVIL, [*EVERYTHING, *DRAWN])]))
     read = Reader(page)
     assert read.open == []
     assert "script" not in read.seen
@@ -128,7 +144,7 @@ def test_a_table_keeps_what_its_colours_say() -> None:
 
 
 def test_markdown_has_the_same_words_without_their_mark_up() -> None:
-    text = to_markdown(whole(*EVERYTHING))
+    text = to_markdown(whole(*EVERYTHING, *DRAWN))
     assert "<script>" not in re.sub(r"```.*?```|`[^`\n]+`", "", text, flags=re.DOTALL).replace("&lt;script>", "")
     assert "![&lt;script>" in text
     assert "(<plots/p.svg>)" in text

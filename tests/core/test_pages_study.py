@@ -29,6 +29,7 @@ from trialbook.reports.pages.experiment_results import write_conclusion
 from trialbook.reports.pages.failure_modes import failure_blocks
 from trialbook.reports.pages.run_page import run_page
 from trialbook.reports.pages.stage_costs import stage_costs
+from trialbook.reports.pages.write import PageOptions
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]
@@ -79,7 +80,7 @@ def study(record_course: Course, toy_file: Write, tmp_path: Path) -> Callable[..
 
         plan = record_course(toy_file(), change)
         written = write_conclusion(
-            plan, compare_plan(plan, tmp_path / "runs" / "registry.db"), tmp_path / "runs", plots=False
+            plan, compare_plan(plan, tmp_path / "runs" / "registry.db"), tmp_path / "runs", PageOptions(plots=False)
         )
         assert written.problems == ()
         return {file.suffix: file.read_text() for file in written.files}

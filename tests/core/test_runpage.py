@@ -16,7 +16,7 @@ from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.html import to_html
 from trialbook.reports.document.markdown import to_markdown
 from trialbook.reports.pages.run_page import run_page
-from trialbook.reports.pages.write import write_run_pages
+from trialbook.reports.pages.write import PageOptions, write_run_pages
 
 Course = Callable[..., Plan]
 Write = Callable[..., Path]
@@ -80,7 +80,7 @@ def test_the_device_and_how_numbers_were_computed_are_told(one: Callable[..., Ru
 
 def test_the_report_can_be_had_without_plots(one: Callable[..., RunDirectory]) -> None:
     run = one()
-    without = write_run_pages(run, plots=False)
+    without = write_run_pages(run, PageOptions(plots=False))
     assert run.report.read_text() == to_markdown(run_page(run, run.read("results")))
     assert "plots/" not in run.report.read_text()
     assert [file.name for file in without.files] == ["report.md", "report.html"]
@@ -193,7 +193,7 @@ def test_a_page_without_any_plot_is_written_where_nothing_can_be_drawn(
 def test_a_disk_that_takes_nothing_is_a_problem_and_no_crash(one: Callable[..., RunDirectory]) -> None:
     run = one()
     run.report.mkdir()
-    written = write_run_pages(run, plots=False)
+    written = write_run_pages(run, PageOptions(plots=False))
     assert written.files == ()
     assert "could not be written" in written.problems[0]
 

@@ -27,7 +27,10 @@ PHRASES: dict[str, tuple[str | None, str]] = {
     r"\bbedside\b": (None, "live doctor"),
     r"\bstirred\b": (None, "perturbed"),
     r"\bvitals\b": (r"format 1|_OLD_LINES|vitals\.jsonl", "statistics of modules"),
-    r"\bfigures?\b": (r"[Ff]igure\(|rcParams|<figure|figsize|\bfig\b|matplotlib|'figures' is now|printed figure", "metric, value"),
+    r"\bfigures?\b": (
+        r"[Ff]igure\(|rcParams|</?figure|figsize|\bfig\b|matplotlib|'figures' is now|printed figure",
+        "metric, value",
+    ),
     r"\bsplit of the (curves|answer)\b": (None, "validation split, test split"),
     r"Course of training": (None, "Training curves"),
     r"Embeddings in the plane": (None, "t-SNE"),

@@ -80,9 +80,10 @@ def show(
     if html is None:
         click.echo("\n\n".join(as_text(name, line.conversation) for name, line in chosen))
         return
+    from trialbook.cli.app import open_app
     from trialbook.reports.document.html import to_html
 
-    html.write_text(to_html(as_page(read, chosen)), encoding="utf-8")
+    html.write_text(to_html(as_page(read, chosen), open_app().host.templates()), encoding="utf-8")
     click.echo(str(html))
 
 

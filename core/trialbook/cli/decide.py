@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from trialbook.analysis.decide.results import Decision
     from trialbook.config.runspec import Plan
+    from trialbook.reports.pages.write import PageOptions
 
 
 @click.command()
@@ -29,15 +30,17 @@ def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: 
     from trialbook.config.load import load_experiment
     from trialbook.errors import TrialbookError
     from trialbook.planning.planner import make_plan
+    from trialbook.reports.pages.write import PageOptions
 
     app = open_app(runs)
     plan = make_plan(load_experiment(file, profile=profile), app.book)
     if not plan.experiment.decisions:
         raise TrialbookError(f"{file} has no [decision]; 'mlrun compare {file}' compares its arms")
-    decide_plan(plan, app.settings.registry, as_json=as_json, png=png, plots=not no_plots)
+    options = PageOptions(not no_plots, png, app.host.templates())
+    decide_plan(plan, app.settings.registry, options, as_json=as_json)
 
 
-def decide_plan(plan: Plan, registry: Path, *, as_json: bool = False, png: bool = False, plots: bool = True) -> None:
+def decide_plan(plan: Plan, registry: Path, options: PageOptions | None = None, *, as_json: bool = False) -> None:
     """Come to the decisions of a plan, print them and write them down."""
     from trialbook.analysis.decide.decide import decide as decisions_of
     from trialbook.analysis.decide.results import decision_record
@@ -51,7 +54,7 @@ def decide_plan(plan: Plan, registry: Path, *, as_json: bool = False, png: bool 
         click.echo(to_json(decision_record(decisions)))
     else:
         click.echo("\n\n".join(_text(one, plan.experiment.name) for one in decisions))
-    written = write_decisions(plan, decisions, registry.parent, plots=plots, png=png)
+    written = write_decisions(plan, decisions, registry.parent, options)
     click.echo(f"\nWritten: {', '.join(map(str, written.files[:4]))}", err=True)
     for problem in written.problems:
         click.echo(f"warning: {problem}", err=True)

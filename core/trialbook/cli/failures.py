@@ -52,7 +52,9 @@ def failures(
     beside = None if against is None else read_answers(find_run(against, app.settings), evaluation)
     if tags:
         answers.corrections.correct(parse_tags(tags), new=new_tag)
-    made = write_gallery(answers, app.settings, app.book, beside=beside, limit=limit, everything=everything)
+    made = write_gallery(
+        answers, app.settings, app.book, beside=beside, limit=limit, everything=everything, templates=app.host.templates(),
+    )  # fmt: skip
     for remark in made.remarks:
         click.echo(remark, err=True)
     click.echo(to_json(made.as_dict()) if as_json else _told(made))

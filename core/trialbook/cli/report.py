@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ import click
 from trialbook.cli.registry import complete_run, registry_file
 
 if TYPE_CHECKING:
+    from trialbook.cli.app import App
     from trialbook.registry.query import Registry
     from trialbook.registry.run_directory import RunDirectory
-    from trialbook.reports.pages.write import Written
+    from trialbook.reports.pages.write import PageOptions, Written
 
 
 @click.command()
@@ -30,24 +32,28 @@ def report(name: str | None, png: bool, no_plots: bool, open_it: bool, profile: 
     that file as it stands now; pages of their runs are written where there are none yet. Without a name the experiment
     with the newest run is taken.
     """
+    from trialbook.cli.app import open_app
     from trialbook.registry.query import open_index
+    from trialbook.reports.pages.write import PageOptions
 
     file = registry_file(runs)
     if profile and not (name or "").endswith(".toml"):
         raise click.UsageError("--profile needs a FILE")
+    app = open_app(runs)
+    options = PageOptions(not no_plots, png, app.host.templates())
     if name and name.endswith(".toml"):
-        written = _of_file(Path(name), profile, file, plots=not no_plots, png=png)
+        written = _of_file(Path(name), profile, app, options)
     else:
         with open_index(file) as index:
             experiments = index.experiments()
             if name is None or name in experiments:
-                written = _of_experiment(index, name or experiments[-1], plots=not no_plots, png=png)
+                written = _of_experiment(index, name or experiments[-1], options)
             else:
-                written = _of_run(index, name, plots=not no_plots, png=png)
+                written = _of_run(index, name, options)
     _tell(written, open_it=open_it)
 
 
-def _of_run(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
+def _of_run(index: Registry, name: str, options: PageOptions) -> Written:
     from trialbook.analysis.selection import Facts, select_runs
     from trialbook.registry.lock import RunLock
     from trialbook.registry.run_directory import RunDirectory
@@ -61,12 +67,12 @@ def _of_run(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
     lock = RunLock(here.lock)
     lock.acquire()
     try:
-        return write_run_pages(here, plots=plots, png=png)
+        return write_run_pages(here, options)
     finally:
         lock.release()
 
 
-def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Written:
+def _of_experiment(index: Registry, name: str, options: PageOptions) -> Written:
     from trialbook.analysis.compare.compare import compare
     from trialbook.analysis.compare.groups import make_groups
     from trialbook.analysis.selection import Facts
@@ -76,26 +82,26 @@ def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Wri
     found = index.runs(experiment=name)
     used = make_groups(found, "arm", None, Facts(index), index, whole=True).used
     runs = {arm: [run.directory for run in own] for arm, own in used.items()}
-    _complete([run for own in runs.values() for run in own], plots=plots)
+    _complete([run for own in runs.values() for run in own], options)
     profile = index.info(found[-1]).profile
-    return write_experiment_pages(comparison, runs, index.root / name, profile, plots=plots, png=png)
+    return write_experiment_pages(comparison, runs, index.root / name, profile, options)
 
 
-def _of_file(file: Path, profile: str | None, registry: Path, *, plots: bool, png: bool) -> Written:
+def _of_file(file: Path, profile: str | None, app: App, options: PageOptions) -> Written:
     from trialbook.analysis.compare.compare import compare_plan
-    from trialbook.cli.app import open_app
     from trialbook.config.load import load_experiment
     from trialbook.planning.planner import make_plan
     from trialbook.registry.run_directory import RunDirectory
     from trialbook.reports.pages.experiment_results import write_conclusion
 
-    plan = make_plan(load_experiment(file, profile=profile), open_app().book)
+    registry = app.settings.registry
+    plan = make_plan(load_experiment(file, profile=profile), app.book)
     comparison = compare_plan(plan, registry)
-    _complete([RunDirectory(registry.parent / spec.relative_path) for spec in plan.runs], plots=plots)
-    return write_conclusion(plan, comparison, registry.parent, plots=plots, png=png)
+    _complete([RunDirectory(registry.parent / spec.relative_path) for spec in plan.runs], options)
+    return write_conclusion(plan, comparison, registry.parent, options)
 
 
-def _complete(runs: list[RunDirectory], *, plots: bool) -> None:
+def _complete(runs: list[RunDirectory], options: PageOptions) -> None:
     """Write the pages of those runs that have none and are not at work."""
     from trialbook.registry.lock import RunLock, RunLocked
     from trialbook.reports.pages.write import write_run_pages
@@ -109,7 +115,7 @@ def _complete(runs: list[RunDirectory], *, plots: bool) -> None:
         except RunLocked:
             continue  # it writes its own when it ends
         try:
-            write_run_pages(run, plots=plots)
+            write_run_pages(run, replace(options, png=False))
         finally:
             lock.release()
 

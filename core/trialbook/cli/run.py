@@ -79,7 +79,7 @@ def _run_all(plans: Sequence[Plan], launcher: Launcher, app: App, *, whole: bool
         if any(outcome.state in _FAILED for outcome in outcomes):
             failed.add(plan)
         if is_first_process():
-            _finish(plan, app.settings.registry, outcomes, whole=whole, plots=launcher.plots)
+            _finish(plan, app, outcomes, whole=whole, plots=launcher.plots)
     return failed
 
 
@@ -153,12 +153,14 @@ def _length(spec: RunSpec) -> str:
     return " + ".join(f"{s.steps} steps" if s.steps is not None else f"{s.epochs:g} epochs" for s in stages)
 
 
-def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> None:
+def _finish(plan: Plan, app: App, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> None:
     """Say what failed, and what came of the rest."""
     from trialbook.analysis.compare.compare import compare_plan
     from trialbook.reports.pages.experiment_results import write_conclusion
+    from trialbook.reports.pages.write import PageOptions
     from trialbook.reports.terminal import print_report
 
+    registry, options = app.settings.registry, PageOptions(plots, templates=app.host.templates())
     failed = [outcome for outcome in outcomes if outcome.state in _FAILED]
     for outcome in failed:
         click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
@@ -166,11 +168,11 @@ def _finish(plan: Plan, registry: Path, outcomes: Sequence[Outcome], *, whole: b
         comparison = compare_plan(plan, registry)
         print_report(comparison)
         if whole:
-            written = write_conclusion(plan, comparison, registry.parent, plots=plots)
+            written = write_conclusion(plan, comparison, registry.parent, options)
             click.echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
             for problem in written.problems:
                 click.echo(f"warning: {problem}", err=True)
     if plan.experiment.decisions and whole and not failed:
         from trialbook.cli.decide import decide_plan
 
-        decide_plan(plan, registry, plots=plots)
+        decide_plan(plan, registry, options)

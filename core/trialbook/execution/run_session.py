@@ -211,7 +211,8 @@ class RunSession:
     def _write_pages(self) -> None:
         """Write the run's pages; what goes wrong with them is an event, and the run is as good without."""
         if is_first_process():
-            from trialbook.reports.pages.write import write_run_pages  # late: only what runs needs it
+            from trialbook.reports.pages.write import PageOptions, write_run_pages  # late: only what runs needs it
 
-            for problem in write_run_pages(self.recorder.run, plots=self.services.plots).problems:
+            options = PageOptions(self.services.plots, templates=self.services.host.templates())
+            for problem in write_run_pages(self.recorder.run, options).problems:
                 self.recorder.add(Event(0, "page-incomplete", problem))

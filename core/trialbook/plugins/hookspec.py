@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
 
     from trialbook.config.runspec import Outcome, Plan
@@ -102,6 +104,32 @@ class Hooks:
     @hookspec
     def mlrun_architectures(self) -> Iterable[Component]:
         """Architectures: each target is a table that says where a model's layers lie; components that read layers look there."""
+        raise AssertionError
+
+    @hookspec
+    def mlrun_templates(self) -> Path:
+        """Add Jinja2 templates to reports: sections, or the page around them.
+
+        Called: once, when plugins are asked for what they offer.
+
+        Default: pages hold what the program itself writes. A path that is no folder disables the plugin; a template that
+        fails when a page is written is left out of it, with a note there.
+
+        Returns:
+            the folder. ``run/energy_use.html`` in it adds the section "Energy use" to ``report.html`` of a run,
+            ``run/energy_use.md`` to ``report.md``; ``page.html`` extends the page. See docs/reports.md.
+
+        Example::
+
+            from pathlib import Path
+
+            from trialbook import hookimpl
+
+
+            @hookimpl
+            def mlrun_templates():
+                return Path(__file__).with_name("templates")
+        """
         raise AssertionError
 
     @hookspec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trialbook.errors import TrialbookError, suggest
@@ -65,3 +66,16 @@ def checked_components(hook_name: str, offers: object) -> list[Component]:
             raise TrialbookError(f"{hook_name} yields '{offer.name}' twice")
         checked[offer.name] = offer
     return list(checked.values())
+
+
+def checked_folder(offer: object) -> Path:
+    """The folder that a hook returns.
+
+    Raises:
+        TrialbookError: there is no such folder, or it is not said by its whole path.
+    """
+    if not isinstance(offer, str | Path) or not Path(offer).is_absolute() or not Path(offer).is_dir():
+        raise TrialbookError(
+            f"must return the path of a folder, such as Path(__file__).with_name('templates'), not {offer!r}"
+        )
+    return Path(offer)

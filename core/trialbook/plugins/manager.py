@@ -15,9 +15,11 @@ from trialbook.config.kinds import CHECKS, KINDS, RECORDS, TRACKERS
 from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.entrypoints import EntryPoint, find_entry_points
 from trialbook.plugins.hookspec import ENTRY_POINT_GROUP, PROJECT, Hooks
-from trialbook.plugins.isolation import PLUGIN_ERRORS, checked_components, describe_failure, hook_error
+from trialbook.plugins.isolation import PLUGIN_ERRORS, checked_components, checked_folder, describe_failure, hook_error
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
 
     from trialbook.config.runspec import Outcome, Plan
@@ -86,6 +88,7 @@ class PluginManager:
         self._manager.add_hookspecs(Hooks)
         self._infos: dict[str, PluginInfo] = {}
         self._collected: list[Registered] | None = None
+        self._templates: dict[str, Path] = {}
         self._muted: set[str] = set()
 
     @classmethod
@@ -159,6 +162,11 @@ class PluginManager:
     def trackers(self) -> list[Registered]:
         """The trackers that the working plugins offer."""
         return [one for one in self._collect() if one.kind in TRACKERS]
+
+    def templates(self) -> dict[str, Path]:
+        """Plugin to the folder of templates that it adds to reports."""
+        self._collect()
+        return {name: folder for name, folder in self._templates.items() if self._infos[name].error is None}
 
     def records(self, kind: str) -> dict[str, Any]:
         """The records of ``kind`` that the working plugins offer, loaded, by name; ``plugin:name`` where several offer one.
@@ -286,8 +294,18 @@ class PluginManager:
                         continue
                     info = self._infos[name]
                     self._collected += [Registered(kind, c.name, c.target, c.summary, info) for c in offers]
+            self._collect_templates()
             self._collected.sort(key=lambda one: (list(hooks).index(one.kind), one.name, one.plugin.name))
         return self._collected
+
+    def _collect_templates(self) -> None:
+        """Ask every plugin for its folder of templates."""
+        for name, function in self._implementations("mlrun_templates"):
+            try:
+                self._templates[name] = checked_folder(function())
+            except PLUGIN_ERRORS as fault:
+                why = str(fault) if isinstance(fault, TrialbookError) else describe_failure(fault)
+                self._set_aside(name, f"mlrun_templates {why}")
 
 
 def _call(impl: pluggy.HookImpl, **values: Any) -> Any:

@@ -14,6 +14,7 @@ from trialbook.contracts.files import write_whole
 from trialbook.errors import TrialbookError
 from trialbook.plugins.schema import SchemaBook
 from trialbook.reports.document.blocks import Items
+from trialbook.reports.document.format import NO_PLUGINS, PluginTemplates
 from trialbook.reports.document.html import to_html
 from trialbook.reports.pages.failures_page import FailurePage
 from trialbook.reports.thumbnails import Photos
@@ -60,7 +61,7 @@ class Gallery:
 
 def write_gallery(
     answers: Answers, settings: Settings, book: SchemaBook, *, beside: Answers | None = None, limit: int = 0,
-    everything: bool = False,
+    everything: bool = False, templates: PluginTemplates = NO_PLUGINS,
 ) -> Gallery:  # fmt: skip
     """Judge, and write ``failures.html`` beside the answers, or ``failures-against-<run>.html``.
 
@@ -70,6 +71,7 @@ def write_gallery(
         beside: answers of another run.
         limit: examples of a sort that are shown; 0 for all.
         everything: show right answers, too.
+        templates: those of plugins.
     Raises:
         TrialbookError: the other run answered other questions.
     """
@@ -90,7 +92,8 @@ def write_gallery(
         remarks.append(f"{photos.missing} pictures could not be found or read")
     if photos.left_out:
         remarks.append(f"{photos.left_out} pictures are left out, as the page would be too large; show fewer examples")
-    write_whole(file, to_html(replace(page, head=[*page.head, *([Items(remarks)] if remarks else [])])))
+    page = replace(page, head=[*page.head, *([Items(remarks)] if remarks else [])])
+    write_whole(file, to_html(page, templates))
     return Gallery(answers, judged, versus, other, file, tuple(remarks))
 
 

@@ -36,6 +36,11 @@ class Column:
     right: bool = False
     show: Callable[[Any], str] | None = None
 
+    @property
+    def heading(self) -> str:
+        """The heading as people see it."""
+        return self.name if self.title is None else self.title
+
     def text(self, value: Any) -> str:
         """The value as people see it."""
         return (self.show or show_value)(value)
@@ -57,7 +62,7 @@ class Table:
 
     def headings(self) -> list[str]:
         """Headings as people see them."""
-        return [column.name if column.title is None else column.title for column in self.columns]
+        return [column.heading for column in self.columns]
 
     def records(self) -> list[dict[str, Any]]:
         """Rows as mappings, for JSON."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trialbook.analysis.decide.results import Decision, decision_record, metrics_record, to_yaml
 from trialbook.contracts.files import to_json, write_whole
 from trialbook.reports.pages.decision_page import decision_page
-from trialbook.reports.pages.write import Written, write_pages
+from trialbook.reports.pages.write import PageOptions, Written, write_pages
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import Plan
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_decisions(
-    plan: Plan, decisions: Sequence[Decision], runs: Path, *, plots: bool = True, png: bool = False
+    plan: Plan, decisions: Sequence[Decision], runs: Path, options: PageOptions | None = None
 ) -> Written:
     """Write ``report.md``, ``report.html``, ``decision.json``, ``metrics.yaml`` and plots into the directory of the file's runs.
 
@@ -28,9 +29,9 @@ def write_decisions(
         plan: of the file.
         decisions: those of it.
         runs: directory of all runs.
-        plots: draw; without, the pages are text and tables.
-        png: write every plot as PNG as well.
+        options: how; by default with plots as SVG.
     """
+    options = options or PageOptions()
     folder, profile = runs / plan.experiment.name, plan.experiment.profile
     ending = f".{profile}" if profile else ""
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,18 +39,21 @@ def write_decisions(
     write_whole(data, to_json({"experiment": plan.experiment.name, "decisions": decision_record(decisions)}) + "\n")
     recorded = {one.name or plan.experiment.name: metrics_record(one) for one in decisions}
     write_whole(figures, to_yaml(recorded))
-    drawn: list[list[Picture]] = []
+    counts: list[int] = []
 
     def draw() -> list[Picture]:
         from trialbook.reports.plots.decision import decision_plots  # late: it needs matplotlib
 
-        drawn.extend(decision_plots(one, number, png=png) for number, one in enumerate(decisions))
+        drawn = [decision_plots(one, number, png=options.png) for number, one in enumerate(decisions)]
+        counts.extend(map(len, drawn))
         return [picture for own in drawn for picture in own]
 
     def make(pictures: Sequence[Picture]) -> Page:
-        each: list[Sequence[Picture]] = [*drawn] or ([pictures, *[()] * (len(decisions) - 1)] if pictures else [])
+        left = iter(pictures)
+        each = [[*islice(left, count)] for count in counts or [len(pictures)]]
+        each += [[]] * (len(decisions) - len(each))
         return decision_page(plan.experiment.name, decisions, each, profile)
 
-    name = ("report" if plan.experiment.decides_only else "decision") + ending
-    written = write_pages(folder, name, make, draw if plots else None)
+    name = "report" if plan.experiment.decides_only else "decision"
+    written = write_pages(folder, name, profile, make, draw, options)
     return Written((*written.files[:2], data, figures, *written.files[2:]), written.problems)

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from trialbook.reports.document.blocks import Block, Code, KeyValues, Paragraph, Text
-from trialbook.reports.document.escape import escape
+from trialbook.reports.document.html import escape
 from trialbook_plugins.demo.answering import LONGEST_QUESTION, Answerer, CannotAnswer, Expectation, Reply, decide
 from trialbook_plugins.demo.examples import Example
 from trialbook_plugins.demo.images import BadPicture, Limits, read_picture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import gradio as gr
 
-import trialbook.reports
 from trialbook.reports.document.blocks import Block
+from trialbook.reports.document.format import TEMPLATES
 from trialbook.reports.document.html import to_fragment
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "Arial", "sans-serif")
@@ -36,7 +36,7 @@ def theme() -> gr.themes.Base:
 @lru_cache(maxsize=1)
 def head() -> str:
     """A style element: that of reports, kept within ``.trialbook``, with gradio's colours; and that of the demo."""
-    reports = Path(trialbook.reports.__file__).with_name("page.css").read_text(encoding="utf-8")
+    reports = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
     return f"<style>\n.trialbook {{\n{reports}\n}}\n{own}</style>"
 

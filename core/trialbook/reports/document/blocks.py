@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from trialbook.reports.tables import Column, Table
 
@@ -82,6 +83,15 @@ class TableBlock:
     tones: Mapping[int, str] = field(default_factory=dict)
     grouped: bool = False
 
+    def groups(self) -> list[list[tuple[str, Sequence[Text]]]]:
+        """Rows with their tones, those of a group together; all rows are one group where nothing groups them."""
+        found: list[list[tuple[str, Sequence[Text]]]] = []
+        for index, row in enumerate(self.rows):
+            if not found or (self.grouped and row[0] != ""):
+                found.append([])
+            found[-1].append((self.tones.get(index, ""), row))
+        return found
+
     @classmethod
     def of(cls, table: Table, caption: str | None = None, *, grouped: bool = False) -> TableBlock:
         """The same rows as people see them, with the table's title unless another caption is given."""
@@ -116,13 +126,14 @@ class Picture:
     """A plot.
 
     Args:
-        name: its file below ``plots/``, without ending.
+        name: its file, without ending.
         title: in a few words.
         caption: what is drawn and how to read it.
         alt: what a reader who does not see it should know.
         svg: the picture, its ink in ``currentColor``, to be put into a page; empty where drawing failed.
         png: the same as pixels, where that was asked for.
         error: why it could not be drawn; fault: by a mistake of ours, not for want of data.
+        folder: of its file, from the page.
     """
 
     name: str
@@ -133,6 +144,7 @@ class Picture:
     png: bytes = b""
     error: str = ""
     fault: bool = False
+    folder: str = "plots"
 
 
 @dataclass(frozen=True)
@@ -238,6 +250,13 @@ class Collapsible:
 
 
 @dataclass(frozen=True)
+class Rendered:
+    """What a plugin's template wrote: ``Markup`` in the format of the page."""
+
+    markup: str
+
+
+@dataclass(frozen=True)
 class Section:
     """Blocks under a heading; one without blocks is left out."""
 
@@ -257,6 +276,7 @@ Block = (
     | SavedPicture
     | Examples
     | Collapsible
+    | Rendered
 )
 
 
@@ -269,15 +289,24 @@ class Page:
         kind: what it is a page of, above the heading: ``run``, ``experiment``.
         head: blocks before the first section.
         sections: the rest.
-        plots: folder of the pictures, beside the page.
+        record: what it was made from, for the templates of plugins: name to plain data.
     """
 
     title: str
     kind: str
     head: Sequence[Block]
     sections: Sequence[Section]
-    plots: str = "plots"
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     def filled(self) -> list[Section]:
         """Sections that say something."""
         return [section for section in self.sections if section.blocks]
+
+    def examples(self) -> list[Examples]:
+        """Examples at the top level of sections."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Examples)]
+
+    def photos(self) -> list[Photo]:
+        """Photos of all examples, each once."""
+        all_photos = (photo for block in self.examples() for one in block.examples for photo in one.photos)
+        return list({photo.name: photo for photo in all_photos}.values())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from trialbook.reports.document.escape import escape
+from trialbook.reports.document.html import HTML
 
 #: As wide as plots are, in points, so that letters are as large as theirs; room between boxes, and within them.
 _WIDTH, _GAP, _ROOM = 280.0, 8.0, 6.0
@@ -56,17 +57,13 @@ class _Place:
 def draw_layers(layers: Layers) -> str:
     """The diagram as SVG for a page; None is a place without a box, for arrows to pass."""
     places, height = _places(layers)
-    drawn: list[str] = []
-    for row, layer in enumerate(layers):
-        for number, box in enumerate(layer):
-            if box is None:
-                continue
-            drawn += _box(box, places[row][number])
-            drawn += [_arrow(places[row][number], places[to][at]) for to, at in box.to]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:g}" font-size="{_SIZE}" '
-        f'font-family="system-ui, sans-serif" fill="currentColor">{"".join(drawn)}</svg>'
-    )
+    boxes = [
+        _drawn(box, places[row][number], [places[to][at] for to, at in box.to])
+        for row, layer in enumerate(layers)
+        for number, box in enumerate(layer)
+        if box is not None
+    ]
+    return HTML.template("diagram.svg", boxes=boxes, width=_WIDTH, height=height, size=_SIZE)
 
 
 def _wrapped(box: Box, width: float) -> list[str]:
@@ -86,35 +83,23 @@ def _places(layers: Layers) -> tuple[list[list[_Place]], float]:
     return places, top - _ARROW + 1
 
 
-def _box(box: Box, place: _Place) -> list[str]:
-    edge = 'stroke-dasharray="3 2" ' if box.tone == "frozen" else ""
-    drawn = [
-        f'<rect x="{place.left:g}" y="{place.top:g}" width="{place.width:g}" height="{place.height:g}" rx="3" fill="none" '
-        f'stroke="currentColor" stroke-opacity="0.45" stroke-width="0.8" {edge}/>'
-    ]
-    if colour := _TONES.get(box.tone):
-        drawn.append(
-            f'<rect x="{place.left:g}" y="{place.top:g}" width="3" height="{place.height:g}" rx="1.5" fill="{colour}"/>'
-        )
-    x, y = place.left + _ROOM + 1, place.top + _ROOM + _SIZE
+def _drawn(box: Box, place: _Place, to: Sequence[_Place]) -> dict[str, Any]:
+    """A box and its arrows, as the template draws them."""
     letters = max(8, int((place.width - 2 * _ROOM) / _LETTER))
-    heading = textwrap.shorten(box.heading, letters, placeholder="…")
-    drawn.append(f'<text x="{x:g}" y="{y:g}" font-weight="600">{escape(heading)}</text>')
-    for number, line in enumerate(_wrapped(box, place.width), start=1):
-        drawn.append(f'<text x="{x:g}" y="{y + number * _LINE:g}">{escape(line)}</text>')
-    return drawn
+    lines = [textwrap.shorten(box.heading, letters, placeholder="…"), *_wrapped(box, place.width)]
+    top = place.top + _ROOM + _SIZE
+    return {
+        "place": place, "x": place.left + _ROOM + 1, "lines": [(top + i * _LINE, line) for i, line in enumerate(lines)],
+        "colour": _TONES.get(box.tone), "dashed": box.tone == "frozen", "arrows": [_arrow(place, end) for end in to],
+    }  # fmt: skip
 
 
-def _arrow(start: _Place, end: _Place) -> str:
-    """From the foot of a box to the head of another; past boxes between them along their gap."""
+def _arrow(start: _Place, end: _Place) -> tuple[str, str]:
+    """Path and head from the foot of a box to the head of another; past boxes between them along their gap."""
     x, y, to, foot = start.middle, start.top + start.height, end.middle, end.top - 4
     bend = end.top - _ARROW / 2
     line = f"M{x:g} {y:g}V{foot:g}" if abs(x - to) < 0.5 else f"M{x:g} {y:g}V{bend:g}H{to:g}V{foot:g}"
-    head = f"M{to - 2.5:g} {foot - 0.5:g}L{to:g} {end.top - 0.5:g}L{to + 2.5:g} {foot - 0.5:g}Z"
-    return (
-        f'<path d="{line}" fill="none" stroke="currentColor" stroke-opacity="0.6" stroke-width="0.8"/>'
-        f'<path d="{head}" fill-opacity="0.6"/>'
-    )
+    return line, f"M{to - 2.5:g} {foot - 0.5:g}L{to:g} {end.top - 0.5:g}L{to + 2.5:g} {foot - 0.5:g}Z"
 
 
 def layers_text(layers: Layers) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trialbook.analysis.decide.results import Decision
+from trialbook.analysis.decide.results import Decision, decision_record
 from trialbook.reports.decision_text import (
     answer,
     criteria_table,
@@ -52,7 +52,7 @@ def decision_page(
         head += [Paragraph([Strong(one.name)])] if len(decisions) > 1 else []
         head.append(Items([_line(*line) for line in answer(one)], lead=True))
     full = name + (f", profile {profile}" if profile else "")
-    return Page(full, "decision", head, sections, f"plots.{profile}" if profile else "plots")
+    return Page(full, "decision", head, sections, {"experiment": name, "decisions": decision_record(decisions)})
 
 
 def _line(about: str, said: str) -> Text:

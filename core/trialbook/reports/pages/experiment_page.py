@@ -80,7 +80,7 @@ def experiment_page(arms: Arms, pictures: Sequence[Picture] = (), profile: str |
         Section("Cost", [*_cost(comparison), *stage_blocks(_directories(arms))]),
         Section("Setup", setup_blocks(arms)),
         Section("Runs and provenance", _provenance(arms, profile)),
-    ], f"plots.{profile}" if profile else "plots")  # fmt: skip
+    ], comparison.as_dict())  # fmt: skip
 
 
 def _directories(arms: Arms) -> dict[str, list[RunDirectory]]:

@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from trialbook.contracts.files import to_json, write_whole
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.reports.pages.write import Written, write_experiment_pages
+from trialbook.reports.pages.write import PageOptions, Written, write_experiment_pages
 
 if TYPE_CHECKING:
     from trialbook.analysis.compare.compare import Comparison
     from trialbook.config.runspec import Plan
 
 
-def write_conclusion(
-    plan: Plan, comparison: Comparison, runs: Path, *, plots: bool = True, png: bool = False
-) -> Written:
+def write_conclusion(plan: Plan, comparison: Comparison, runs: Path, options: PageOptions | None = None) -> Written:
     """Write pages and figures into the experiment's directory; those of a profile have its name: ``report.full.md``.
 
     Args:
         plan: its runs.
         comparison: of these runs.
         runs: directory of all runs.
-        plots: draw; without, the pages are text and tables.
-        png: write every plot as PNG as well.
+        options: how; by default with plots as SVG.
     """
     folder, profile = runs / plan.experiment.name, plan.experiment.profile
     figures = folder / (f"results.{profile}.json" if profile else "results.json")
@@ -36,7 +33,7 @@ def write_conclusion(
         run = RunDirectory(runs / spec.relative_path)
         if run.json("results").is_file():
             finished.setdefault(spec.arm, []).append(run)
-    written = write_experiment_pages(comparison, finished, folder, profile, plots=plots, png=png)
+    written = write_experiment_pages(comparison, finished, folder, profile, options)
     return Written((*written.files[:2], figures, *written.files[2:]), written.problems)
 
 

@@ -73,7 +73,7 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
         Section("Cost", _cost(run, results, data)),
         Section("Provenance", _provenance(run, data)),
         Section("Events", _events(run)),
-    ])  # fmt: skip
+    ], {"run": spec, "data": data, "results": results or {}, "metrics": metrics})  # fmt: skip
 
 
 def _recorded(run: RunDirectory) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trialbook.contracts.files import write_whole
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Page, Picture
+from trialbook.reports.document.format import PluginTemplates
 from trialbook.reports.document.html import to_html
 from trialbook.reports.document.markdown import to_markdown
 from trialbook.reports.pages.run_page import run_page
@@ -27,16 +28,31 @@ class Written:
     problems: tuple[str, ...] = ()
 
 
-def write_run_pages(run: RunDirectory, *, plots: bool = True, png: bool = False) -> Written:
+@dataclass(frozen=True)
+class PageOptions:
+    """How pages are written.
+
+    Args:
+        plots: draw; without, the pages are text and tables.
+        png: write every plot as PNG as well.
+        templates: those of plugins.
+    """
+
+    plots: bool = True
+    png: bool = False
+    templates: PluginTemplates = field(default_factory=dict)
+
+
+def write_run_pages(run: RunDirectory, options: PageOptions | None = None) -> Written:
     """Write ``report.md``, ``report.html`` and ``plots/`` of a run that has ended, however it ended.
 
     The caller holds the run's lock, or knows that nobody writes there.
 
     Args:
         run: its directory.
-        plots: draw; without, the pages are text and tables.
-        png: write every plot as PNG as well.
+        options: how; by default with plots as SVG.
     """
+    options = options or PageOptions()
 
     def make(pictures: Sequence[Picture]) -> Page:
         return run_page(run, run.read("results"), pictures)
@@ -44,14 +60,14 @@ def write_run_pages(run: RunDirectory, *, plots: bool = True, png: bool = False)
     def draw() -> list[Picture]:
         from trialbook.reports.plots.run_plots import run_plots
 
-        return run_plots(RunData(run), png=png)
+        return run_plots(RunData(run), png=options.png)
 
-    return write_pages(run.path, "report", make, draw if plots else None)
+    return write_pages(run.path, "report", None, make, draw, options)
 
 
 def write_experiment_pages(
-    comparison: Comparison, runs: Mapping[str, Sequence[RunDirectory]], folder: Path, profile: str | None = None, *,
-    plots: bool = True, png: bool = False,
+    comparison: Comparison, runs: Mapping[str, Sequence[RunDirectory]], folder: Path, profile: str | None = None,
+    options: PageOptions | None = None,
 ) -> Written:  # fmt: skip
     """Write ``report.md``, ``report.html`` and ``plots/`` of an experiment; those of a profile have its name.
 
@@ -60,11 +76,12 @@ def write_experiment_pages(
         runs: arm to the directories of the runs that the comparison is made of.
         folder: of the experiment.
         profile: under which its file was run.
-        plots, png: as for a run.
+        options: how; by default with plots as SVG.
     """
     from trialbook.reports.pages.experiment_page import experiment_page
     from trialbook.reports.plots.arms import Arms
 
+    options = options or PageOptions()
     arms = Arms(comparison, {arm: [RunData(run) for run in runs[arm]] for arm in comparison.arms if runs.get(arm)})
 
     def draw() -> list[Picture]:
@@ -72,33 +89,45 @@ def write_experiment_pages(
         from trialbook.reports.plots.arm_metrics import figure_plots
         from trialbook.reports.plots.declared import arms_declared
 
+        png = options.png
         return [*figure_plots(arms, png=png), *arms_declared(arms, png=png), *curve_plots(arms, png=png)]
 
-    name = f"report.{profile}" if profile else "report"
-    return write_pages(folder, name, lambda pictures: experiment_page(arms, pictures, profile), draw if plots else None)
+    def make(pictures: Sequence[Picture]) -> Page:
+        return experiment_page(arms, pictures, profile)
+
+    return write_pages(folder, "report", profile, make, draw, options)
 
 
 def write_pages(
-    folder: Path, name: str, make: Callable[[Sequence[Picture]], Page], draw: Callable[[], list[Picture]] | None
-) -> Written:
-    """Draw, make the page, write it in both formats; whatever raises becomes a problem."""
+    folder: Path, name: str, profile: str | None, make: Callable[[Sequence[Picture]], Page],
+    draw: Callable[[], list[Picture]], options: PageOptions,
+) -> Written:  # fmt: skip
+    """Draw, make the page, write it in both formats; whatever raises becomes a problem.
+
+    Args:
+        folder: of the pages.
+        name: of the pages; that of the profile is added, as it is to ``plots``.
+        make: makes the page, from its plots.
+        draw: draws them.
+        options: whether it is drawn at all; templates.
+    """
+    ending = f".{profile}" if profile else ""
     problems: list[str] = []
     pictures: list[Picture] = []
     try:
-        pictures = draw() if draw else []
+        pictures = [replace(one, folder=f"plots{ending}") for one in draw()] if options.plots else []
     except Exception as error:  # what no single plot could catch: matplotlib cannot be imported, an array file is torn
         pictures = [Picture("plots", "All plots", "", error=f"{type(error).__name__}: {error}", fault=True)]
     problems += [f"plot '{one.title}' could not be drawn: {one.error}" for one in pictures if one.fault]
+    pages = [folder / f"{name}{ending}.md", folder / f"{name}{ending}.html"]
     try:
         page = make(pictures)
-        drawn = _write_plots(folder / page.plots, pictures)
-        pages = [folder / f"{name}.md", folder / f"{name}.html"]
-        write_whole(pages[0], to_markdown(page))
-        write_whole(pages[1], to_html(page))
+        drawn = _write_plots(folder / f"plots{ending}", pictures)
+        write_whole(pages[0], to_markdown(page, options.templates))
+        write_whole(pages[1], to_html(page, options.templates))
     except Exception as error:
-        return Written(
-            (), (*problems, f"{folder / name}: the page could not be written: {type(error).__name__}: {error}")
-        )
+        said = f"{pages[0].with_suffix('')}: the page could not be written: {type(error).__name__}: {error}"
+        return Written((), (*problems, said))
     return Written((*pages, *drawn), tuple(problems))
 
 
