@@ -173,7 +173,7 @@ class EventSet(PooledDataset):
 
     def _cut(self) -> dict[str, PoolSplit]:
         if not self.options.allow_overlap:
-            self._refuse_planted()
+            self._refuse_leaked_windows()
         spans, numbering = self._spans, self._numbering
         keys = [span_content(span) for span in spans]
         rooms = rooms_of((event.sensor for span in spans for event in span.events), self.room_map())
@@ -195,7 +195,7 @@ class EventSet(PooledDataset):
             refuse_overlap(splits, ("sensor",), spans[0].log.source)
         return splits
 
-    def _refuse_planted(self) -> None:
+    def _refuse_leaked_windows(self) -> None:
         """Stop where all events of a window stand in another split, whatever the windows and logs are that they stand in."""
         told = {
             name: {event[:3] for i in rows for event in self._spans[i].events} for name, rows in self._dealt.items()

@@ -20,7 +20,14 @@ from trialbook_plugins.datasets._sensor_windows import Sieve, class_numbers
 from trialbook_plugins.datasets._series_facts import Scaling, fit_scaling, series_facts
 from trialbook_plugins.datasets._series_files import find_reader
 from trialbook_plugins.datasets._series_recording import Fields, Recording
-from trialbook_plugins.datasets._series_windows import Dealing, SplitBy, Window, cut_all, deal_windows, refuse_planted
+from trialbook_plugins.datasets._series_windows import (
+    Dealing,
+    SplitBy,
+    Window,
+    cut_all,
+    deal_windows,
+    refuse_leaked_windows,
+)
 from trialbook_plugins.datasets._splits import (
     Column,
     Pool,
@@ -165,7 +172,7 @@ class SensorSeries(PooledDataset):
         splits = {name: pool.split(name, groups) for name, groups in dealt.items()}
         if not self.allow_overlap:
             refuse_overlap(splits, ("sensor",), self.root)
-            refuse_planted(self._windows, dealt, self.root)
+            refuse_leaked_windows(self._windows, dealt, self.root)
         return splits
 
     def _pool(self, train: Rows) -> Pool:
