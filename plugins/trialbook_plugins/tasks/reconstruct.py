@@ -34,11 +34,10 @@ class Reconstruct(nn.Module):
 
     Only the adapter learns: tokens are stored once, and the decoder passes the gradient on. Next to each figure of a metric
     stands the same metric's for other pictures: ``<metric>/<figure>/true`` (the true pictures: what perfect work would get),
-    ``…/latents`` (what
-    the decoder makes of the true latents: the ceiling of any adapter) and ``…/mean`` (the mean training picture for
-    each: the floor). Pictures
-    are compared with 8 bits a channel, as a file would hold them. Rows of original, baseline and reconstruction are left as
-    ``artifacts/reconstructions.png`` and, as arrays, for runs that name this one as their ``baseline``.
+    ``…/latents`` (what the decoder makes of the true latents: the ceiling of any adapter) and ``…/mean`` (the mean training
+    picture for each: the floor). Pictures are compared with 8 bits a channel, as a file would hold them. Rows of original,
+    baseline and reconstruction are left as ``artifacts/reconstructions.png`` and, as arrays, for runs that name this one as
+    their ``baseline``.
 
     Args:
         layer: which of the encoder's layers is read; may be left out where it gives one.
