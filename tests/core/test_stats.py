@@ -15,7 +15,6 @@ scipy_stats = pytest.importorskip("scipy.stats", reason="scipy is the oracle")
 @pytest.mark.parametrize("df", [1, 2, 3, 5, 9, 29, 99, 999])
 def test_the_t_distribution_agrees_with_scipy(df: int) -> None:
     for t in (-40.0, -3.2, -1.0, -1e-3, 0.0, 0.5, 2.1, 7.0, 120.0):
-        assert stats.t_cdf(t, df) == pytest.approx(scipy_stats.t.cdf(t, df), rel=1e-9, abs=1e-15)
         assert stats.t_tail(abs(t), df) == pytest.approx(scipy_stats.t.sf(abs(t), df), rel=1e-9)
     for p in (1e-6, 0.005, 0.025, 0.3, 0.5, 0.8, 0.975, 0.9999):
         assert stats.t_quantile(p, df) == pytest.approx(scipy_stats.t.ppf(p, df), rel=1e-9, abs=1e-9)

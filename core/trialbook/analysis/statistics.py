@@ -58,12 +58,6 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
     return value
 
 
-def t_cdf(t: float, df: float) -> float:
-    """Probability that Student's t with ``df`` degrees of freedom is at most ``t``."""
-    tail = t_tail(abs(t), df)
-    return tail if t < 0 else 1 - tail
-
-
 def t_tail(t: float, df: float) -> float:
     """Probability that Student's t is above ``t`` (at least 0), without the cancellation of 1 − cdf."""
     if math.isinf(t):

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.decision_options import GateOptions
@@ -81,19 +80,6 @@ class RunSpec:
         own = ("experiment", "arm", "base_arm", "point", "seed", "config", "sources", "id")
         about = {key: value for key, value in data.items() if key not in (*own, "name", "inputs")}
         return cls(**{key: data[key] for key in own}, inputs=data.get("inputs", {}), about=about)
-
-    def write_config(self, path: Path) -> None:
-        """Write the configuration as TOML."""
-        import tomli_w  # late: plans are made more often than written
-
-        path.write_text(tomli_w.dumps(dict(self.config)), encoding="utf-8")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The configuration that ``RunSpec.write_config`` wrote."""
-    from trialbook.config.toml import parse_toml
-
-    return parse_toml(path.read_text(encoding="utf-8"), path).data
 
 
 def run_id(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:
