@@ -136,7 +136,7 @@ def test_layers_of_one_shape_share_what_does_not_depend_on_them(shapes: Shapes) 
         data = Probed(torch.from_numpy(rng.standard_normal((30, 8, 8, width), dtype=np.float32)), labels, images)
         found.append(metrics.measure("boxes", probe, data, data))
     assert Counting.fits == 4 + 1 + 3  # of the second the shuffled alone; of the third all but the pixels
-    one = ReferenceMetrics(["oracle", "pixels", "shuffled", "random"], 0).figures("boxes", probe, data, data)
+    one = ReferenceMetrics(["oracle", "pixels", "shuffled", "random"], 0).measure("boxes", probe, data, data)
     assert found[2] == one
 
 
