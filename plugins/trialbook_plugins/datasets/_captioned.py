@@ -107,8 +107,8 @@ class CaptionedPhotos(PooledDataset):
             raise TrialbookError(f"{photos[0].source if photos else 'captions'}: no picture with a caption is left")
         return kept
 
-    def pool(self, photos: Sequence[Photo]) -> tuple[Pool, list[str]]:
-        """A pool of usable photos, and a content key for each: equal files have equal keys."""
+    def pool(self, photos: Sequence[Photo]) -> Pool:
+        """A pool of usable photos; equal files have equal content."""
         files = [photo.file for photo in photos]
         pictures = Pictures(lambda row: files[row].read_bytes(), files, self.size)
         owner = np.repeat(np.arange(len(photos)), [len(photo.captions) for photo in photos])
@@ -118,7 +118,7 @@ class CaptionedPhotos(PooledDataset):
             "text": joined(text_column(texts, owner), lambda: pictures.hashes),
         }
         labels = {"file": [file.name for file in files]}
-        return Pool(len(photos), columns, labels, path=files.__getitem__), pictures.hashes
+        return Pool(len(photos), columns, labels, path=files.__getitem__)
 
 
 def describe_pair(modality: str, size: int, splits: Callable[[], Mapping[str, PoolSplit]]) -> Modality:

@@ -27,7 +27,6 @@ from trialbook_plugins.datasets._splits import (
     PooledDataset,
     PoolSplit,
     deal_rest,
-    group_keys,
     refuse_overlap,
     shares_of,
 )
@@ -139,7 +138,7 @@ class Questions(PooledDataset):
         if main is None:
             raise TrialbookError(f"{folder}: there is no train split, only {', '.join(map(str, pools))}")
         own = {str(split): pool for split, pool in pools.items()}
-        splits = deal_rest(main, group_keys(main.columns["image"], main.size), self.shares, self.seed, own)
+        splits = deal_rest(main, "image", self.shares, self.seed, own)
         if not self.allow_overlap:
             refuse_overlap(splits, MODALITIES, folder)
         return splits

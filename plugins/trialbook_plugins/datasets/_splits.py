@@ -220,20 +220,21 @@ def ordered(splits: Mapping[str, PoolSplit]) -> dict[str, PoolSplit]:
 
 
 def deal_rest(
-    main: Pool, keys: Sequence[str], shares: Mapping[str, float], seed: int, own: Mapping[str, Pool]
+    main: Pool, anchor: str, shares: Mapping[str, float], seed: int, own: Mapping[str, Pool]
 ) -> dict[str, PoolSplit]:
     """Splits dealt from ``main``; val and test take no share of it where they have a pool of their own.
 
     Args:
         main: groups to deal.
-        keys: content key of each of them.
+        anchor: modality whose content deals them.
         shares: of train, val and test.
         seed: of the dealing.
         own: split name to its own pool.
     """
     left = {name: 0.0 if name in own else share for name, share in shares.items()}
     left["train"] = 1 - left["val"] - left["test"]
-    return ordered({**main.deal(keys, left, seed), **{name: pool.split(name) for name, pool in own.items()}})
+    dealt = main.deal(group_keys(main.columns[anchor], main.size), left, seed)
+    return ordered({**dealt, **{name: pool.split(name) for name, pool in own.items()}})
 
 
 def refuse_overlap(splits: Mapping[str, Split], modalities: Sequence[str], source: object) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from trialbook import TrialbookError
 from trialbook_plugins.datasets._captioned import CaptionedPhotos, Photo
 from trialbook_plugins.datasets._paths import locate, read_json
-from trialbook_plugins.datasets._splits import Pool, PoolSplit, deal_rest, refuse_overlap
+from trialbook_plugins.datasets._splits import PoolSplit, deal_rest, refuse_overlap
 
 
 class CocoCaptions(CaptionedPhotos):
@@ -70,17 +70,15 @@ class CocoCaptions(CaptionedPhotos):
         super().__init__(data_root, *shares, seed, size, skip_missing, allow_overlap)
 
     def _cut(self) -> dict[str, PoolSplit]:
-        """Read the caption files and deal the photos of the main one."""
         root = locate(self.data_root, self.root)
-        main, keys = self._read(root, *self.main)
-        own = {name: self._read(root, *files)[0] for name, files in self.own.items()}
-        splits = deal_rest(main, keys, self.shares, self.seed, own)
+        main, *others = (
+            self.pool(self.usable(read_coco(root / file, root / folder)))
+            for file, folder in (self.main, *self.own.values())
+        )
+        splits = deal_rest(main, "image", self.shares, self.seed, dict(zip(self.own, others, strict=True)))
         if self.own and not self.allow_overlap:
             refuse_overlap(splits, ("image", "text"), root)
         return splits
-
-    def _read(self, root: Path, file: str, folder: str) -> tuple[Pool, list[str]]:
-        return self.pool(self.usable(read_coco(root / file, root / folder)))
 
 
 def read_coco(file: Path, folder: Path) -> list[Photo]:

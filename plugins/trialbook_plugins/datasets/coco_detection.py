@@ -141,14 +141,13 @@ class CocoDetection(PooledDataset):
         for file, _ in self._files:
             ids.update(_categories(read_json(file), file))
         classes = {key: place for place, key in enumerate(sorted(ids))}
-        (main, hashes), *others = (self._pool(file, folder, classes) for file, folder in self._files)
-        own = {name: pool for name, (pool, _) in zip(self.own, others, strict=True)}
-        splits = deal_rest(main, hashes, self.shares, self.seed, own)
+        main, *others = (self._pool(file, folder, classes) for file, folder in self._files)
+        splits = deal_rest(main, "image", self.shares, self.seed, dict(zip(self.own, others, strict=True)))
         if self.own and not self.allow_overlap:
             refuse_overlap(splits, ("image",), locate(self.data_root, self.root))
         return splits
 
-    def _pool(self, file: Path, folder: Path, classes: dict[Any, int]) -> tuple[Pool, Sequence[str]]:
+    def _pool(self, file: Path, folder: Path, classes: dict[Any, int]) -> Pool:
         photos = [(photo, self._placed(photo)) for photo in read_instances(file, folder, classes)]
         photos = [(photo, placed) for photo, placed in photos if self.empty or len(placed[0])]
         if not photos:
@@ -168,8 +167,7 @@ class CocoDetection(PooledDataset):
             "file": [one.name for one in files],
         }
         column = Column(np.arange(len(photos)), pictures.read, lambda: pictures.hashes)
-        pool = Pool(len(photos), {"image": column}, labels, path=files.__getitem__)
-        return pool, pictures.hashes
+        return Pool(len(photos), {"image": column}, labels, path=files.__getitem__)
 
     def _placed(self, photo: BoxedPhoto) -> tuple[Any, Any, Any]:
         """Boxes in the picture that is made of a photo, their classes and whether they are crowds: of those that count."""

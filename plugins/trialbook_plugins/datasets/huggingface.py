@@ -134,8 +134,7 @@ class HuggingFace(PooledDataset):
 
     def _cut(self) -> dict[str, PoolSplit]:
         pools = {name: self._pool(name) for name in self._data}
-        pool = pools.pop("train")
-        splits = deal_rest(pool, group_keys(pool.columns[self._anchor], pool.size), self.shares, self.seed, pools)
+        splits = deal_rest(pools.pop("train"), self._anchor, self.shares, self.seed, pools)
         if not self.allow_overlap:
             refuse_overlap(splits, tuple(self.columns), self.path)
         return splits

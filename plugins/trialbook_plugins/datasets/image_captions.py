@@ -15,7 +15,7 @@ import numpy as np
 from trialbook import TrialbookError
 from trialbook_plugins.datasets._captioned import CaptionedPhotos, Photo
 from trialbook_plugins.datasets._paths import locate, read_text
-from trialbook_plugins.datasets._splits import SPLITS, PoolSplit, refuse_overlap, split_name
+from trialbook_plugins.datasets._splits import SPLITS, PoolSplit, deal_rest, refuse_overlap, split_name
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -69,16 +69,15 @@ class ImageCaptions(CaptionedPhotos):
         self.columns = (image_column, caption_column, split_column)
 
     def _cut(self) -> dict[str, PoolSplit]:
-        """Read the table, then deal the pictures, or split them as it says."""
         file = locate(self.data_root, self.file)
         entries = read_entries(file, *self.columns)
         folder = file.parent / self.images
         photos = [Photo(folder / name, entry.captions, f"{file}:{entry.line}") for name, entry in entries.items()]
         split_of = {photo.file: entry.split for photo, entry in zip(photos, entries.values(), strict=True)}
         kept = self.usable(photos)
-        pool, keys = self.pool(kept)
+        pool = self.pool(kept)
         if self.columns[2] is None:
-            return pool.deal(keys, self.shares, self.seed)
+            return deal_rest(pool, "image", self.shares, self.seed, {})
         places = np.array([split_of[photo.file] for photo in kept])
         splits = {name: pool.split(name, np.flatnonzero(places == name)) for name in SPLITS if name in places}
         if "train" not in splits:
