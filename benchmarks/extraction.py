@@ -26,7 +26,7 @@ from trialbook_plugins.vlms import tiny
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.family import image_size
 from trialbook_plugins.vlms.inputs import family
-from trialbook_plugins.vlms.layer_reader import TappedModel
+from trialbook_plugins.vlms.layer_reader import LayerReader
 from trialbook_plugins.vlms.pictures import STATISTICS, Pictures
 from trialbook_plugins.vlms.prompt import plain_prompt
 
@@ -43,7 +43,7 @@ class Subject(NamedTuple):
     """A model whose points are read, what its rows are called and how many images a pass takes."""
 
     name: str
-    model: TappedModel
+    model: LayerReader
     batch: int
 
 
@@ -119,7 +119,7 @@ TINY = (
 def subjects(models: Sequence[Model], batches: Sequence[int], device: str) -> Iterator[Subject]:
     """One after the other, so that only one model is in memory."""
     for model in models:
-        made = _tapped(model, device, torch.float32 if device == "cpu" else torch.bfloat16)
+        made = _layer_reader(model, device, torch.float32 if device == "cpu" else torch.bfloat16)
         for batch in batches:
             yield Subject(f"{model.name}, {batch} images a pass", made, batch)
         del made
@@ -129,7 +129,7 @@ def subjects(models: Sequence[Model], batches: Sequence[int], device: str) -> It
 
 
 def main(device: str = "cpu", sizes: str = "", only: str = "", batches: Sequence[int] = (), rounds: int = 3) -> None:
-    """In turn: all points of a family by taps, and by hooks on the same modules of the plain model.
+    """In turn: all points of a family by the layer reader, and by hooks on the same modules of the plain model.
 
     Args:
         device: ``"cpu"`` or ``"cuda"``.
@@ -152,8 +152,8 @@ def main(device: str = "cpu", sizes: str = "", only: str = "", batches: Sequence
     where = f"{torch.cuda.get_device_name()}, random weights, bfloat16" if gpu else "the CPU, random weights, float32"
     note = (
         f"On {where}; 64 images. The plain loop has forward hooks on the same modules and keeps what they give as "
-        "it is; taps end the pass at the deepest point, keep the image's tokens alone and put them in order. Inputs are "
-        "made beforehand."
+        "it is; the layer reader ends the pass at the deepest point, keeps the image's tokens alone and puts them in order. "
+        "Inputs are made beforehand."
     )
     save(f"extraction{'_gpu' if gpu else ''}", "Reading layers of vision-language models", rows, note)
 
@@ -164,10 +164,18 @@ def _measured(subject: Subject, count: int, device: str, rounds: int) -> list[di
         to_device(subject.model.prepare(raw[start : start + subject.batch]), torch.device(device))
         for start in range(0, count, subject.batch)
     ]
-    programs = {"taps": lambda: _taps(subject.model, batches), "plain": lambda: _plain(subject.model, batches)}
+    programs = {
+        "layer reader": lambda: _read_layers(subject.model, batches),
+        "plain": lambda: _plain(subject.model, batches),
+    }
     taken = in_turn({name: lambda p=program: _timed(p, device) for name, program in programs.items()}, rounds)
     rows: list[dict[str, Any]] = [
-        {"what": f"{subject.name}: plain loop / taps", "value": ratio(taken, "plain", "taps"), "unit": "x", "bound": ""}
+        {
+            "what": f"{subject.name}: plain loop / layer reader",
+            "value": ratio(taken, "plain", "layer reader"),
+            "unit": "x",
+            "bound": "",
+        }
     ]
     for name in programs:
         speed = count / statistics.median(taken[name])
@@ -181,14 +189,14 @@ def _measured(subject: Subject, count: int, device: str, rounds: int) -> list[di
     return rows
 
 
-def _taps(model: TappedModel, batches: Sequence[dict[str, torch.Tensor]]) -> None:
+def _read_layers(model: LayerReader, batches: Sequence[dict[str, torch.Tensor]]) -> None:
     with torch.no_grad():
         for batch in batches:
             for tokens in model.tokens(batch).values():
                 tokens.cpu()
 
 
-def _plain(model: TappedModel, batches: Sequence[dict[str, torch.Tensor]]) -> None:
+def _plain(model: LayerReader, batches: Sequence[dict[str, torch.Tensor]]) -> None:
     found: dict[str, torch.Tensor] = {}
 
     def after(name: str) -> Any:
@@ -198,11 +206,13 @@ def _plain(model: TappedModel, batches: Sequence[dict[str, torch.Tensor]]) -> No
         return lambda _, given: found.update({name: given[0]})
 
     handles = []
-    for tap in model.taps:
-        module = model.model.get_submodule(tap.path)
-        out = tap.side == "out"
+    for hook in model.hooks:
+        module = model.model.get_submodule(hook.path)
+        out = hook.side == "out"
         handles.append(
-            module.register_forward_hook(after(tap.name)) if out else module.register_forward_pre_hook(before(tap.name))
+            module.register_forward_hook(after(hook.name))
+            if out
+            else module.register_forward_pre_hook(before(hook.name))
         )
     with torch.no_grad():
         for batch in batches:
@@ -221,7 +231,7 @@ def _timed(program: Any, device: str) -> float:
     return time.perf_counter() - started
 
 
-def _tapped(model: Model, device: str, dtype: torch.dtype) -> TappedModel:
+def _layer_reader(model: Model, device: str, dtype: torch.dtype) -> LayerReader:
     architecture, config = model.architecture, model.config()
     maker = hf.AutoModelForImageTextToText if architecture.connector else hf.AutoModel
     with torch.device(device):
@@ -233,7 +243,7 @@ def _tapped(model: Model, device: str, dtype: torch.dtype) -> TappedModel:
     inputs = kind(config, kind.default_size(config, own, architecture.image_size), "base")
     prompt = plain_prompt(config, kind.image_token(config, None))
     pictures = Pictures(*STATISTICS[architecture.statistics])
-    return TappedModel(made, architecture, inputs, pictures, prompt, list(architecture.points))
+    return LayerReader(made, architecture, inputs, pictures, prompt, list(architecture.points))
 
 
 def _from_shell() -> None:

@@ -23,13 +23,13 @@ def measure(bench: Bench) -> None:
         _verify(bench, name)
     models = bench.size((*_REAL, extraction.Model("PaliGemma-3B", tables.PALIGEMMA, paligemma)), _SMALL)
     for model in models:
-        tapped = extraction._tapped(model, bench.device, torch.bfloat16)
-        _check(bench, model.name, tapped)
-        subject = extraction.Subject(model.name, tapped, bench.size(_BATCH, 2))
+        reader = extraction._layer_reader(model, bench.device, torch.bfloat16)
+        _check(bench, model.name, reader)
+        subject = extraction.Subject(model.name, reader, bench.size(_BATCH, 2))
         for row in extraction._measured(subject, bench.size(_IMAGES, 4), bench.device, bench.size(_ROUNDS, 1)):
             bound = ">= 0.95" if row["unit"] == "x" else ""
             bench.rows.add(row["what"], row["value"], row["unit"], bound, at_size=True)
-        del tapped, subject
+        del reader, subject
         bench.free()
 
 
@@ -65,12 +65,12 @@ def _verify(bench: Bench, name: str) -> None:
         bench.rows.check(f"{name}, tiny, bfloat16: self-test", True)
 
 
-def _check(bench: Bench, name: str, tapped: extraction.TappedModel) -> None:
+def _check(bench: Bench, name: str, reader: extraction.LayerReader) -> None:
     """What ``verify`` looks at, on a model that lies on the device already."""
     device = torch.device(bench.device)
     with torch.no_grad():
-        wrong = {point: found.message for point, found in check_order(tapped, 4, device).items() if not found.passed}
-        wrong |= check_layers(tapped, device)
+        wrong = {point: found.message for point, found in check_order(reader, 4, device).items() if not found.passed}
+        wrong |= check_layers(reader, device)
     bench.rows.check(
         f"{name}, bfloat16: self-test", not wrong, "; ".join(f"{point}: {what}" for point, what in wrong.items())
     )

@@ -12,7 +12,6 @@ import pytest
 
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan, RunSpec
-from trialbook.config.toml import parse_toml
 from trialbook.errors import TrialbookError
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.manager import PluginManager
@@ -158,7 +157,7 @@ def test_gates_are_ready_to_use(toy_file: Write, toys: SchemaBook) -> None:
     assert (gate.metric, gate.at_least, gate.at_most, gate.arm) == ("found/i2t@1", 0.5, None, None)
 
 
-def test_a_run_goes_through_json_toml_and_pickle(toy_file: Write, toys: SchemaBook, tmp_path: Path) -> None:
+def test_a_run_goes_through_json_and_pickle(toy_file: Write, toys: SchemaBook) -> None:
     run = plan_of(toy_file(append="[results]\nhits = 'found/i2t@1'\n"), toys).runs[1]
     data = json.loads(json.dumps(run.to_json()))
     assert RunSpec.from_json(data) == run
@@ -169,8 +168,6 @@ def test_a_run_goes_through_json_toml_and_pickle(toy_file: Write, toys: SchemaBo
     again = pickle.loads(pickle.dumps(run))
     assert (again, again.positions) == (run, run.positions)
     assert len({run, again}) == 1
-    run.write_config(tmp_path / "config.toml")
-    assert parse_toml((tmp_path / "config.toml").read_text(), tmp_path).data == run.config
 
 
 def test_a_wide_grid_is_planned_quickly(toy_file: Write, toys: SchemaBook) -> None:

@@ -27,16 +27,16 @@ def test_it_prints_and_saves_speed_and_memory(
     rows = json.loads((tmp_path / "extraction.json").read_text())["rows"]
     told = {row["what"]: row["value"] for row in rows}
     for batch in (2, 4):
-        for program in ("taps", "plain"):
+        for program in ("layer reader", "plain"):
             assert told[f"llava-next, tiny, {batch} images a pass: {program}"] > 0
     assert told["peak memory of the process, all together"] > 0
-    assert "llava-next, tiny, 4 images a pass: plain loop / taps" in capsys.readouterr().out
+    assert "llava-next, tiny, 4 images a pass: plain loop / layer reader" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("model", extraction.TINY, ids=lambda model: model.name)
 def test_every_small_model_is_read_at_all_points(model: extraction.Model) -> None:
-    made = extraction._tapped(model, "cpu", torch.float32)
-    assert [tap.name for tap in made.taps] == list(model.architecture.points)
+    made = extraction._layer_reader(model, "cpu", torch.float32)
+    assert [hook.name for hook in made.hooks] == list(model.architecture.points)
 
 
 def test_the_real_sizes_are_of_the_architectures_they_are_said_to_be() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trialbook.contracts.datasets import find_overlaps
 from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
-from trialbook_plugins.datasets._planted import find_planted
+from trialbook_plugins.datasets._leakage import find_leaked_windows
 from trialbook_plugins.datasets.sensor_series import SensorSeries
 
 DATA = os.environ.get("TRIALBOOK_DATA")
@@ -167,10 +167,10 @@ def test_planted_windows_are_found_at_every_offset_and_nowhere_else() -> None:
         recordings[2][:5],
         walk(rng, 7, 3).astype(np.float32),
     ]
-    assert find_planted(windows, [recordings[0], recordings[1]]) == [0, 1, 2]
-    assert find_planted(windows, recordings) == [0, 1, 2, 3]
+    assert find_leaked_windows(windows, [recordings[0], recordings[1]]) == [0, 1, 2]
+    assert find_leaked_windows(windows, recordings) == [0, 1, 2, 3]
     assert (
-        find_planted([np.zeros((4, 3), np.float32)], [np.zeros((9, 3), np.float32)]) == []
+        find_leaked_windows([np.zeros((4, 3), np.float32)], [np.zeros((9, 3), np.float32)]) == []
     )  # rest is the same everywhere
 
 

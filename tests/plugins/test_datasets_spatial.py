@@ -107,7 +107,6 @@ def test_the_foreground_of_a_clip_moves_as_its_label_says():
     split = MovingShapes(train=16, test=0, size=64, frames=5).splits()["train"]
     clips = torch.from_numpy(every(split, "video")).float() / 255
     np.testing.assert_array_equal(pictures.directions(clips), split.labels("direction"))
-    np.testing.assert_array_equal(pictures.direction_of_tracks(split.labels("tracks")), split.labels("direction"))
     assert sorted(set(split.labels("direction").tolist())) == list(range(len(DIRECTIONS)))
     np.testing.assert_array_equal(every(split), every(split, "video")[:, 2])
     for boxes, tracks in zip(split.labels("boxes"), split.labels("tracks"), strict=True):

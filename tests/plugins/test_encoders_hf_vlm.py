@@ -28,7 +28,7 @@ from trialbook_plugins.vlms import architectures as tables  # noqa: E402
 from trialbook_plugins.vlms.architecture import Architecture  # noqa: E402
 from trialbook_plugins.vlms.family import PLACES, Prompt  # noqa: E402
 from trialbook_plugins.vlms.inputs import family  # noqa: E402
-from trialbook_plugins.vlms.layer_reader import TappedModel  # noqa: E402
+from trialbook_plugins.vlms.layer_reader import LayerReader  # noqa: E402
 from trialbook_plugins.vlms.layers import check_layers  # noqa: E402
 from trialbook_plugins.vlms.order import ORDERS, Grid  # noqa: E402
 from trialbook_plugins.vlms.order_check import check_order  # noqa: E402
@@ -74,7 +74,7 @@ def tiny(name: str, layers: list[str] | None = None, **options: Any) -> HFVLM:
     return HFVLM(tiny=name, layers=layers or list(KNOWN[name].points), **options).eval()
 
 
-def tapped(encoder: HFVLM, raw: np.ndarray) -> dict[str, torch.Tensor]:
+def tokens_of(encoder: HFVLM, raw: np.ndarray) -> dict[str, torch.Tensor]:
     with torch.no_grad():
         return encoder.encode_layers(encoder.prepare(raw))
 
@@ -89,7 +89,7 @@ def test_every_point_gives_a_grid_of_tokens_and_passes_its_self_test(name: str) 
     encoder = tiny(name)
     assert isinstance(encoder, LayerEncoder)
     assert isinstance(encoder, Encoder)
-    tokens = tapped(encoder, photos())
+    tokens = tokens_of(encoder, photos())
     assert {point: tuple(value.shape[1:]) for point, value in tokens.items()} == SHAPES[name]
     assert {point: (*place.grid, place.width) for point, place in encoder.points().items()} == SHAPES[name]
     results = encoder.check_order()
@@ -115,23 +115,23 @@ def grid_of(encoder: HFVLM, point: str) -> Grid:
 @pytest.mark.parametrize("name", [name for name in SHAPES if name != "florence-2"])
 def test_a_wrong_permutation_is_refused_at_every_point(name: str, seed: int) -> None:
     encoder = tiny(name, seed=seed)
-    taps, tried = list(encoder.tapped.taps), 0
-    for tap in taps:
-        grid = grid_of(encoder, tap.name)
+    hooks, tried = list(encoder.tapped.hooks), 0
+    for hook in hooks:
+        grid = grid_of(encoder, hook.name)
         for order, places in ORDERS.items():
-            if "none" in (order, tap.area.order) or torch.equal(places(grid), ORDERS[tap.area.order](grid)):
+            if "none" in (order, hook.area.order) or torch.equal(places(grid), ORDERS[hook.area.order](grid)):
                 continue
-            encoder.tapped.taps = [tap._replace(area=dataclasses.replace(tap.area, order=order))]
-            result = encoder.check_order()[tap.name]
-            assert not result.passed, (tap.name, order, result)
+            encoder.tapped.hooks = [hook._replace(area=dataclasses.replace(hook.area, order=order))]
+            result = encoder.check_order()[hook.name]
+            assert not result.passed, (hook.name, order, result)
             assert f"order '{order}'" in result.message
             tried += 1
-    assert tried >= sum(encoder.points()[tap.name].spatial for tap in taps)
+    assert tried >= sum(encoder.points()[hook.name].spatial for hook in hooks)
 
 
 def test_nothing_is_measured_on_a_point_that_fails() -> None:
     encoder = tiny("qwen2.5-vl", ["Q2"])
-    encoder.tapped.taps = [encoder.tapped.taps[0]._replace(area=KNOWN["qwen2-vl"].areas[0])]
+    encoder.tapped.hooks = [encoder.tapped.hooks[0]._replace(area=KNOWN["qwen2-vl"].areas[0])]
     with pytest.raises(TrialbookError, match=r"point 'Q2' of qwen2\.5-vl fails its self-test.*order 'blocks'"):
         encoder.verify()
 
@@ -139,10 +139,10 @@ def test_nothing_is_measured_on_a_point_that_fails() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_wrong_permutation_of_florence_is_refused(seed: int) -> None:
     encoder = tiny("florence-2", seed=seed)
-    for tap in list(encoder.tapped.taps):
-        if tap.area.rows != "map":  # rows and columns of a map are no matter of order
-            encoder.tapped.taps = [tap._replace(area=dataclasses.replace(tap.area, order="transposed"))]
-            assert not encoder.check_order()[tap.name].passed
+    for hook in list(encoder.tapped.hooks):
+        if hook.area.rows != "map":  # rows and columns of a map are no matter of order
+            encoder.tapped.hooks = [hook._replace(area=dataclasses.replace(hook.area, order="transposed"))]
+            assert not encoder.check_order()[hook.name].passed
 
 
 @pytest.mark.parametrize("shift", [1, -1])
@@ -155,13 +155,13 @@ def test_tokens_that_are_off_by_one_are_refused(shift: int, monkeypatch: pytest.
 @pytest.mark.parametrize("name", ["llava-next", "internvl", "qwen3-vl", "paligemma", "idefics3", "kosmos-2", "vision"])
 def test_a_layer_that_is_off_by_one_is_refused(name: str) -> None:
     encoder = tiny(name)
-    tap = next(tap for tap in reversed(encoder.tapped.taps) if tap.block > 1)
-    encoder.tapped.taps = [tap]
+    hook = next(hook for hook in reversed(encoder.tapped.hooks) if hook.block > 1)
+    encoder.tapped.hooks = [hook]
     encoder.verify()
-    before = tap.path.rpartition(".")[0] + f".{tap.block - 2}"
-    encoder.tapped.taps = [tap._replace(path=before)]
+    before = hook.path.rpartition(".")[0] + f".{hook.block - 2}"
+    encoder.tapped.hooks = [hook._replace(path=before)]
     with pytest.raises(
-        TrialbookError, match=f"is not the output of block {tap.block}; it is hidden state {tap.block - 1}"
+        TrialbookError, match=f"is not the output of block {hook.block}; it is hidden state {hook.block - 1}"
     ):
         encoder.verify()
 
@@ -183,7 +183,7 @@ def test_a_table_that_forgets_the_types_of_qwens_tokens_is_refused() -> None:
 
     right = tiny("qwen2.5-vl").tapped
     made = Forgetful(right.model.config, (32, 32), "base")
-    forgetful = TappedModel(right.model, right.architecture, made, right.pictures, right.prompt, ["Q5"])
+    forgetful = LayerReader(right.model, right.architecture, made, right.pictures, right.prompt, ["Q5"])
     with pytest.raises(TrialbookError, match="lack 'mm_token_type_ids'"):
         forgetful.tokens(forgetful.prepare(photos()))
 
@@ -224,7 +224,7 @@ def test_llava_next_reads_the_layer_before_the_last_without_class_token() -> Non
 def test_stitched_tiles_lie_where_the_image_has_them() -> None:
     encoder = tiny("llava-next", ["L1", "L3"], image_size=[64, 64], tiles="stitch")
     raw = photos()
-    found = tapped(encoder, raw)
+    found = tokens_of(encoder, raw)
     assert {name: tuple(value.shape[1:3]) for name, value in found.items()} == {"L1": (8, 8), "L3": (8, 8)}
     pixels = Pictures(*STATISTICS["clip"])(raw[:, :, :32, 32:], (32, 32))
     tower = encoder.tapped.model.model.vision_tower
@@ -250,21 +250,21 @@ def test_one_forward_gives_all_points_and_ends_at_the_deepest() -> None:
     for name, module in encoder.tapped.model.named_modules():
         if name in ("model.vision_tower", "model.language_model.layers.3", "model.language_model.norm", "lm_head"):
             module.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
-    found = tapped(encoder, photos())
+    found = tokens_of(encoder, photos())
     assert len(found) == 4 + 1 + 4
     assert calls == ["model.vision_tower", "model.language_model.layers.3"]
-    tapped(tiny("internvl", ["I1"]), photos())
+    tokens_of(tiny("internvl", ["I1"]), photos())
 
 
 def test_points_are_the_same_whatever_is_read_beside_them() -> None:
     alone, all_of = tiny("qwen3-vl", ["Q5"]), tiny("qwen3-vl")
-    assert torch.equal(tapped(alone, photos())["Q5"], tapped(all_of, photos())["Q5"])
+    assert torch.equal(tokens_of(alone, photos())["Q5"], tokens_of(all_of, photos())["Q5"])
 
 
 def test_images_of_other_sizes_are_stretched_to_the_one() -> None:
     encoder = tiny("internvl")
     raw = [np.kron(photos(1, (8, 8))[0], np.ones((1, n, m), dtype=np.uint8)) for n, m in ((8, 8), (4, 12))]
-    tokens = tapped(encoder, raw)["I2"]
+    tokens = tokens_of(encoder, raw)["I2"]
     assert tokens.shape == (2, 8, 8, 32)
     middle = tokens.flatten(0, 2) - tokens.mean((0, 1, 2))
     one, other = middle.view(2, 64, 32)
@@ -307,8 +307,8 @@ def test_a_checkpoint_gives_what_the_model_it_was_saved_from_gives(tmp_path: Pat
     small.tapped.model.save_pretrained(tmp_path / "saved")
     read = HFVLM(tmp_path, model="saved", layers=["L1", "L5"]).eval()
     raw = photos()
-    expected = tapped(small, raw)
-    for point, tokens in tapped(read, raw).items():
+    expected = tokens_of(small, raw)
+    for point, tokens in tokens_of(read, raw).items():
         assert torch.equal(tokens, expected[point])
 
 
@@ -352,12 +352,12 @@ def test_a_prompt_stands_around_the_image_as_the_template_has_it(tmp_path: Path)
     assert encoder.identity()["prompt"] != bare.identity()["prompt"]
 
 
-def stand_in(model: torch.nn.Module, name: str, prompt: Prompt) -> TappedModel:
+def stand_in(model: torch.nn.Module, name: str, prompt: Prompt) -> LayerReader:
     torch.manual_seed(0)
     table = KNOWN[name]
     made = family(table.inputs)(model.config, (64, 64), "base")
     made.ready(model, prompt.image)
-    return TappedModel(model.eval(), table, made, Pictures(*STATISTICS[table.statistics]), prompt, list(table.points))
+    return LayerReader(model.eval(), table, made, Pictures(*STATISTICS[table.statistics]), prompt, list(table.points))
 
 
 @pytest.mark.parametrize(
@@ -380,9 +380,9 @@ def test_models_with_code_of_their_own_are_read_through_their_table(make: Any, n
     cpu = torch.device("cpu")
     assert all(result.passed for result in check_order(model, 8, cpu).values())
     assert check_layers(model, cpu) == {}
-    for tap in list(model.taps):
-        model.taps = [tap._replace(area=dataclasses.replace(tap.area, order="transposed"))]
-        assert not check_order(model, 8, cpu)[tap.name].passed
+    for hook in list(model.hooks):
+        model.hooks = [hook._replace(area=dataclasses.replace(hook.area, order="transposed"))]
+        assert not check_order(model, 8, cpu)[hook.name].passed
     if name == "cogvlm2":  # begin and end of an image are of its kind, and no tokens of it
         prepared = model.prepare(photos())
         assert prepared["token_type_ids"].sum(1).tolist() == [18, 18]
@@ -435,8 +435,8 @@ def test_global_random_numbers_are_left_alone_and_seeds_are_heard() -> None:
     torch.manual_seed(3)
     one, same, other = (tiny("vision", seed=seed) for seed in (0, 0, 1))
     assert torch.equal(torch.rand(1), expected)
-    assert torch.equal(tapped(one, photos())["V4"], tapped(same, photos())["V4"])
-    assert not torch.equal(tapped(one, photos())["V4"], tapped(other, photos())["V4"])
+    assert torch.equal(tokens_of(one, photos())["V4"], tokens_of(same, photos())["V4"])
+    assert not torch.equal(tokens_of(one, photos())["V4"], tokens_of(other, photos())["V4"])
 
 
 @pytest.mark.parametrize("name", ["internvl", "qwen2.5-vl", "vision"])

@@ -15,7 +15,7 @@ from trialbook.config.load import load_experiment
 from trialbook.contracts import Step
 from trialbook.contracts.datasets import Modality
 from trialbook.engine.builder import BuildContext, RunBuilder
-from trialbook.engine.feature_store import FeatureStore, StoredFeatures, take
+from trialbook.engine.feature_store import FeatureStore
 from trialbook.engine.warm_start import Origin, start_part
 from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.planning.planner import make_plan
@@ -28,7 +28,7 @@ from trialbook_plugins.encoders.patches import Patches
 from trialbook_plugins.encoders.text_transformer import TextTransformer
 from trialbook_plugins.encoders.tiles import Tiles, best_grid, cut_tiles, tile_count
 from trialbook_plugins.encoders.vit import ViT
-from trialbook_plugins.tasks._turns import IGNORED
+from trialbook_plugins.tasks._token_sequences import IGNORED
 
 pytest.importorskip("transformers")
 
@@ -271,13 +271,15 @@ def test_images_have_the_tokens_of_their_tiles_and_each_tile_goes_through_the_pr
 ) -> None:
     body, each = PROJECTORS[projector]
     task = build(('use = "pixel-shuffle"', body), VIT, frozen=frozen)
-    dialogues = task._split("train")
-    small, large = len(dialogues) // 4, len(dialogues) - 1
-    assert [dialogues.lengths_of(row) for row in (small, large)] == [[each], [5 * each]]
-    batch = dialogues.batch([large, small, large - 8])
+    conversations = task._split("train")
+    small, large = len(conversations) // 4, len(conversations) - 1
+    assert [conversations.lengths_of(row) for row in (small, large)] == [[each], [5 * each]]
+    batch = conversations.batch([large, small, large - 8])
     with torch.no_grad():
         embeds = task._embed(batch)
-        pictures = task.dataset.splits()["train"].read("image", dialogues.groups[np.array([large, small, large - 8])])
+        pictures = task.dataset.splits()["train"].read(
+            "image", conversations.groups[np.array([large, small, large - 8])]
+        )
         for row, picture in enumerate(pictures):
             tiles, places = cut_tiles(np.asarray(picture), 64, 4)
             inner = task.encoder.of
@@ -294,9 +296,9 @@ def test_images_have_the_tokens_of_their_tiles_and_each_tile_goes_through_the_pr
 
 def test_no_image_token_is_cut_or_learned_and_what_does_not_fit_is_counted(build: Any) -> None:
     task = build(("max_length = 200", "max_length = 48"))
-    dialogues, kept = task._split("train"), {True: 0, False: 0}
-    for row in range(len(dialogues)):
-        one, (length,) = dialogues.sequence(row), dialogues.lengths_of(row)
+    conversations, kept = task._split("train"), {True: 0, False: 0}
+    for row in range(len(conversations)):
+        one, (length,) = conversations.sequence(row), conversations.lengths_of(row)
         if one is None:
             continue
         kept[length > 4] += 1
@@ -304,8 +306,8 @@ def test_no_image_token_is_cut_or_learned_and_what_does_not_fit_is_counted(build
         assert one.slots[one.slots >= 0].tolist() == list(range(length))
         assert (one.labels[one.slots >= 0] == IGNORED).all()
         assert len(one.ids) <= 48
-    counts = dialogues.counts()
-    assert counts["dropped"] + sum(kept.values()) == len(dialogues)
+    counts = conversations.counts()
+    assert counts["dropped"] + sum(kept.values()) == len(conversations)
     assert min(kept.values()) > 0
     assert task.losses(task.batch(np.arange(4), 0, Step(0, "train", 0)))["loss"] > 0
 
@@ -353,9 +355,10 @@ def test_stored_features_are_those_of_the_encoder_and_change_with_what_is_inside
     rows = np.array([0, 7, 11])
     with torch.no_grad():
         expected = task.encoder(task.encoder.prepare(task.dataset.splits()["train"].read("image", rows)))
-    found = take(StoredFeatures(tokens, mask), rows)
-    assert torch.equal(found.mask, expected.mask)
-    torch.testing.assert_close(found.tokens, expected.tokens, atol=1e-5, rtol=1e-5)  # other batches, other sums
+    assert torch.equal(torch.from_numpy(mask[rows]), expected.mask)
+    torch.testing.assert_close(
+        torch.from_numpy(tokens[rows]), expected.tokens, atol=1e-5, rtol=1e-5
+    )  # other batches, other sums
     stored = {file.name for file in (tmp_path / "features").glob("*.safetensors")}
     build(VIT)._split("train")
     assert {file.name for file in (tmp_path / "features").glob("*.safetensors")} == stored

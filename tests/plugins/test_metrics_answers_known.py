@@ -10,8 +10,7 @@ import pytest
 from trialbook.contracts.predictions import UNANSWERABLE, Prediction
 from trialbook.errors import TrialbookError
 from trialbook.plugins.signature import load_target
-from trialbook_plugins.metrics._edits import edit_distance
-from trialbook_plugins.metrics.anls import ANLS, anls_paper, anls_script
+from trialbook_plugins.metrics.anls import ANLS, anls_paper, anls_script, edit_distance
 from trialbook_plugins.metrics.exact_match import ExactMatch
 from trialbook_plugins.metrics.relaxed_accuracy import RelaxedAccuracy, relaxed_match
 from trialbook_plugins.metrics.token_f1 import TokenF1, token_f1

@@ -25,11 +25,10 @@ from trialbook_plugins.metrics._agreement import (
     matched_accuracy,
     normalized_mutual_information,
 )
-from trialbook_plugins.metrics._statistics import statistics
 from trialbook_plugins.metrics.clustering import Clustering
 from trialbook_plugins.metrics.label_retrieval import LabelRetrieval
 from trialbook_plugins.metrics.linear_probe import LinearProbe
-from trialbook_plugins.metrics.series_statistics import SeriesStatistics
+from trialbook_plugins.metrics.series_statistics import SeriesStatistics, statistics
 from trialbook_plugins.metrics.zero_shot import ZeroShot
 
 WINDOWS = {"sensor": Modality("series", (16, 2)), "text": Modality("vector", (4,))}

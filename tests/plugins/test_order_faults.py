@@ -23,11 +23,11 @@ from trialbook_plugins.vlms import order_check as selfcheck  # noqa: E402
 from trialbook_plugins.vlms.architecture import Architecture  # noqa: E402
 from trialbook_plugins.vlms.family import PLACES, Family  # noqa: E402
 from trialbook_plugins.vlms.inputs import LlavaNext, Qwen  # noqa: E402
-from trialbook_plugins.vlms.isolated_tokens import tokens_apart  # noqa: E402
+from trialbook_plugins.vlms.isolated_tokens import isolate_tokens  # noqa: E402
 from trialbook_plugins.vlms.layers import block_lists, check_layers  # noqa: E402
 from trialbook_plugins.vlms.module_paths import Paths  # noqa: E402
 from trialbook_plugins.vlms.order import ORDERS, Grid  # noqa: E402
-from trialbook_plugins.vlms.perturbation_check import stir  # noqa: E402
+from trialbook_plugins.vlms.perturbation_check import check_by_perturbation  # noqa: E402
 
 CPU = torch.device("cpu")
 KNOWN = {one.name: one for one in vars(tables).values() if isinstance(one, Architecture) and one.tiny}
@@ -78,10 +78,10 @@ def test_every_wrong_order_is_refused_at_every_point(
 ) -> None:
     encoder = tiny(name, image_size=size, seed=seed)
     assert all(result.passed and result.share == 1 for result in encoder.check_order().values())
-    placed = [tap for tap in encoder.tapped.taps if tap.area.order != "none" and tap.area.rows != "map"]
-    grids, tried = {tap.name: grid_of(encoder, tap.name) for tap in placed}, 0
-    for order in {tap.area.order for tap in placed}:
-        encoder.tapped.taps = [tap for tap in placed if tap.area.order == order]
+    placed = [hook for hook in encoder.tapped.hooks if hook.area.order != "none" and hook.area.rows != "map"]
+    grids, tried = {hook.name: grid_of(encoder, hook.name) for hook in placed}, 0
+    for order in {hook.area.order for hook in placed}:
+        encoder.tapped.hooks = [hook for hook in placed if hook.area.order == order]
         for fault, wrong in wrong_maps(RIGHT[order]):
             monkeypatch.setitem(ORDERS, order, wrong)
             results = encoder.check_order()
@@ -129,7 +129,7 @@ def test_places_in_the_sequence_that_are_off_by_one_are_refused(
         made = right(self, *given)
         return {**made, PLACES: (made[PLACES] + shift).clamp(0, made["input_ids"].shape[1] - 1)}
 
-    encoder.tapped.taps = [tap for tap in encoder.tapped.taps if tap.area.rows == "sequence"]
+    encoder.tapped.hooks = [hook for hook in encoder.tapped.hooks if hook.area.rows == "sequence"]
     assert all(result.passed for result in encoder.check_order().values())
     monkeypatch.setattr(kind, "sequence", shifted)
     monkeypatch.setattr("trialbook_plugins.vlms.layer_reader._marks_image", lambda *_: True)
@@ -211,8 +211,8 @@ def trained_to_look_across(steps: int = 60) -> HFVLM:
 def test_order_is_no_matter_of_what_tokens_were_trained_to_know() -> None:
     encoder = trained_to_look_across()
     assert all(result.passed for result in encoder.check_order().values())
-    encoder.tapped.taps = [
-        tap._replace(area=dataclasses.replace(tap.area, order="transposed")) for tap in encoder.tapped.taps
+    encoder.tapped.hooks = [
+        hook._replace(area=dataclasses.replace(hook.area, order="transposed")) for hook in encoder.tapped.hooks
     ]
     assert not any(result.passed for result in encoder.check_order().values())
 
@@ -227,7 +227,7 @@ def test_an_attention_that_cannot_be_read_is_exchanged_while_order_is_tried() ->
     AttentionInterface.register("opaque", hidden)
     encoder = tiny("vision")
     encoder.tapped.model.set_attn_implementation("opaque")
-    with torch.no_grad(), tokens_apart(encoder.tapped.model):
+    with torch.no_grad(), isolate_tokens(encoder.tapped.model):
         assert encoder.tapped.model.config._attn_implementation == "sdpa"
     assert encoder.tapped.model.config._attn_implementation == "opaque"
     assert all(result.share == 1 for result in encoder.check_order().values())
@@ -251,17 +251,17 @@ def test_tokens_mixed_by_other_means_are_tried_as_they_are(name: str, monkeypatc
     tower = encoder.tapped.model if name == "vision" else encoder.tapped.model.model.vision_tower
     blocks = Paths(tower).find("encoder.layers")
     tower.get_submodule(blocks)[0] = Blend(tower.get_submodule(blocks)[0])
-    stirred: list[str] = []
+    perturbed: list[str] = []
 
-    def noting(tapped: Any, taps: Any, *given: Any) -> Any:
-        stirred.extend(tap.name for tap in taps)
-        return stir(tapped, taps, *given)
+    def noting(reader: Any, hooks: Any, *given: Any) -> Any:
+        perturbed.extend(hook.name for hook in hooks)
+        return check_by_perturbation(reader, hooks, *given)
 
-    monkeypatch.setattr(selfcheck, "stir", noting)
+    monkeypatch.setattr(selfcheck, "check_by_perturbation", noting)
     assert all(result.passed for result in encoder.check_order().values())
-    assert stirred == list(KNOWN[name].points)
-    encoder.tapped.taps = [
-        tap._replace(area=dataclasses.replace(tap.area, order="transposed")) for tap in encoder.tapped.taps
+    assert perturbed == list(KNOWN[name].points)
+    encoder.tapped.hooks = [
+        hook._replace(area=dataclasses.replace(hook.area, order="transposed")) for hook in encoder.tapped.hooks
     ]
     assert not any(result.passed for result in encoder.check_order().values())
 
@@ -270,18 +270,18 @@ def test_tokens_mixed_by_other_means_are_tried_as_they_are(name: str, monkeypatc
 @pytest.mark.parametrize("name", KNOWN)
 def test_what_is_tried_as_it_is_agrees_on_random_weights(name: str, seed: int) -> None:
     encoder = tiny(name, seed=seed)
-    placed = [tap for tap in encoder.tapped.taps if tap.area.order != "none"]
-    assert all(result.passed for result in stir(encoder.tapped, placed, 8, CPU).values())
+    placed = [hook for hook in encoder.tapped.hooks if hook.area.order != "none"]
+    assert all(result.passed for result in check_by_perturbation(encoder.tapped, placed, 8, CPU).values())
     wrong = [
-        tap._replace(area=dataclasses.replace(tap.area, order=order))
-        for tap in placed
+        hook._replace(area=dataclasses.replace(hook.area, order=order))
+        for hook in placed
         for order in ORDERS
-        if tap.area.rows != "map" and order != "none"
-        and not torch.equal(ORDERS[order](grid_of(encoder, tap.name)), ORDERS[tap.area.order](grid_of(encoder, tap.name)))
+        if hook.area.rows != "map" and order != "none"
+        and not torch.equal(ORDERS[order](grid_of(encoder, hook.name)), ORDERS[hook.area.order](grid_of(encoder, hook.name)))
     ]  # fmt: skip
     assert wrong
-    for tap in wrong:
-        assert not stir(encoder.tapped, [tap], 8, CPU)[tap.name].passed, tap
+    for hook in wrong:
+        assert not check_by_perturbation(encoder.tapped, [hook], 8, CPU)[hook.name].passed, hook
 
 
 def test_normal_computation_is_back_after_the_trial() -> None:
@@ -298,28 +298,28 @@ def test_normal_computation_is_back_after_the_trial() -> None:
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_layer_beside_the_right_one_is_refused_at_every_block(name: str) -> None:
     encoder = HFVLM(tiny=name, layers=["all"]).eval()
-    tapped = encoder.tapped
-    assert check_layers(tapped, CPU) == {}
-    paths, blocks = Paths(tapped.model), [tap for tap in tapped.taps if tap.block]
-    for tap in blocks:
-        own = next(all_of for all_of in block_lists(tap.area, paths) if tap.path in all_of)
-        beside = [tap.block + step for step in (-1, 1) if 1 <= tap.block + step <= len(own)]
-        wrong = [tap._replace(path=own[number - 1], name=f"reads {number}") for number in beside]
-        tapped.taps = [*wrong, tap._replace(side="in", name="reads its input")]
-        found = check_layers(tapped, CPU)
-        assert set(found) == {one.name for one in tapped.taps}, (tap, found)
+    reader = encoder.tapped
+    assert check_layers(reader, CPU) == {}
+    paths, blocks = Paths(reader.model), [hook for hook in reader.hooks if hook.block]
+    for hook in blocks:
+        own = next(all_of for all_of in block_lists(hook.area, paths) if hook.path in all_of)
+        beside = [hook.block + step for step in (-1, 1) if 1 <= hook.block + step <= len(own)]
+        wrong = [hook._replace(path=own[number - 1], name=f"reads {number}") for number in beside]
+        reader.hooks = [*wrong, hook._replace(side="in", name="reads its input")]
+        found = check_layers(reader, CPU)
+        assert set(found) == {one.name for one in reader.hooks}, (hook, found)
         for number, one in zip(beside, wrong, strict=True):
-            assert f"is not the output of block {tap.block}; it is hidden state {number}" in found[one.name]
+            assert f"is not the output of block {hook.block}; it is hidden state {number}" in found[one.name]
     assert len(blocks) >= 4
 
 
 @pytest.mark.parametrize("name", [name for name, one in KNOWN.items() if one.areas[-1].norm])
 def test_the_last_hidden_state_is_not_taken_for_the_last_block(name: str) -> None:
     encoder = tiny(name)
-    last = encoder.tapped.taps[-1]
+    last = encoder.tapped.hooks[-1]
     norm = Paths(encoder.tapped.model).find(f"{last.area.path}.{last.area.norm}")
     depth = len(encoder.tapped.model.get_submodule(last.path.rpartition(".")[0]))
-    encoder.tapped.taps = [last._replace(path=norm, block=depth)]
+    encoder.tapped.hooks = [last._replace(path=norm, block=depth)]
     with pytest.raises(
         TrialbookError, match=f"not the output of block {depth}; it is hidden state {depth}, behind the final norm"
     ):

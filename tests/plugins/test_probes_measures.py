@@ -14,12 +14,11 @@ import pytest
 import torch
 
 from trialbook.errors import TrialbookError
+from trialbook_plugins.datasets.moving_shapes import DIRECTIONS
 from trialbook_plugins.probes.average_precision import AveragePrecision, average_precision
 from trialbook_plugins.probes.perceptual import lpips, perceptual_random
 from trialbook_plugins.probes.pictures import (
-    DIRECTIONS,
     direction_accuracy,
-    direction_of_tracks,
     directions,
     edge_f1,
     foreground,
@@ -231,14 +230,11 @@ def test_spatial_iou_is_that_of_the_pixels_above_the_threshold() -> None:
 @pytest.mark.parametrize(("name", "step"), [("right", (0, 2)), ("left", (0, -2)), ("down", (2, 1)), ("up", (-2, 1))])
 def test_directions_are_those_of_the_foreground(name: str, step: tuple[int, int]) -> None:
     clip = torch.zeros(1, 5, 3, 48, 48)
-    tracks = np.zeros((1, 5, 4))
     for t in range(5):
         y, x = 20 + step[0] * t, 20 + step[1] * t
         clip[0, t, :, y : y + 6, x : x + 6] = 1
-        tracks[0, t] = [x, y, x + 6, y + 6]
     wanted = np.array([DIRECTIONS.index(name)])
     assert direction_accuracy(directions(clip), wanted)[0] == 1
-    assert direction_accuracy(direction_of_tracks(tracks), wanted)[0] == 1
     assert directions(torch.zeros(1, 5, 3, 48, 48))[0] == -1
 
 

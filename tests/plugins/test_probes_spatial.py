@@ -50,16 +50,20 @@ def embedded(split: str, objects: int = 1) -> torch.Tensor:
 def sets(split: str, objects: int = 1) -> dict:
     part = shapes(objects)[split]
     number = ("train", "test").index(split)
-    others = references.reference_sets(
-        embedded(split, objects), part.labels("boxes"), images(split, objects), slots=objects, split=number
-    )
-    return {"patches": embedded(split, objects), **others}
+    patches, shown = embedded(split, objects), images(split, objects)
+    return {
+        "patches": patches,
+        "oracle": references.oracle_features(part.labels("boxes"), GRID, GRID, WIDTH, slots=objects),
+        "shuffled": references.shuffled_tokens(patches, (0, number)),
+        "random": references.random_features(tuple(patches.shape), (0, number)),
+        "pixels": references.pixel_features(shown, GRID, GRID),
+    }
 
 
 def score(probe, name: str, objects: int = 1) -> float:
     train, test = (shapes(objects)[split].labels("boxes") for split in ("train", "test"))
     probe.fit(sets("train", objects)[name], train)
-    return match_boxes(probe.predict(sets("test", objects)[name]).boxes, test).mean_iou
+    return match_boxes(probe.predict(sets("test", objects)[name]).boxes, test).iou.mean()
 
 
 def test_one_object_read_per_token_stands_between_its_ceiling_and_its_floors() -> None:
@@ -97,8 +101,8 @@ def test_boxes_per_class_come_from_a_map_for_each_class() -> None:
     features = references.oracle_features(boxes, GRID, GRID, 64, classes=classes, class_count=5)
     found = TokenBoxProbe(class_count=5, count=3).fit(features, boxes, classes).predict(features)
     scores = match_boxes(found.boxes, boxes, found.classes, classes)
-    assert scores.mean_iou >= 0.99
-    assert match_boxes(found.boxes, boxes, [c + 1 for c in found.classes], classes).mean_iou < 0.1
+    assert scores.iou.mean() >= 0.99
+    assert match_boxes(found.boxes, boxes, [c + 1 for c in found.classes], classes).iou.mean() < 0.1
 
 
 def test_an_mlp_reads_at_least_what_a_linear_map_reads() -> None:
@@ -149,8 +153,8 @@ def test_matching_takes_the_best_pairs_overall() -> None:
     assert cost[rows, columns].sum() == pytest.approx(float(cost.numpy()[expected].sum()))
     truth = [np.array([[0, 0, 0.2, 0.2], [0.5, 0.5, 1, 1]])]
     scores = match_boxes([truth[0][::-1]], truth)
-    assert scores.mean_iou == 1
-    assert match_boxes([np.zeros((0, 4))], truth).mean_iou == 0
+    assert scores.iou.mean() == 1
+    assert match_boxes([np.zeros((0, 4))], truth).iou.mean() == 0
     assert match_boxes([truth[0][:1]], truth).recall() == 0.5
     assert match_boxes([np.concatenate([truth[0]] * 2)], truth).precision() == 0.5
 

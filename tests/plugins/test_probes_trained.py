@@ -71,7 +71,7 @@ def test_detection_finds_what_is_in_the_tokens_and_nothing_in_noise() -> None:
         probe = DetectionProbe(queries=4, width=32, depth=1, steps=200, lr=3e-3).fit(sets["train"], boxes["train"])
         found = probe.predict(sets["test"])
         assert all(len(one) == 4 and (np.diff(s) <= 0).all() for one, s in zip(found.boxes, found.scores, strict=True))
-        scores[name] = match_boxes(found.boxes, boxes["test"]).mean_iou
+        scores[name] = match_boxes(found.boxes, boxes["test"]).iou.mean()
     print(scores)
     assert scores["oracle"] > 0.7  # not 1: it is trained for a few steps
     assert scores["random"] < 0.35

@@ -111,8 +111,8 @@ def test_nothing_is_stored_of_a_model_that_fails_its_self_test(
 ) -> None:
     builder = build()
     dataset, encoder = parts(builder)
-    tap = encoder.tapped.taps[1]
-    encoder.tapped.taps[1] = tap._replace(path="model.language_model.layers.2")
+    hook = encoder.tapped.hooks[1]
+    encoder.tapped.hooks[1] = hook._replace(path="model.language_model.layers.2")
     with pytest.raises(TrialbookError, match="is not the output of block 2; it is hidden state 3"):
         builder.layer_features("image", encoder, dataset, "train", "image")
     assert not list((tmp_path / "features").glob("*.safetensors"))

@@ -43,7 +43,7 @@ from trialbook_plugins.encoders.patches import Patches
 from trialbook_plugins.llms.small_causal import SmallCausal
 from trialbook_plugins.metrics.abstention import Abstention
 from trialbook_plugins.projectors.linear import Linear
-from trialbook_plugins.tasks._turns import IGNORED, Sequence1D, Sequencer
+from trialbook_plugins.tasks._token_sequences import IGNORED, Sequencer, TokenSequence
 
 pytest.importorskip("transformers")
 
@@ -229,8 +229,8 @@ def test_what_is_shortened_and_dropped_is_told(build) -> None:
     ]
     counts = found[0].values["samples"]["train"]
     task = build(FILE.replace("max_length = 96", "max_length = 36"))
-    dialogues = task._split("train")
-    made = [dialogues.sequence(row) for row in range(len(dialogues))]
+    conversations = task._split("train")
+    made = [conversations.sequence(row) for row in range(len(conversations))]
     assert counts["conversations"] == len(made)
     assert counts["dropped"] == sum(one is None for one in made)
     assert counts["shortened"] == sum(one is not None and one.shortened for one in made)
@@ -248,26 +248,26 @@ def test_the_loss_is_that_of_the_answers_tokens_one_by_one(build) -> None:
     """Against each sequence by itself through the language model, without padding; float32, sums in another order."""
     task = build()
     task.parts.eval()
-    dialogues, rows = task._split("train"), [0, 3, 5, 7]
+    conversations, rows = task._split("train"), [0, 3, 5, 7]
     total, count = 0.0, 0
     for row in rows:
-        one: Sequence1D = dialogues.sequence(row)
-        batch = dialogues.batch([row])
+        one: TokenSequence = conversations.sequence(row)
+        batch = conversations.batch([row])
         logits = task.llm(task._embed(batch), batch.mask)[0].log_softmax(dim=-1)
         for at in range(1, len(one.ids)):
             if one.labels[at] != IGNORED:
                 total, count = total - logits[at - 1, one.ids[at]].item(), count + 1
-    together = task.losses(dialogues.batch(rows))["loss"]
+    together = task.losses(conversations.batch(rows))["loss"]
     assert float(together) == pytest.approx(total / count, rel=1e-5)
-    assert sum(dialogues.sequence(row).supervised for row in rows) == count
+    assert sum(conversations.sequence(row).supervised for row in rows) == count
 
 
 def test_images_come_from_their_own_document(build) -> None:
     """Another picture in place of one changes the loss of that row alone."""
     task = build()
     task.parts.eval()
-    dialogues = task._split("train")
-    batch = dialogues.batch([0, 20])
+    conversations = task._split("train")
+    batch = conversations.batch([0, 20])
     moved = batch.images.stored.tokens.clone()
     moved[1] = 0.0
     other = batch._replace(images=batch.images._replace(stored=batch.images.stored._replace(tokens=moved)))
@@ -284,17 +284,17 @@ def test_the_same_batch_and_seed_give_the_same_loss_bit_for_bit(build) -> None:
 
 def test_a_stage_s_mixture_follows_its_weights_and_leaves_nothing_out(build) -> None:
     task = build()
-    dialogues = task._split("train")
+    conversations = task._split("train")
     sources = np.array(["few" if group < 4 else "many" for group in range(24)])
-    dialogues.split.labels = lambda name: {"source": sources}[name]
-    rows = np.arange(len(dialogues))
-    mixed = dialogues.mixed(rows, {"few": 1.0, "many": 1.0})
-    of = sources[dialogues.groups[mixed]]
+    conversations.split.labels = lambda name: {"source": sources}[name]
+    rows = np.arange(len(conversations))
+    mixed = conversations.mixed(rows, {"few": 1.0, "many": 1.0})
+    of = sources[conversations.groups[mixed]]
     assert abs((of == "few").mean() - 0.5) < 0.02
     assert set(mixed.tolist()) == set(rows.tolist())
-    assert set(sources[dialogues.groups[dialogues.mixed(rows, {"few": 2.0})]]) == {"few"}
+    assert set(sources[conversations.groups[conversations.mixed(rows, {"few": 2.0})]]) == {"few"}
     with pytest.raises(TrialbookError, match=r"weighs .fw.\W.* did you mean .few."):
-        dialogues.mixed(rows, {"fw": 1.0})
+        conversations.mixed(rows, {"fw": 1.0})
 
 
 # --- resume ------------------------------------------------------------------------------------------------------

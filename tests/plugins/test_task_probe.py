@@ -119,7 +119,7 @@ def test_a_class_that_only_one_split_has_is_told_alike_in_both() -> None:
 
 def test_layers_of_one_shape_share_what_does_not_depend_on_them(shapes: Shapes) -> None:
     from trialbook.contracts import Probed
-    from trialbook_plugins.tasks._beside import Beside
+    from trialbook_plugins.tasks._references import ReferenceMetrics
 
     class Counting(TokenBoxes):
         fits = 0
@@ -131,12 +131,12 @@ def test_layers_of_one_shape_share_what_does_not_depend_on_them(shapes: Shapes) 
     split, rng = shapes.splits()["val"], np.random.default_rng(0)
     images = torch.from_numpy(np.asarray(split.read("image", np.arange(30))))
     labels = {name: list(split.labels(name)) for name in ("boxes", "classes")}
-    beside, probe, found = Beside(["oracle", "pixels", "shuffled", "random"], 0), Counting(), []
+    metrics, probe, found = ReferenceMetrics(["oracle", "pixels", "shuffled", "random"], 0), Counting(), []
     for width in (4, 4, 6):
         data = Probed(torch.from_numpy(rng.standard_normal((30, 8, 8, width), dtype=np.float32)), labels, images)
-        found.append(beside.figures("boxes", probe, data, data))
+        found.append(metrics.measure("boxes", probe, data, data))
     assert Counting.fits == 4 + 1 + 3  # of the second the shuffled alone; of the third all but the pixels
-    one = Beside(["oracle", "pixels", "shuffled", "random"], 0).figures("boxes", probe, data, data)
+    one = ReferenceMetrics(["oracle", "pixels", "shuffled", "random"], 0).measure("boxes", probe, data, data)
     assert found[2] == one
 
 
@@ -305,7 +305,7 @@ def test_the_boxes_that_are_shown_are_those_of_the_figures(shapes: Shapes, probe
     found = probe.find(data["train"], others, 0)["test"]
     kinds = (None, None) if found.classes is None else (found.classes, data["test"].labels["classes"])
     scores = match_boxes(found.boxes, data["test"].labels["boxes"], *kinds)
-    assert scores.mean_iou == pytest.approx(figures["iou"], abs=1e-12)  # sums in another order
+    assert scores.iou.mean() == pytest.approx(figures["iou"], abs=1e-12)  # sums in another order
     assert scores.recall() == figures["recall@0.5"]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from linear_similarity import linear_similarity
 
 from trialbook.analysis.compare.metrics import higher_is_better
 from trialbook.config.load import load_experiment
@@ -24,7 +25,6 @@ from trialbook.plugins.schema import SchemaBook
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.datasets.shapes import Shapes
 from trialbook_plugins.encoders.patches import Patches
-from trialbook_plugins.probes.cka import biased_linear_cka, linear_cka
 from trialbook_plugins.tasks.similarity import Similarity
 
 
@@ -90,11 +90,15 @@ def test_figures_are_those_of_their_definitions(shapes: Shapes) -> None:
     tokens = Changed(shapes, lambda tokens: tokens)
     images = shapes.splits()["test"].read("image", np.arange(40))
     x, y = tokens(tokens.prepare(images)).tokens.mean(1), second(second.prepare(images)).tokens.mean(1)
-    assert figures["tokens/tokens/cka"] == pytest.approx(linear_cka(x, y), abs=1e-6)  # means in float32
+    assert figures["tokens/tokens/cka"] == pytest.approx(
+        linear_similarity(x, y).cka()["x", "y"], abs=1e-6
+    )  # means in float32
     (by_channel,) = [item for item in items if isinstance(item, Arrays)]
     assert by_channel.name == "channels-tokens-tokens"
-    assert by_channel.values["cka"][7] == pytest.approx(linear_cka(x, y[:, 7:8]), abs=1e-5)
-    assert figures["tokens/tokens/cka_biased"] == pytest.approx(biased_linear_cka(x, y), abs=1e-6)
+    assert by_channel.values["cka"][7] == pytest.approx(linear_similarity(x, y[:, 7:8]).cka()["x", "y"], abs=1e-5)
+    assert figures["tokens/tokens/cka_biased"] == pytest.approx(
+        linear_similarity(x, y).biased_cka()["x", "y"], abs=1e-6
+    )
     assert figures["tokens/tokens/r2/low"] <= figures["tokens/tokens/r2"] <= figures["tokens/tokens/r2/high"]
 
 

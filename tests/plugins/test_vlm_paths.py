@@ -95,7 +95,7 @@ def test_points_are_found_where_each_release_has_them(
     table: tables.Architecture, model: tuple[str, ...], points: dict[str, str]
 ) -> None:
     made = shaped(*model)
-    assert {tap.name: tap.where for tap in resolve(made, table, list(points))} == points
+    assert {hook.name: hook.where for hook in resolve(made, table, list(points))} == points
     assert len(resolve(made, table, list(table.points))) == len(table.points)
     assert len(resolve(made, table, ["all"])) > 10
     assert (connector(made, table) is None) == (table is tables.VISION)

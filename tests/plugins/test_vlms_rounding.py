@@ -1,5 +1,5 @@
-"""Self-tests of vision-language models in half precision: what is rounded apart passes, what is another layer or order does not;
-and on a GPU."""
+"""Self-tests of vision-language models in half precision: what differs by rounding passes, what is another layer or order does
+not; and on a GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trialbook_plugins.vlms import architectures as tables
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.layers import check_layers
 from trialbook_plugins.vlms.order import ORDERS
-from trialbook_plugins.vlms.position_code_check import read_places
+from trialbook_plugins.vlms.position_code_check import check_by_position_codes
 from trialbook_plugins.vlms.rounding import alike, rounding, tolerances
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def tiny(name: str) -> HFVLM:
     return HFVLM(tiny=name, layers=list(KNOWN[name].points), dtype="bfloat16").eval()
 
 
-def round_apart(encoder: HFVLM, path: str) -> None:
+def disturb_by_rounding(encoder: HFVLM, path: str) -> None:
     """Let a module round some of its results, others in each call, to the next number."""
     generator = torch.Generator().manual_seed(0)
 
@@ -49,12 +49,12 @@ def round_apart(encoder: HFVLM, path: str) -> None:
 def test_layers_that_are_rounded_apart_pass_and_the_ones_beside_them_do_not(name: str) -> None:
     encoder = tiny(name)
     encoder.verify()
-    last = next(tap for tap in reversed(encoder.tapped.taps) if tap.block > 1)
+    last = next(hook for hook in reversed(encoder.tapped.hooks) if hook.block > 1)
     before = last.path.rpartition(".")[0] + f".{last.block - 2}"
-    encoder.tapped.taps = [last]
-    round_apart(encoder, last.path)
+    encoder.tapped.hooks = [last]
+    disturb_by_rounding(encoder, last.path)
     assert check_layers(encoder.tapped, CPU) == {}
-    encoder.tapped.taps = [last._replace(path=before)]
+    encoder.tapped.hooks = [last._replace(path=before)]
     with pytest.raises(TrialbookError, match=f"is not the output of block {last.block}"):
         encoder.verify()
 
@@ -63,11 +63,11 @@ def test_layers_that_are_rounded_apart_pass_and_the_ones_beside_them_do_not(name
 def test_a_layer_nearer_to_its_neighbours_than_a_rounding_is_not_taken_for_one_of_them(block: int) -> None:
     """Blocks of a new InternViT scale what they add by 0.1: neighbours differ less than bfloat16 may round."""
     encoder = HFVLM(tiny="internvl", layers=["all"], dtype="bfloat16").eval()
-    vision = [tap for tap in encoder.tapped.taps if tap.block and "vision" in tap.path]
+    vision = [hook for hook in encoder.tapped.hooks if hook.block and "vision" in hook.path]
     right, wrong = vision[block - 1], vision[block]
-    encoder.tapped.taps = [right]
+    encoder.tapped.hooks = [right]
     assert check_layers(encoder.tapped, CPU) == {}
-    encoder.tapped.taps = [right._replace(path=wrong.path)]
+    encoder.tapped.hooks = [right._replace(path=wrong.path)]
     assert "is not the output" in check_layers(encoder.tapped, CPU)[right.name]
 
 
@@ -77,10 +77,10 @@ def test_a_wrong_order_is_refused_in_half_precision(
     name: str, shift: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = tiny(name)
-    placed = [tap for tap in encoder.tapped.taps if tap.area.order != "none" and tap.area.rows != "map"]
-    encoder.tapped.taps = placed
+    placed = [hook for hook in encoder.tapped.hooks if hook.area.order != "none" and hook.area.rows != "map"]
+    encoder.tapped.hooks = placed
     assert all(one.passed for one in encoder.check_order().values())
-    for order in {tap.area.order for tap in placed}:
+    for order in {hook.area.order for hook in placed}:
         monkeypatch.setitem(ORDERS, order, lambda grid, right=ORDERS[order]: right(grid).roll(shift, dims=(0, 1)))
     assert not any(one.passed for one in encoder.check_order().values())
 
@@ -90,7 +90,7 @@ def test_tokens_that_the_picture_does_not_reach_are_not_read_from_their_rounding
 ) -> None:
     """Rounded anew in every row, they would differ from themselves, and spell out any place."""
     encoder = HFVLM(tiny="vision", layers=["V1"], dtype="bfloat16").eval()
-    (tap,) = encoder.tapped.taps
+    (hook,) = encoder.tapped.hooks
     generator = torch.Generator().manual_seed(0)
 
     def blind(_: Any, __: Any, output: Any) -> Any:
@@ -99,9 +99,9 @@ def test_tokens_that_the_picture_does_not_reach_are_not_read_from_their_rounding
         made = ((1 + up * 2.0**-8) * torch.ones_like(value)).to(value.dtype)
         return (made, *output[1:]) if isinstance(output, tuple) else made
 
-    encoder.tapped.model.get_submodule(tap.path).register_forward_hook(blind)
-    assert read_places(encoder.tapped, [tap], 4, CPU) == {tap.name: None}
-    assert not encoder.check_order()[tap.name].passed
+    encoder.tapped.model.get_submodule(hook.path).register_forward_hook(blind)
+    assert check_by_position_codes(encoder.tapped, [hook], 4, CPU) == {hook.name: None}
+    assert not encoder.check_order()[hook.name].passed
 
 
 def test_tolerances_are_those_of_the_number_format() -> None:
@@ -127,9 +127,9 @@ def test_a_model_is_tried_and_read_on_the_device(name: str) -> None:
     with pretend_cuda() as device:
         encoder.to("cuda")
         encoder.verify()
-        with torch.no_grad(), device.phase("tap"):
+        with torch.no_grad(), device.phase("read"):
             found = encoder.encode_layers({key: value.to("cuda") for key, value in encoder.prepare(raw).items()})
-        assert {one for one in device.waits if one.phase == "tap" and not one.library} == set()
+        assert {one for one in device.waits if one.phase == "read" and not one.library} == set()
         for point, tokens in found.items():
             assert tokens.device == device.device
             torch.testing.assert_close(tokens.cpu(), expected[point], rtol=1e-3, atol=1e-4)

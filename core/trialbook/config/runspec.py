@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from trialbook.config.decision_options import GateOptions
@@ -79,12 +78,6 @@ class RunSpec:
         return cls(
             **{key: data[key] for key in own}, inputs=data.get("inputs", {}), info=ExperimentInfo.from_json(data)
         )
-
-    def write_config(self, path: Path) -> None:
-        """Write the configuration as TOML."""
-        import tomli_w  # late: plans are made more often than written
-
-        path.write_text(tomli_w.dumps(dict(self.config)), encoding="utf-8")
 
 
 def run_id(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:

@@ -257,9 +257,3 @@ def _replace_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text)
     temporary.replace(path)
-
-
-def take(stored: StoredFeatures, rows: NDArray[np.int64]) -> Features:
-    """The features of ``rows`` [B] as tensors, copied out of the map."""
-    mask: Tensor | None = None if stored.mask is None else torch.from_numpy(stored.mask[rows])
-    return Features(torch.from_numpy(stored.tokens[rows]), mask)

@@ -1,9 +1,9 @@
-"""Parameters by part, as they were seen over a run."""
+"""Parameters and attention by part, as they were seen over a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from trialbook.contracts.evidence import RunEvidence, component_of
 MANY, MANY_TENSORS = 0.1, 1 / 3
 #: Looks that are judged; a long run has thousands, and what is wrong at some forty of them is wrong.
 MOST_LOOKS = 40
+#: Among fewer keys, entropy says little.
+FEWEST_KEYS = 4
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,15 @@ def without_shadows(some: Sequence[Tensor], whole: Sequence[Tensor]) -> list[Ten
     names = {tensor.name for tensor in some}
     living = {tensor.module for tensor in whole if tensor.name not in names}
     return [tensor for tensor in some if not (tensor.is_bias and tensor.module in living)]
+
+
+def attention(chart: RunEvidence) -> Iterator[tuple[str, int, dict[str, Mapping[str, Any]]]]:
+    """Part, step of the newest look, and what its attending modules did then."""
+    newest, parts = chart.newest("attention", ""), part_names(chart)
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, facts in newest.values.items() if newest else ():
+        if facts["keys"] >= FEWEST_KEYS:
+            found.setdefault(component_of(name, parts), {})[name] = facts
+    for part, modules in found.items():
+        assert newest is not None
+        yield part, newest.step, modules

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
-from trialbook_plugins.checks._attention import attention
 from trialbook_plugins.checks._stages import shows_training
-from trialbook_plugins.checks._tensors import named
+from trialbook_plugins.checks._tensors import attention, named
 
 #: Entropy of attention, as a share of that of looking at all keys alike, up to which a head looks at one key alone.
 SATURATED = 0.01

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
-from trialbook_plugins.checks._attention import attention
 from trialbook_plugins.checks._stages import shows_training
-from trialbook_plugins.checks._tensors import named
+from trialbook_plugins.checks._tensors import attention, named
 
 #: Entropy of attention, as a share of that of looking at all keys alike, from which on a head looks at all alike. Layers
 #: that have just been made lie at 0.95 to 0.99; queries of size 0.02 give 0.9999 and more.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook import TrialbookError
-from trialbook_plugins.datasets._published import read_json
+from trialbook_plugins.datasets._paths import read_json
 from trialbook_plugins.datasets._video import ENDINGS
 
 _LISTS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -9,12 +10,49 @@ from functools import cache
 import numpy as np
 
 from trialbook.contracts.conversations import Conversation, Turn, conversation_hash
-from trialbook.contracts.datasets import Modality, Rows
+from trialbook.contracts.datasets import Dataset, Modality, Rows, Split
 from trialbook.contracts.predictions import UNANSWERABLE
 from trialbook_plugins.datasets._images import image_shape
-from trialbook_plugins.datasets._splits import Column, PoolSplit, unknown_modality
+from trialbook_plugins.datasets._splits import Column, Pool, PooledDataset, PoolSplit, unknown_modality
 
 MODALITIES = ("image", "conversation")
+
+
+class PictureConversations(PooledDataset):
+    """Conversations (``conversation``) about the pictures (``image``) of another dataset, split by split.
+
+    Args:
+        pictures: the other dataset.
+        source: what the conversations give as their source.
+    """
+
+    modalities = {"image": "image", "conversation": "conversation"}
+
+    def __init__(self, pictures: Dataset, source: str) -> None:
+        self.pictures, self.source = pictures, source
+
+    @abstractmethod
+    def converse(self, name: str, split: Split) -> Pool:
+        """The pictures of a split, and conversations about them."""
+
+    def describe(self, modality: str) -> Modality:
+        """Kind and shape of ``image`` or ``conversation``."""
+        if modality == "image":
+            return self.pictures.describe("image")
+        if modality == "conversation":
+            return Modality("conversation", corpus=lambda: texts_of(self.splits()["train"]))
+        raise unknown_modality(modality, MODALITIES)
+
+    def _cut(self) -> dict[str, PoolSplit]:
+        """The splits of the pictures."""
+        return {name: self.converse(name, split).split(name) for name, split in self.pictures.splits().items()}
+
+    def pooled(self, split: Split, said: Sequence[Conversation], group: Rows) -> Pool:
+        """A pool of the pictures of a split and conversations about them, of the groups ``group``."""
+        image = Column(split.groups("image"), lambda rows: split.read("image", rows), lambda: split.content("image"))
+        columns = {"image": image, "conversation": conversation_column(said, group, image)}
+        labels = {"source": [self.source] * len(split)}
+        return Pool(len(split), columns, labels, path=getattr(split, "image_path", None))
 
 
 def conversation_column(said: Sequence[Conversation], group: Rows, image: Column) -> Column:

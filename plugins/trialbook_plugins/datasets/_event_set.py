@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,8 +33,8 @@ from trialbook_plugins.datasets._sensor_windows import Sieve, class_numbers, dea
 from trialbook_plugins.datasets._splits import (
     Column,
     Pool,
+    PooledDataset,
     PoolSplit,
-    fingerprint_of,
     refuse_overlap,
     shares_of,
     unknown_modality,
@@ -64,7 +64,7 @@ class EventOptions:
     allow_overlap: bool
 
 
-class EventSet(ABC):
+class EventSet(PooledDataset):
     """Windows of event logs (``sensor``) with captions (``text``).
 
     Args:
@@ -108,14 +108,10 @@ class EventSet(ABC):
             raise unknown_modality(modality, tuple(self.modalities))
         return Modality("events", levels=self._numbering.levels)
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where they have windows."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all windows, how they are numbered, captions, annotations and splits."""
-        return fingerprint_of(self._splits, self._numbering)
+    @property
+    def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
+        """Numbers of sensors and states."""
+        return (self._numbering,)
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
@@ -175,10 +171,9 @@ class EventSet(ABC):
     def _numbering(self) -> Numbering:
         return fit_numbering([self._spans[i] for i in self._dealt["train"]])
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         if not self.options.allow_overlap:
-            self._refuse_planted()
+            self._refuse_leaked_windows()
         spans, numbering = self._spans, self._numbering
         keys = [span_content(span) for span in spans]
         rooms = rooms_of((event.sensor for span in spans for event in span.events), self.room_map())
@@ -200,7 +195,7 @@ class EventSet(ABC):
             refuse_overlap(splits, ("sensor",), spans[0].log.source)
         return splits
 
-    def _refuse_planted(self) -> None:
+    def _refuse_leaked_windows(self) -> None:
         """Stop where all events of a window stand in another split, whatever the windows and logs are that they stand in."""
         told = {
             name: {event[:3] for i in rows for event in self._spans[i].events} for name, rows in self._dealt.items()

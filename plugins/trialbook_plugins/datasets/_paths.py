@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from trialbook import TrialbookError
 
@@ -36,3 +38,15 @@ def read_text(file: Path) -> str:
         raise TrialbookError(f"{file}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     except OSError as error:
         raise TrialbookError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def read_json(file: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        TrialbookError: it cannot be read, or is no JSON; with file and line.
+    """
+    try:
+        return json.loads(read_text(file))
+    except json.JSONDecodeError as error:
+        raise TrialbookError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error

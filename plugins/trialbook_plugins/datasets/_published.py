@@ -1,27 +1,79 @@
-"""Files of published sets: rows of JSON, the files of splits, pictures that lie in one of several folders."""
+"""Published sets of questions in JSON files: one reader, which a set tells where things are."""
 
 from __future__ import annotations
 
-import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from trialbook import TrialbookError
-from trialbook_plugins.datasets._paths import read_text
+from trialbook_plugins.datasets._paths import read_json
+from trialbook_plugins.datasets._questions import Asked, Questions
 from trialbook_plugins.datasets._splits import SPLITS
 
 
-def read_json(file: Path) -> Any:
-    """What a JSON file holds.
+class QuestionFile(NamedTuple):
+    """A JSON file of questions.
 
-    Raises:
-        TrialbookError: it cannot be read, or is no JSON; with file and line.
+    Args:
+        path: of the file.
+        split: that its rows belong to; None where they are dealt.
+        name: what the ids of its questions begin with.
+        kind: of all its questions, where the file says it.
     """
-    try:
-        return json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise TrialbookError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error
+
+    path: Path
+    split: str | None
+    name: str
+    kind: str = ""
+
+
+class PublishedQuestions(Questions):
+    """A set of questions in JSON files, as it is published."""
+
+    #: Key of the list of rows in a file; None where the file is that list.
+    rows: ClassVar[str | None] = None
+    #: What a row must have (id, question, picture, answers) -> its key there. Without an id, rows are numbered.
+    fields: ClassVar[Mapping[str, str]]
+
+    @abstractmethod
+    def question_files(self, folder: Path) -> Iterable[QuestionFile]:
+        """The files of the set."""
+
+    @abstractmethod
+    def pictures(self, folder: Path, file: QuestionFile, name: str) -> Iterable[Path]:
+        """Where the picture of a row may be, the likeliest place first."""
+
+    def ask(self, asked: Asked, row: Mapping[str, Any]) -> Asked:
+        """A question as it is asked here, where the set says more of it than its fields."""
+        return asked
+
+    def read(self, folder: Path) -> Iterable[tuple[str | None, Asked]]:
+        """Every good row with its split; files without answers (withheld test splits) are left out."""
+        for file in self.question_files(folder):
+            rows = find_rows(file.path, self.rows)
+            if rows and not any(isinstance(row, dict) and row.get(self.fields["answers"]) for row in rows):
+                self.leave_out(str(file.path), f"its {len(rows)} questions have no answers")
+                continue
+            for number, row in enumerate(rows):
+                if asked := self._asked(folder, file, number, row):
+                    yield file.split, asked
+
+    def _asked(self, folder: Path, file: QuestionFile, number: int, row: Any) -> Asked | None:
+        """The question of a row; None (and noted) where the row is bad."""
+        where = f"{file.path}: row {number}"
+        given = row if isinstance(row, Mapping) else {}
+        found = {role: given.get(key) for role, key in self.fields.items()}
+        question, picture, answers = found["question"], found["picture"], texts(found["answers"])
+        known = self.fields.get("id", self.fields["question"]) in given
+        if not isinstance(question, str) or not isinstance(picture, str) or answers is None or not known:
+            *others, last = (f"'{key}'" for key in self.fields.values())
+            self.bad(where, f"it needs {', '.join(others)} and {last}")
+            return None
+        path = first_file(self.pictures(folder, file, picture))
+        asked = Asked(f"{file.name}-{found.get('id', number)}", path, question, answers, where, file.kind)
+        return self.ask(asked, given)
 
 
 def find_rows(file: Path, key: str | None) -> list[Any]:
@@ -55,17 +107,23 @@ def first_file(candidates: Iterable[Path]) -> Path:
 
 
 def split_files(
-    folder: Path, given: Mapping[str, str | None], find: Callable[[str], list[Path]]
-) -> dict[str, list[Path]]:
-    """Split name to its files: the one that is given, or those that ``find`` finds.
+    folder: Path, given: Mapping[str, str | None], find: Callable[[str], list[Path]], source: str
+) -> list[QuestionFile]:
+    """A file of each split: the one that is given, or the first that ``find`` finds.
 
+    Args:
+        folder: of the set.
+        given: split name to its file, where one is given.
+        find: finds the files of a split.
+        source: name of the set.
     Raises:
         TrialbookError: a file that is given is not there.
     """
-    files: dict[str, list[Path]] = {}
+    files = []
     for split in SPLITS:
         name = given.get(split)
         if name is not None and not (folder / name).is_file():
             raise TrialbookError(f"'{split}_file' ({name}): there is no file {folder / name}")
-        files[split] = [folder / name] if name is not None else find(split)
-    return {split: found for split, found in files.items() if found}
+        found = [folder / name] if name is not None else find(split)
+        files += [QuestionFile(path, split, f"{source}-{split}") for path in found[:1]]
+    return files

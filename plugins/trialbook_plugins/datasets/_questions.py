@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,12 +22,11 @@ from trialbook_plugins.datasets._conversations import (
 from trialbook_plugins.datasets._images import Pictures, check_size, is_picture
 from trialbook_plugins.datasets._paths import locate
 from trialbook_plugins.datasets._splits import (
-    SPLITS,
     Column,
     Pool,
+    PooledDataset,
     PoolSplit,
-    fingerprint_of,
-    group_keys,
+    deal_rest,
     refuse_overlap,
     shares_of,
 )
@@ -61,7 +58,7 @@ class Asked:
     answerable: bool = True
 
 
-class Questions(ABC):
+class Questions(PooledDataset):
     """What all sets of questions about pictures are: rows of each split, read late, gathered by picture.
 
     A set that reads files implements ``read``, which yields an ``Asked`` for each good row and notes a bad one with ``bad``.
@@ -89,6 +86,7 @@ class Questions(ABC):
         self.data_root = data_root
         self.root = root
         self.size = check_size(size)
+        self.preparation = (size,)
         self.shares = shares_of(val, test)
         self.seed = seed
         self.skip_bad = skip_bad
@@ -127,37 +125,23 @@ class Questions(ABC):
         """Kind and shape of ``image`` or ``conversation``."""
         return describe_conversations(modality, self.size, self.splits)
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where there are such."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of pictures, questions, answers, splits and the size."""
-        return fingerprint_of(self._splits, self.size)
-
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         folder = self.folder()
         rows: dict[str | None, list[Asked]] = {}
         for split, one in self._checked(self.read(folder)):
             rows.setdefault(split, []).append(one)
         self._tell(folder, sum(map(len, rows.values())))
-        splits: dict[str, PoolSplit] = {}
         pools = {
             split: question_pool(asked, folder, self.source, self.size, self.load) for split, asked in rows.items()
         }
         main = pools.pop(None, None) or pools.pop("train", None)
         if main is None:
             raise TrialbookError(f"{folder}: there is no train split, only {', '.join(map(str, pools))}")
-        shares = {name: 0.0 if name in pools else share for name, share in self.shares.items()}
-        shares["train"] = 1 - shares["val"] - shares["test"]
-        dealt: Mapping[str, Any] = main.deal(group_keys(main.columns["image"], main.size), shares, self.seed)
-        splits.update(dealt)
-        splits.update({str(split): pool.split(str(split)) for split, pool in pools.items()})
+        own = {str(split): pool for split, pool in pools.items()}
+        splits = deal_rest(main, "image", self.shares, self.seed, own)
         if not self.allow_overlap:
             refuse_overlap(splits, MODALITIES, folder)
-        return {name: splits[name] for name in SPLITS if name in splits}
+        return splits
 
     def _checked(self, rows: Iterable[tuple[str | None, Asked]]) -> Iterable[tuple[str | None, Asked]]:
         """The rows whose question is a text, whose answers are, and whose picture is there; each id once."""

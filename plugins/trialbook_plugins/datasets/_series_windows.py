@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trialbook import TrialbookError
 from trialbook.contracts.datasets import Rows, content_hash
-from trialbook_plugins.datasets._planted import find_planted
+from trialbook_plugins.datasets._leakage import find_leaked_windows
 from trialbook_plugins.datasets._sensor_windows import Sieve, cut, deal_by_time, deal_units
 from trialbook_plugins.datasets._series_recording import Recording
 from trialbook_plugins.datasets._splits import SPLITS, split_name
@@ -132,7 +132,7 @@ def _order(windows: Sequence[Window]) -> NDArray[np.float64]:
     return np.array([float(place[window.recording.unit]) for window in windows])
 
 
-def refuse_planted(windows: Sequence[Window], dealt: Mapping[str, Rows], source: object) -> None:
+def refuse_leaked_windows(windows: Sequence[Window], dealt: Mapping[str, Rows], source: object) -> None:
     """Stop where a window of val or test stands somewhere in what train has of a recording, at any offset.
 
     Raises:
@@ -145,7 +145,7 @@ def refuse_planted(windows: Sequence[Window], dealt: Mapping[str, Rows], source:
         spans[id(one)] = (one, min(low, begin), max(high, end))
     for name in (name for name in dealt if name != "train"):
         tested = [windows[i] for i in dealt[name]]
-        found = find_planted(
+        found = find_leaked_windows(
             [one.values for one in tested], (one.values[low:high] for one, low, high in spans.values())
         )
         if found:

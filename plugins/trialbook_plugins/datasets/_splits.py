@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,33 @@ class PoolSplit:
         return self.pool.path(int(self._rows["image"][row])) if self.pool.path is not None else None
 
 
+class PooledDataset(ABC):
+    """A dataset whose splits are cut from pools when they are first asked for, and kept.
+
+    Attributes:
+        preparation: options that change what is read though the content is the same, such as the size of pictures.
+    """
+
+    preparation: tuple[object, ...] = ()
+
+    @abstractmethod
+    def _cut(self) -> dict[str, PoolSplit]:
+        """Read or draw the splits; called once."""
+
+    def splits(self) -> Mapping[str, PoolSplit]:
+        """Train, and val and test where there are such."""
+        return self._splits
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all content, the splits, the annotations and the preparation."""
+        return fingerprint_of(self._splits, *self.preparation)
+
+    @cached_property
+    def _splits(self) -> dict[str, PoolSplit]:
+        return self._cut()
+
+
 def array_column(rows: NDArray[Any], group: Rows | None = None, hashes: Sequence[str] | None = None) -> Column:
     """Numeric rows [R, ...] in memory: uint8 is read as it is, all else as float32.
 
@@ -184,6 +212,29 @@ def split_name(value: object, where: str) -> str:
     if name not in SPLITS:
         raise TrialbookError(f"{where}: {value!r} is no split; write train, val or test")
     return name
+
+
+def ordered(splits: Mapping[str, PoolSplit]) -> dict[str, PoolSplit]:
+    """Train, val and test in this order."""
+    return {name: splits[name] for name in SPLITS if name in splits}
+
+
+def deal_rest(
+    main: Pool, anchor: str, shares: Mapping[str, float], seed: int, own: Mapping[str, Pool]
+) -> dict[str, PoolSplit]:
+    """Splits dealt from ``main``; val and test take no share of it where they have a pool of their own.
+
+    Args:
+        main: groups to deal.
+        anchor: modality whose content deals them.
+        shares: of train, val and test.
+        seed: of the dealing.
+        own: split name to its own pool.
+    """
+    left = {name: 0.0 if name in own else share for name, share in shares.items()}
+    left["train"] = 1 - left["val"] - left["test"]
+    dealt = main.deal(group_keys(main.columns[anchor], main.size), left, seed)
+    return ordered({**dealt, **{name: pool.split(name) for name, pool in own.items()}})
 
 
 def refuse_overlap(splits: Mapping[str, Split], modalities: Sequence[str], source: object) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from trialbook import TrialbookError
 from trialbook.contracts.conversations import Conversation, Turn
-from trialbook.contracts.datasets import Dataset, LeftOut, Modality, Split, content_hash
-from trialbook_plugins.datasets._conversations import conversation_column, texts_of
-from trialbook_plugins.datasets._splits import Column, Pool, PoolSplit, unknown_modality
+from trialbook.contracts.datasets import Dataset, LeftOut, Split, content_hash
+from trialbook_plugins.datasets._conversations import PictureConversations
+from trialbook_plugins.datasets._splits import Pool
 
 INSTRUCTIONS = (
     "Describe the image.",
@@ -23,7 +23,7 @@ INSTRUCTIONS = (
 )
 
 
-class CaptionConversations:
+class CaptionConversations(PictureConversations):
     """Pictures (``image``) with captions as conversations (``conversation``): an instruction, and a caption as the answer.
 
     Every caption is a conversation; all captions of its picture are accepted answers. The instruction is chosen by a hash of
@@ -37,7 +37,6 @@ class CaptionConversations:
         TrialbookError: there is no instruction or an empty one, or ``pairs`` has other modalities.
     """
 
-    modalities = {"image": "image", "conversation": "conversation"}
     parts: ClassVar[Mapping[str, str]] = {"pairs": "dataset"}
 
     def __init__(self, pairs: Dataset, /, *, instructions: list[str] | None = None, source: str = "captions") -> None:
@@ -49,44 +48,27 @@ class CaptionConversations:
         self.instructions = tuple(INSTRUCTIONS if instructions is None else instructions)
         if not self.instructions or not all(text.strip() for text in self.instructions):
             raise TrialbookError("'instructions' must hold at least one text, and no empty one")
-        self.pairs = pairs
-        self.source = source
+        super().__init__(pairs, source)
 
     @property
     def licence(self) -> str:
         """What is known of the licence of the captions."""
-        return str(getattr(self.pairs, "licence", ""))
+        return str(getattr(self.pictures, "licence", ""))
 
     @property
     def left_out(self) -> list[LeftOut]:
         """What was not taken of the pairs."""
-        dropped = getattr(self.pairs, "dropped", None)
+        dropped = getattr(self.pictures, "dropped", None)
         return [LeftOut(str(one), "no picture or no caption") for one in getattr(dropped, "examples", ())]
-
-    def describe(self, modality: str) -> Modality:
-        """Kind and shape of ``image`` or ``conversation``."""
-        if modality == "image":
-            return self.pairs.describe("image")
-        if modality == "conversation":
-            return Modality("conversation", corpus=lambda: texts_of(self._splits["train"]))
-        raise unknown_modality(modality, ("image", "conversation"))
-
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """The splits of the pairs."""
-        return self._splits
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the pairs, the instructions and the source."""
-        return content_hash(self.pairs.fingerprint, repr((self.instructions, self.source)))
+        return content_hash(self.pictures.fingerprint, repr((self.instructions, self.source)))
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
-        return {name: self._pool(name, split).split(name) for name, split in self.pairs.splits().items()}
-
-    def _pool(self, name: str, split: Split) -> Pool:
+    def converse(self, name: str, split: Split) -> Pool:
+        """An instruction and a caption as its answer, for each caption."""
         groups, owner = split.groups("image"), split.groups("text")
-        image = Column(groups, lambda rows: split.read("image", rows), lambda: split.content("image"))
         captions: list[str] = split.read("text", np.arange(len(owner)))
         by_group: dict[int, list[str]] = {}
         for group, caption in zip(owner.tolist(), captions, strict=True):
@@ -103,10 +85,7 @@ class CaptionConversations:
             turns = (Turn("user", instruction), Turn("assistant", caption))
             images, identity = tuple(shown.get(group, ())), f"{self.source}-{name}-{row}"
             said.append(Conversation(identity, images, turns, tuple(answers), source=self.source, kind="caption"))
-        columns = {"image": image, "conversation": conversation_column(said, owner, image)}
-        labels = {"source": [self.source] * len(split)}
-        path = getattr(split, "image_path", None)
-        return Pool(len(split), columns, labels, path=path)
+        return self.pooled(split, said, owner)
 
 
 def _labels(split: Split, name: str) -> list[Any] | None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from trialbook import TrialbookError
-from trialbook_plugins.datasets._published import find_rows, texts
-from trialbook_plugins.datasets._questions import Asked, Questions
+from trialbook_plugins.datasets._published import PublishedQuestions, QuestionFile
 from trialbook_plugins.datasets._splits import SPLITS
 
 _KINDS = ("human", "augmented")
 
 
-class ChartQA(Questions):
+class ChartQA(PublishedQuestions):
     """A folder of ChartQA: charts (``image``) and questions about them (``conversation``), every one with an answer.
 
     As published, ``train``, ``val`` and ``test`` each hold ``png`` and the files ``<split>_human.json`` and
@@ -42,6 +40,7 @@ class ChartQA(Questions):
 
     source = "chartqa"
     licence = "ChartQA: GPL-3.0"
+    fields = {"picture": "imgname", "question": "query", "answers": "label"}
 
     def __init__(
         self,
@@ -64,28 +63,17 @@ class ChartQA(Questions):
         self.file = file
         self.kinds = tuple(kinds or _KINDS)
 
-    def read(self, folder: Path) -> Iterable[tuple[str | None, Asked]]:
-        """Every good row with its split."""
+    def question_files(self, folder: Path) -> Iterable[QuestionFile]:
+        """The files of each split and kind, or the one list."""
         if not (folder / "train").is_dir():
-            yield from ((None, one) for one in self._file(folder / self.file, folder / "png", "chartqa", ""))
-            return
-        for split in SPLITS:
-            for kind in self.kinds:
-                file = folder / split / f"{split}_{kind}.json"
-                if file.is_file():
-                    name = f"chartqa-{split}-{kind}"
-                    yield from ((split, one) for one in self._file(file, folder / split / "png", name, kind))
+            return [QuestionFile(folder / self.file, None, self.source)]
+        files = (
+            QuestionFile(folder / split / f"{split}_{kind}.json", split, f"{self.source}-{split}-{kind}", kind)
+            for split in SPLITS
+            for kind in self.kinds
+        )
+        return [file for file in files if file.path.is_file()]
 
-    def _file(self, file: Path, pictures: Path, name: str, kind: str) -> Iterable[Asked]:
-        for number, row in enumerate(find_rows(file, None)):
-            where = f"{file}: row {number}"
-            if one := self._asked(pictures, f"{name}-{number}", where, row, kind):
-                yield one
-
-    def _asked(self, pictures: Path, name: str, where: str, row: Any, kind: str) -> Asked | None:
-        named = row if isinstance(row, Mapping) else {}
-        question, picture, answers = named.get("query"), named.get("imgname"), texts(named.get("label"))
-        if not isinstance(question, str) or not isinstance(picture, str) or answers is None:
-            self.bad(where, "it needs 'imgname', 'query' and 'label'")
-            return None
-        return Asked(name, pictures / picture, question, answers, where, kind)
+    def pictures(self, folder: Path, file: QuestionFile, name: str) -> Iterable[Path]:
+        """In the folder ``png`` of the split, or beside the list."""
+        return [(folder / (file.split or "")) / "png" / name]

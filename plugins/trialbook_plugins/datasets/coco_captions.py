@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Modality
-from trialbook_plugins.datasets._captioned import CaptionedPool, Dropped, Photo, describe_pair, usable
-from trialbook_plugins.datasets._images import check_size
-from trialbook_plugins.datasets._paths import locate, read_text
-from trialbook_plugins.datasets._splits import SPLITS, PoolSplit, fingerprint_of, refuse_overlap, shares_of
+from trialbook_plugins.datasets._captioned import CaptionedPhotos, Photo
+from trialbook_plugins.datasets._paths import locate, read_json
+from trialbook_plugins.datasets._splits import PoolSplit, deal_rest, refuse_overlap
 
 
-class CocoCaptions:
+class CocoCaptions(CaptionedPhotos):
     """A folder in COCO's format: photos (``image``) with several captions (``text``) each.
 
     ``captions`` lists the photos and their captions. Photos are dealt into train, val and test by the content of their
@@ -45,8 +40,6 @@ class CocoCaptions:
         files as described at cocodataset.org.
     """
 
-    modalities = {"image": "image", "text": "text"}
-
     def __init__(
         self,
         data_root: Path | None = None,
@@ -66,7 +59,6 @@ class CocoCaptions:
         skip_missing: bool = False,
         allow_overlap: bool = False,
     ) -> None:
-        self.data_root = data_root
         self.root = root
         self.main = (captions, images)
         self.own = {
@@ -74,40 +66,19 @@ class CocoCaptions:
             for name, file, folder in (("val", val_captions, val_images), ("test", test_captions, test_images))
             if file is not None
         }
-        self.shares = shares_of(0 if "val" in self.own else val, 0 if "test" in self.own else test)
-        self.seed = seed
-        self.size = check_size(size)
-        self.skip_missing = skip_missing
-        self.allow_overlap = allow_overlap
-        self.dropped = Dropped()
+        shares = (0 if "val" in self.own else val, 0 if "test" in self.own else test)
+        super().__init__(data_root, *shares, seed, size, skip_missing, allow_overlap)
 
-    def describe(self, modality: str) -> Modality:
-        """Kind and shape of ``image`` or ``text``."""
-        return describe_pair(modality, self.size, self.splits)
-
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where they have a share or a file."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the photos' files, the captions, the splits and the size."""
-        return fingerprint_of(self._splits, self.size)
-
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         root = locate(self.data_root, self.root)
-        main = self._pool(root, *self.main)
-        splits = main.pool.deal(main.keys(), self.shares, self.seed)
-        for name, (file, folder) in self.own.items():
-            splits[name] = self._pool(root, file, folder).pool.split(name)
+        main, *others = (
+            self.pool(self.usable(read_coco(root / file, root / folder)))
+            for file, folder in (self.main, *self.own.values())
+        )
+        splits = deal_rest(main, "image", self.shares, self.seed, dict(zip(self.own, others, strict=True)))
         if self.own and not self.allow_overlap:
             refuse_overlap(splits, ("image", "text"), root)
-        return {name: splits[name] for name in SPLITS if name in splits}
-
-    def _pool(self, root: Path, file: str, folder: str) -> CaptionedPool:
-        photos = read_coco(root / file, root / folder)
-        return CaptionedPool(usable(photos, self.skip_missing, self.dropped), self.size)
+        return splits
 
 
 def read_coco(file: Path, folder: Path) -> list[Photo]:
@@ -116,7 +87,7 @@ def read_coco(file: Path, folder: Path) -> list[Photo]:
     Raises:
         TrialbookError: the file is missing, no JSON or not in COCO's format, or a caption belongs to no photo.
     """
-    data = _parse(file)
+    data = read_json(file)
     notes: dict[Any, list[tuple[Any, str]]] = {}
     names = {}
     try:
@@ -136,10 +107,3 @@ def read_coco(file: Path, folder: Path) -> list[Photo]:
             "'file_name', and 'annotations' with 'id', 'image_id' and 'caption'"
         ) from error
     return [Photo(folder / names[key], captions, str(file)) for key, captions in said.items()]
-
-
-def _parse(file: Path) -> Any:
-    try:
-        return json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise TrialbookError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,20 @@ from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._boxed import BoxedPhoto, Fit, boxes_of, place_boxes, upright_size
 from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
-from trialbook_plugins.datasets._paths import locate
-from trialbook_plugins.datasets._published import read_json
+from trialbook_plugins.datasets._paths import locate, read_json
 from trialbook_plugins.datasets._splits import (
-    SPLITS,
     Column,
     Pool,
+    PooledDataset,
     PoolSplit,
-    fingerprint_of,
+    deal_rest,
     refuse_overlap,
     shares_of,
     unknown_modality,
 )
 
 
-class CocoDetection:
+class CocoDetection(PooledDataset):
     """A folder in COCO's format: photos (``image``) with the boxes and classes of their objects.
 
     Photos are dealt into train, val and test by the content of their files; a split that has a file of its own takes no share.
@@ -119,14 +118,10 @@ class CocoDetection:
             raise unknown_modality(modality, ("image",))
         return Modality("image", image_shape(self.size))
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where they have a share or a file."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the photos' files, the annotations, the splits, the size and the fit."""
-        return fingerprint_of(self._splits, self.size, self.fit, self.class_names)
+    @property
+    def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
+        """Side of the pictures, how they fit it, and the classes."""
+        return (self.size, self.fit, self.class_names)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -141,21 +136,18 @@ class CocoDetection:
         root = locate(self.data_root, self.root)
         return [_locate(root, *names) for names in (self.main, *self.own.values())]
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         ids: dict[Any, str] = {}
         for file, _ in self._files:
             ids.update(_categories(read_json(file), file))
         classes = {key: place for place, key in enumerate(sorted(ids))}
-        (main, hashes), *others = (self._pool(file, folder, classes) for file, folder in self._files)
-        splits = main.deal(hashes, self.shares, self.seed)
-        for name, (pool, _) in zip(self.own, others, strict=True):
-            splits[name] = pool.split(name)
+        main, *others = (self._pool(file, folder, classes) for file, folder in self._files)
+        splits = deal_rest(main, "image", self.shares, self.seed, dict(zip(self.own, others, strict=True)))
         if self.own and not self.allow_overlap:
             refuse_overlap(splits, ("image",), locate(self.data_root, self.root))
-        return {name: splits[name] for name in SPLITS if name in splits}
+        return splits
 
-    def _pool(self, file: Path, folder: Path, classes: dict[Any, int]) -> tuple[Pool, Sequence[str]]:
+    def _pool(self, file: Path, folder: Path, classes: dict[Any, int]) -> Pool:
         photos = [(photo, self._placed(photo)) for photo in read_instances(file, folder, classes)]
         photos = [(photo, placed) for photo, placed in photos if self.empty or len(placed[0])]
         if not photos:
@@ -175,8 +167,7 @@ class CocoDetection:
             "file": [one.name for one in files],
         }
         column = Column(np.arange(len(photos)), pictures.read, lambda: pictures.hashes)
-        pool = Pool(len(photos), {"image": column}, labels, path=files.__getitem__)
-        return pool, pictures.hashes
+        return Pool(len(photos), {"image": column}, labels, path=files.__getitem__)
 
     def _placed(self, photo: BoxedPhoto) -> tuple[Any, Any, Any]:
         """Boxes in the picture that is made of a photo, their classes and whether they are crowds: of those that count."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._conversations import MODALITIES, conversation_column, describe_conversations
 from trialbook_plugins.datasets._images import Pictures, check_size
 from trialbook_plugins.datasets._paths import locate
-from trialbook_plugins.datasets._splits import Column, Pool, PoolSplit, fingerprint_of, refuse_overlap
+from trialbook_plugins.datasets._splits import Column, Pool, PooledDataset, PoolSplit, refuse_overlap
 
 
-class Conversations:
+class Conversations(PooledDataset):
     """Conversations (``conversation``) of a folder, and the pictures (``image``) that they are about.
 
     ``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` hold a conversation a line; the pictures lie in the folder. Conversations of
@@ -44,15 +43,12 @@ class Conversations:
         self.data_root = data_root
         self.root = root
         self.size = check_size(size)
+        self.preparation = (size,)
         self.allow_overlap = allow_overlap
 
     def describe(self, modality: str) -> Modality:
         """Kind and shape of ``image`` or ``conversation``."""
         return describe_conversations(modality, self.size, self.splits)
-
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where they have a file."""
-        return self._splits
 
     @property
     def licence(self) -> str:
@@ -60,16 +56,10 @@ class Conversations:
         return str(self._folder.manifest.get("licence", ""))
 
     @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the pictures' files, the conversations, the splits and the size."""
-        return fingerprint_of(self._splits, self.size)
-
-    @cached_property
     def _folder(self) -> ConversationFolder:
         return read_folder(locate(self.data_root, self.root))
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         folder = self._folder
         splits = {name: _pool(lines, folder, self.size).split(name) for name, lines in folder.splits.items()}
         for name, lines in folder.splits.items():

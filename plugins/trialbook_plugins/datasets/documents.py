@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from random import Random
 from typing import Any, Literal, NamedTuple
@@ -18,8 +18,9 @@ from trialbook_plugins.datasets._documents_pages import draw_page
 from trialbook_plugins.datasets._documents_questions import KINDS, TOPICS, TRANSCRIPT, Question, ask_questions
 from trialbook_plugins.datasets._documents_sheets import Sheet, draw_sheet
 from trialbook_plugins.datasets._documents_words import EASY, REAL
+from trialbook_plugins.datasets._generated import split_sizes
 from trialbook_plugins.datasets._images import Picture
-from trialbook_plugins.datasets._splits import SPLITS, Column, Pool, PoolSplit, fingerprint_of
+from trialbook_plugins.datasets._splits import SPLITS, Column, Pool, PooledDataset, PoolSplit, ordered
 
 DocumentKind = Literal["form", "settings", "table", "invoice", "dialog"]
 QuestionKind = Literal["value", "yes-no", "count", "largest", "position", "selected", "transcript"]
@@ -27,7 +28,7 @@ _SMALLEST = {"easy": 48, "real": 224}
 _TRIES = 1000
 
 
-class Documents:
+class Documents(PooledDataset):
     """Pictures (``image``) of forms, settings, tables, invoices and dialogs, and questions about them (``conversation``).
 
     Every answer is read off what is drawn. A share of the questions has no answer: the field is not there
@@ -78,8 +79,6 @@ class Documents:
         themes: int = 6,
         seed: int = 0,
     ) -> None:
-        if train < 1 or min(val, test) < 0:
-            raise TrialbookError("'train' must be at least 1, 'val' and 'test' at least 0")
         if questions < 1:
             raise TrialbookError(f"questions ({questions}) must be at least 1")
         if size < _SMALLEST[level]:
@@ -92,7 +91,7 @@ class Documents:
             raise TrialbookError(f"fields ({fields}) must be at least 2")
         if not 1 <= themes <= 6:
             raise TrialbookError(f"themes ({themes}) is from 1 to 6")
-        self.sizes = {"train": train, "val": val, "test": test}
+        self.sizes = split_sizes(train, val, test)
         self.questions = questions
         self.size = size
         self.level = level
@@ -109,18 +108,8 @@ class Documents:
         """Kind and shape of ``image`` or ``conversation``."""
         return describe_conversations(modality, self.size, self.splits)
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where their size is above 0."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all pictures, conversations and annotations."""
-        return fingerprint_of(self._splits)
-
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
-        return {name: self._pool(name, count).split(name) for name, count in self.sizes.items() if count}
+    def _cut(self) -> dict[str, PoolSplit]:
+        return ordered({name: self._pool(name, count).split(name) for name, count in self.sizes.items() if count})
 
     def _usable(self, kinds: tuple[str, ...]) -> tuple[str, ...]:
         """The kinds of documents that answer what is to be asked."""

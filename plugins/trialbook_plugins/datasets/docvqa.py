@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trialbook_plugins.datasets._published import find_rows, first_file, split_files, texts
-from trialbook_plugins.datasets._questions import Asked, Questions
+from trialbook_plugins.datasets._published import PublishedQuestions, QuestionFile, split_files, texts
+from trialbook_plugins.datasets._questions import Asked
 
 
-class DocVQA(Questions):
+class DocVQA(PublishedQuestions):
     """A folder of DocVQA: pages (``image``) and questions about them (``conversation``), every one with an answer.
 
     Each split is a JSON file with ``data``, a list of ``questionId``, ``question``, ``image`` and ``answers``. A split whose
@@ -38,6 +39,8 @@ class DocVQA(Questions):
 
     source = "docvqa"
     licence = "DocVQA: for research, by the terms of its challenge (rrc.cvc.uab.es, task 17)"
+    rows = "data"
+    fields = {"id": "questionId", "question": "question", "picture": "image", "answers": "answers"}
 
     def __init__(
         self,
@@ -60,35 +63,21 @@ class DocVQA(Questions):
         self.files = {"train": train_file, "val": val_file, "test": test_file}
         self.images = images
 
-    def read(self, folder: Path) -> Iterable[tuple[str, Asked]]:
-        """Every good row with its split."""
+    def question_files(self, folder: Path) -> Iterable[QuestionFile]:
+        """The file of each split."""
 
         def find(split: str) -> list[Path]:
-            return sorted([*folder.glob(f"{split}*.json"), *folder.glob(f"*/{split}*.json")])[:1]
+            return sorted([*folder.glob(f"{split}*.json"), *folder.glob(f"*/{split}*.json")])
 
-        for split, files in split_files(folder, self.files, find).items():
-            rows = find_rows(files[0], "data")
-            if rows and not any(isinstance(row, dict) and row.get("answers") for row in rows):
-                self.leave_out(str(files[0]), f"its {len(rows)} questions have no answers")
-                continue
-            for number, row in enumerate(rows):
-                if one := self._asked(folder, files[0], f"{files[0]}: row {number}", row, split):
-                    yield split, one
+        return split_files(folder, self.files, find, self.source)
 
-    def _asked(self, folder: Path, file: Path, where: str, row: Any, split: str) -> Asked | None:
-        named = row if isinstance(row, Mapping) else {}
-        question, picture, answers = named.get("question"), named.get("image"), texts(named.get("answers"))
-        if (
-            not isinstance(question, str)
-            or not isinstance(picture, str)
-            or answers is None
-            or "questionId" not in named
-        ):
-            self.bad(where, "it needs 'questionId', 'question', 'image' and 'answers'")
-            return None
-        kinds = texts(named.get("question_types") or [])
-        name = Path(picture).name
-        given = [folder / self.images / name, folder / self.images / picture] if self.images else []
-        near = [folder / picture, file.parent / picture, folder / "spdocvqa_images" / name, folder / "images" / name]
-        found = first_file(given or near)
-        return Asked(f"docvqa-{split}-{named['questionId']}", found, question, answers, where, (kinds or ("",))[0])
+    def pictures(self, folder: Path, file: QuestionFile, name: str) -> Iterable[Path]:
+        """In the folder that is given, or beside the JSON files."""
+        last = Path(name).name
+        if self.images:
+            return [folder / self.images / last, folder / self.images / name]
+        return [folder / name, file.path.parent / name, folder / "spdocvqa_images" / last, folder / "images" / last]
+
+    def ask(self, asked: Asked, row: Mapping[str, Any]) -> Asked:
+        """Of the kind that is the first of its types."""
+        return replace(asked, kind=(texts(row.get("question_types") or []) or ("",))[0])

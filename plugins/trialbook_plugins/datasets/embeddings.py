@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from trialbook_plugins.datasets._splits import (
     SPLITS,
     Column,
     Pool,
+    PooledDataset,
     PoolSplit,
     array_column,
-    fingerprint_of,
     group_keys,
     joined,
     refuse_overlap,
@@ -29,7 +28,7 @@ from trialbook_plugins.datasets._splits import (
 )
 
 
-class Embeddings:
+class Embeddings(PooledDataset):
     """Aligned arrays: row i of every modality belongs together, or ``groups`` says what does.
 
     An array is named by its key in ``file``, or by a path of its own: ``"clip.npz:image"``, ``"text.npy"``.
@@ -93,21 +92,11 @@ class Embeddings:
         shape = self._arrays[modality].shape[1:]
         return Modality("vector" if len(shape) == 1 else "series", shape)
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where they have groups."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all rows, their groups and splits."""
-        return fingerprint_of(self._splits)
-
     @cached_property
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {modality: self._checked(modality, name) for modality, name in self.names.items()}
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         pool, keys = self._pool()
         if self.split is None:
             splits = pool.deal(keys, self.shares, self.seed)

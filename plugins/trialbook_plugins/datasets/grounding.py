@@ -10,13 +10,13 @@ import numpy as np
 
 from trialbook import TrialbookError
 from trialbook.contracts.conversations import Conversation, Turn
-from trialbook.contracts.datasets import Dataset, Modality, Split, content_hash
-from trialbook_plugins.datasets._conversations import conversation_column, texts_of
-from trialbook_plugins.datasets._splits import Column, Pool, PoolSplit, unknown_modality
+from trialbook.contracts.datasets import Dataset, Split, content_hash
+from trialbook_plugins.datasets._conversations import PictureConversations
+from trialbook_plugins.datasets._splits import Pool
 from trialbook_plugins.vlms.box_text import FAMILIES, Family
 
 
-class Grounding:
+class Grounding(PictureConversations):
     """Pictures (``image``) and questions where something is (``conversation``), with its box as a family of models writes it.
 
     Asked is for objects that one name fits alone: the class, with its colour where the data know it ("the red circle"). Pictures
@@ -36,7 +36,6 @@ class Grounding:
         TrialbookError: an option is out of its range, or the pictures have no boxes, classes or names of these.
     """
 
-    modalities = {"image": "image", "conversation": "conversation"}
     parts: ClassVar[Mapping[str, str]] = {"pictures": "dataset"}
 
     def __init__(
@@ -57,32 +56,16 @@ class Grounding:
             pictures, "__dict__", {}
         ):  # asked so, nothing is read
             raise TrialbookError("'pictures' must be a dataset with boxes and the names of classes, such as 'shapes'")
-        self.pictures, self.family, self.ask, self.questions, self.source = pictures, family, ask, questions, source
-
-    def describe(self, modality: str) -> Modality:
-        """Kind and shape of ``image`` or ``conversation``."""
-        if modality == "image":
-            return self.pictures.describe("image")
-        if modality == "conversation":
-            return Modality("conversation", corpus=lambda: texts_of(self._splits["train"]))
-        raise unknown_modality(modality, tuple(self.modalities))
-
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """The splits of the pictures."""
-        return self._splits
+        super().__init__(pictures, source)
+        self.family, self.ask, self.questions = family, ask, questions
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the pictures and of how they are asked about."""
         return content_hash(self.pictures.fingerprint, repr((self.family, self.ask, self.questions, self.source)))
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
-        return {name: self._pool(name, split).split(name) for name, split in self.pictures.splits().items()}
-
-    def _pool(self, name: str, split: Split) -> Pool:
-        groups = split.groups("image")
-        image = Column(groups, lambda rows: split.read("image", rows), lambda: split.content("image"))
+    def converse(self, name: str, split: Split) -> Pool:
+        """Questions where objects are, each with its box as the answer."""
         said, owner = [], []
         for group, things in enumerate(self._things(split)):
             size = self._size(split, group) if things else (0, 0)
@@ -94,10 +77,7 @@ class Grounding:
                 owner.append(group)
         if not said:
             raise TrialbookError(f"split '{name}' has no picture with an object that one name fits alone")
-        columns = {"image": image, "conversation": conversation_column(said, np.array(owner, dtype=np.int64), image)}
-        return Pool(
-            len(split), columns, {"source": [self.source] * len(split)}, path=getattr(split, "image_path", None)
-        )
+        return self.pooled(split, said, np.array(owner, dtype=np.int64))
 
     def _things(self, split: Split) -> list[list[tuple[str, Any]]]:
         """For each picture the names that fit one object alone, with its box."""

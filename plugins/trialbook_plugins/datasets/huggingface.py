@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,9 @@ from trialbook_plugins.datasets._splits import (
     SPLITS,
     Column,
     Pool,
+    PooledDataset,
     PoolSplit,
-    fingerprint_of,
+    deal_rest,
     group_keys,
     joined,
     refuse_overlap,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import datasets
 
 
-class HuggingFace:
+class HuggingFace(PooledDataset):
     """Columns of a data set of the ``datasets`` library as modalities; a row is a group.
 
     The kind follows from the column's feature: Image is image; a string, a list of strings (several captions) or a
@@ -94,6 +94,7 @@ class HuggingFace:
         self.shares = shares_of(val, test)
         self.seed = seed
         self.size = check_size(size)
+        self.preparation = (size,)
         self.skip_missing = skip_missing
         self.allow_overlap = allow_overlap
         self.dropped = 0
@@ -108,15 +109,6 @@ class HuggingFace:
         if kind == "text":
             return Modality(kind, corpus=lambda: all_texts(self._splits["train"], modality))
         return Modality(kind, self._splits["train"].read(modality, np.array([0])).shape[1:])
-
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where the data set has them or they have a share."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all cells that are read, the splits and the size of pictures."""
-        return fingerprint_of(self._splits, self.size)
 
     @cached_property
     def _data(self) -> dict[str, datasets.Dataset]:
@@ -140,17 +132,12 @@ class HuggingFace:
             kinds[modality] = kind
         return kinds
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         pools = {name: self._pool(name) for name in self._data}
-        shares = {name: 0.0 if name in pools else share for name, share in self.shares.items()}
-        shares["train"] = 1 - shares["val"] - shares["test"]
-        pool = pools.pop("train")
-        splits = pool.deal(group_keys(pool.columns[self._anchor], pool.size), shares, self.seed)
-        splits.update({name: pool.split(name) for name, pool in pools.items()})
+        splits = deal_rest(pools.pop("train"), self._anchor, self.shares, self.seed, pools)
         if not self.allow_overlap:
             refuse_overlap(splits, tuple(self.columns), self.path)
-        return {name: splits[name] for name in SPLITS if name in splits}
+        return splits
 
     @property
     def _anchor(self) -> str:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Modality
-from trialbook_plugins.datasets._captioned import CaptionedPool, Dropped, Photo, describe_pair, usable
-from trialbook_plugins.datasets._images import check_size
+from trialbook_plugins.datasets._captioned import CaptionedPhotos, Photo
 from trialbook_plugins.datasets._paths import locate, read_text
-from trialbook_plugins.datasets._splits import SPLITS, PoolSplit, fingerprint_of, refuse_overlap, shares_of, split_name
+from trialbook_plugins.datasets._splits import SPLITS, PoolSplit, deal_rest, refuse_overlap, split_name
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
-class ImageCaptions:
+class ImageCaptions(CaptionedPhotos):
     """A table of pictures (``image``) and captions (``text``): a CSV, TSV or JSONL file beside an image folder.
 
     Rows of one picture are its captions; in JSONL the caption may also be a list. Without ``split_column`` the pictures
@@ -47,8 +44,6 @@ class ImageCaptions:
             does not exist, or two splits share pictures.
     """
 
-    modalities = {"image": "image", "text": "text"}
-
     def __init__(
         self,
         data_root: Path | None = None,
@@ -68,43 +63,23 @@ class ImageCaptions:
     ) -> None:
         if Path(file).suffix.lower() not in (*_DELIMITERS, ".jsonl"):
             raise TrialbookError(f"file ({file}) must end in .csv, .tsv or .jsonl")
-        self.data_root = data_root
+        super().__init__(data_root, val, test, seed, size, skip_missing, allow_overlap)
         self.file = file
         self.images = images
         self.columns = (image_column, caption_column, split_column)
-        self.shares = shares_of(val, test)
-        self.seed = seed
-        self.size = check_size(size)
-        self.skip_missing = skip_missing
-        self.allow_overlap = allow_overlap
-        self.dropped = Dropped()
 
-    def describe(self, modality: str) -> Modality:
-        """Kind and shape of ``image`` or ``text``."""
-        return describe_pair(modality, self.size, self.splits)
-
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where they have pictures."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the pictures' files, the captions, the splits and the size."""
-        return fingerprint_of(self._splits, self.size)
-
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         file = locate(self.data_root, self.file)
         entries = read_entries(file, *self.columns)
         folder = file.parent / self.images
         photos = [Photo(folder / name, entry.captions, f"{file}:{entry.line}") for name, entry in entries.items()]
         split_of = {photo.file: entry.split for photo, entry in zip(photos, entries.values(), strict=True)}
-        kept = usable(photos, self.skip_missing, self.dropped)
-        captioned = CaptionedPool(kept, self.size)
+        kept = self.usable(photos)
+        pool = self.pool(kept)
         if self.columns[2] is None:
-            return captioned.pool.deal(captioned.keys(), self.shares, self.seed)
+            return deal_rest(pool, "image", self.shares, self.seed, {})
         places = np.array([split_of[photo.file] for photo in kept])
-        splits = {name: captioned.pool.split(name, np.flatnonzero(places == name)) for name in SPLITS if name in places}
+        splits = {name: pool.split(name, np.flatnonzero(places == name)) for name in SPLITS if name in places}
         if "train" not in splits:
             raise TrialbookError(f"{file}: no row has 'train' in column '{self.columns[2]}'")
         if not self.allow_overlap:

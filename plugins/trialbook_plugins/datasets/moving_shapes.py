@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Modality, Rows, content_hash
+from trialbook.contracts.datasets import Modality
+from trialbook_plugins.datasets._generated import GeneratedDataset, drawn_column, split_sizes
 from trialbook_plugins.datasets._shape_drawing import SHAPES, Scene, draw_scene
-from trialbook_plugins.datasets._splits import SPLITS, Column, Pool, PoolSplit, fingerprint_of, unknown_modality
+from trialbook_plugins.datasets._splits import Pool, PoolSplit, unknown_modality
 
 DIRECTIONS = ("right", "left", "down", "up")
 _STEPS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
@@ -34,7 +35,7 @@ class _Clip:
         return Scene(moved, self.scene.grey, self.scene.clutter)
 
 
-class MovingShapes:
+class MovingShapes(GeneratedDataset):
     """Clips (``video``) of one shape that moves in one of four directions, and the frame in their middle (``image``).
 
     Rows of ``video`` are uint8 [B, T, 3, S, S], drawn when they are read; the shape stays within the picture. No clip occurs
@@ -77,8 +78,7 @@ class MovingShapes:
         clutter: bool = False,
         seed: int = 0,
     ) -> None:
-        if train < 1 or min(val, test) < 0:
-            raise TrialbookError("'train' must be at least 1, 'val' and 'test' at least 0")
+        self.sizes = split_sizes(train, val, test)
         if not 16 <= size <= 4096 or frames < 2:
             raise TrialbookError(f"size ({size}) must be from 16 to 4096 pixels and frames ({frames}) at least 2")
         if not 0 < min_side <= max_side < 1:
@@ -92,11 +92,11 @@ class MovingShapes:
                 f"an object of {self.sides[1]} pixels cannot travel {self.step} pixels a frame for {frames} frames within {size} "
                 "pixels: lower max_side, travel or frames"
             )
-        self.sizes = {"test": test, "val": val, "train": train}
         self.size = size
         self.frames = frames
         self.clutter = clutter
         self.seed = seed
+        self._seen: set[Scene] = set()
 
     def describe(self, modality: str) -> Modality:
         """Kind and shape of ``video`` (T, 3, S, S) or ``image``."""
@@ -106,27 +106,12 @@ class MovingShapes:
             return Modality("image", (3, self.size, self.size))
         raise unknown_modality(modality, tuple(self.modalities))
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where their size is above 0."""
-        return self._splits
+    def draw_split(self, name: str, count: int, rng: np.random.Generator) -> PoolSplit:
+        """Draw scenes and how they move; their frames are drawn when they are read."""
+        return self._pool([self._unseen(rng, place) for place in range(count)]).split(name)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all clips and annotations."""
-        return fingerprint_of(self._splits)
-
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
-        seen: set[Scene] = set()
-        drawn = {}
-        for stream, (name, count) in enumerate(self.sizes.items()):
-            if count:
-                rng = np.random.default_rng([self.seed, stream])
-                drawn[name] = self._pool([self._unseen(rng, i, seen) for i in range(count)]).split(name)
-        return {name: drawn[name] for name in SPLITS if name in drawn}
-
-    def _unseen(self, rng: np.random.Generator, place: int, seen: set[Scene]) -> _Clip:
-        """A clip whose middle frame differs from all in ``seen``; directions take turns."""
+    def _unseen(self, rng: np.random.Generator, place: int) -> _Clip:
+        """A clip whose middle frame differs from all that were drawn before; directions take turns."""
         direction = place % len(DIRECTIONS)
         right, down = (self.step * sign for sign in _STEPS[DIRECTIONS[direction]])
         way = self.frames - 1
@@ -139,8 +124,8 @@ class MovingShapes:
             if not all(0 <= end <= self.size - one.width for end in ends):
                 continue
             clip = _Clip(scene, (right, down), direction)
-            if (middle := clip.frame(self.frames // 2)) not in seen:
-                seen.add(middle)
+            if (middle := clip.frame(self.frames // 2)) not in self._seen:
+                self._seen.add(middle)
                 return clip
         raise TrialbookError(f"no {sum(self.sizes.values())} different clips can be drawn; raise size, or lower travel")
 
@@ -151,17 +136,10 @@ class MovingShapes:
         def middle(clip: _Clip) -> NDArray[np.uint8]:
             return clip.frame(self.frames // 2).draw(self.size)
 
-        def column(make: Any, shape: tuple[int, ...]) -> Column:
-            def read(rows: Rows) -> NDArray[np.uint8]:
-                return (
-                    np.stack([make(clips[row]) for row in rows.tolist()])
-                    if len(rows)
-                    else np.empty((0, *shape), np.uint8)
-                )
-
-            return Column(np.arange(len(clips)), read, cache(lambda: [content_hash(make(clip)) for clip in clips]))
-
-        columns = {name: column(make, self.describe(name).shape) for name, make in (("video", draw), ("image", middle))}
+        columns = {
+            name: drawn_column([partial(make, clip) for clip in clips], self.describe(name).shape)
+            for name, make in (("video", draw), ("image", middle))
+        }
         labels: dict[str, Any] = {
             "direction": np.array([clip.direction for clip in clips], dtype=np.int64),
             "tracks": [np.concatenate([clip.frame(t).boxes(self.size) for t in range(self.frames)]) for clip in clips],

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
-from trialbook_plugins.datasets._splits import SPLITS, Pool, PoolSplit, array_column, fingerprint_of, unknown_modality
+from trialbook_plugins.datasets._splits import (
+    SPLITS,
+    Pool,
+    PooledDataset,
+    PoolSplit,
+    array_column,
+    unknown_modality,
+)
 
 _WAVES = 4  # width of the random expansion, as a multiple of latent_dim
 _FREQUENCY = 1.5  # standard deviation of a wave's argument, in radians
 
 
-class PairedLatents:
+class PairedLatents(PooledDataset):
     """Vectors ``image`` and ``text`` that two random views, partly non-linear, make of one latent vector.
 
     z ~ N(0, I). A view is x = (1 − a)·L(z) + a·S(z), scaled to unit variance, plus noise: L is a random linear map, S a
@@ -72,17 +76,7 @@ class PairedLatents:
             raise unknown_modality(modality, tuple(self.widths))
         return Modality("vector", (self.widths[modality],))
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where their size is above 0."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all vectors."""
-        return fingerprint_of(self._splits)
-
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         drawn = {}
         for stream, name in enumerate(SPLITS, start=1):
             if self.sizes[name]:

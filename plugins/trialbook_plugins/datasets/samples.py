@@ -14,9 +14,9 @@ from trialbook.contracts.datasets import Modality, Rows
 from trialbook_plugins.datasets._splits import (
     Column,
     Pool,
+    PooledDataset,
     PoolSplit,
     array_column,
-    fingerprint_of,
     joined,
     text_column,
     unknown_modality,
@@ -25,7 +25,7 @@ from trialbook_plugins.datasets.stored import SAMPLES_ABOUT, Kept, read_kept
 from trialbook_plugins.datasets.stored_texts import CAPTIONS, EMBEDDINGS, EMBEDDINGS_NPZ, read_captions, read_vectors
 
 
-class Samples:
+class Samples(PooledDataset):
     """Samples that a run of task ``sample`` kept, with captions and embeddings that ``caption`` and ``embed`` made of them.
 
     Each modality is named with the step (or the folder) that it comes from: the samples themselves, captions as texts, embeddings
@@ -56,14 +56,10 @@ class Samples:
             raise unknown_modality(modality, tuple(self.names))
         return self._described[0][modality]
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Those of the samples."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all rows, their groups and splits."""
-        return fingerprint_of(self._splits, self._kept.fingerprint)
+    @property
+    def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
+        """What was kept."""
+        return (self._kept.fingerprint,)
 
     @cached_property
     def _kept(self) -> Kept:
@@ -80,8 +76,7 @@ class Samples:
             modalities[name], columns[name] = self._column(name)
         return modalities, columns
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         kept, (_, columns) = self._kept, self._described
         arrays = {
             name: np.array(values) if isinstance(values[0], int | float) else values

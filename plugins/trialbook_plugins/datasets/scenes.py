@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,13 @@ from numpy.typing import NDArray
 from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality, content_hash
 from trialbook_plugins.datasets._captioned import describe_pair
+from trialbook_plugins.datasets._generated import GeneratedDataset, split_sizes
 from trialbook_plugins.datasets._scene_captions import GRIDS, TEMPLATES, write_captions
 from trialbook_plugins.datasets._scene_shapes import COLOURS, SHAPES, SIZES, Layout, draw_layouts, draw_pictures
 from trialbook_plugins.datasets._splits import (
-    SPLITS,
     Pool,
     PoolSplit,
     array_column,
-    fingerprint_of,
     joined,
     text_column,
 )
@@ -28,7 +26,7 @@ _SMALLEST_CELL = 8  # pixels
 _ROUNDS = 20  # how often repeated pictures are drawn again before giving up
 
 
-class Scenes:
+class Scenes(GeneratedDataset):
     """Pictures (``image``) of coloured shapes on grey, with sentences (``text``) that name every object in them.
 
     Shapes (circle, square, triangle, diamond, cross, ring) of 8 colours and 2 sizes lie in different cells of a
@@ -73,8 +71,7 @@ class Scenes:
         jitter: float = 0.8,
         seed: int = 0,
     ) -> None:
-        if train < 1 or min(val, test) < 0:
-            raise TrialbookError("'train' must be at least 1, 'val' and 'test' at least 0")
+        self.sizes = split_sizes(train, val, test)
         if grid not in GRIDS:
             raise TrialbookError(f"grid ({grid}) must be one of {', '.join(map(str, GRIDS))}")
         if size < (least := grid * _SMALLEST_CELL):
@@ -85,47 +82,30 @@ class Scenes:
             raise TrialbookError(f"min_objects ({min_objects}) and max_objects ({max_objects}) must ascend from 1 to 3")
         if not 0 <= jitter <= 1:
             raise TrialbookError(f"jitter ({jitter}) is from 0 to 1")
-        self.sizes = {"test": test, "val": val, "train": train}  # the order of drawing
         self.size = size
         self.grid = grid
         self.captions = captions
         self.objects = (min_objects, max_objects)
         self.jitter = jitter
         self.seed = seed
+        self._seen: set[str] = set()
 
     def describe(self, modality: str) -> Modality:
         """Kind and shape of ``image`` or ``text``."""
         return describe_pair(modality, self.size, self.splits)
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where their size is above 0."""
-        return self._splits
+    def draw_split(self, name: str, count: int, rng: np.random.Generator) -> PoolSplit:
+        """Draw scenes and write their captions."""
+        layout, pictures, hashes = self._unseen(rng, count)
+        captions = write_captions(rng, layout, self.captions)
+        return self._pool(layout, pictures, hashes, captions).split(name)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all pictures, sentences and annotations."""
-        return fingerprint_of(self._splits)
-
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
-        seen: set[str] = set()
-        drawn = {}
-        for stream, (name, count) in enumerate(self.sizes.items()):
-            if count:
-                rng = np.random.default_rng([self.seed, stream])
-                layout, pictures, hashes = self._unseen(rng, count, seen)
-                captions = write_captions(rng, layout, self.captions)
-                drawn[name] = self._pool(layout, pictures, hashes, captions).split(name)
-        return {name: drawn[name] for name in SPLITS if name in drawn}
-
-    def _unseen(
-        self, rng: np.random.Generator, count: int, seen: set[str]
-    ) -> tuple[Layout, NDArray[np.uint8], list[str]]:
-        """``count`` scenes whose pictures differ from each other and from ``seen``, which they are added to."""
+    def _unseen(self, rng: np.random.Generator, count: int) -> tuple[Layout, NDArray[np.uint8], list[str]]:
+        """``count`` scenes whose pictures differ from each other and from all that were drawn before."""
         layout = draw_layouts(rng, count, self.size, self.grid, self.objects, self.jitter)
         pictures = draw_pictures(layout, self.size)
         hashes = [content_hash(picture) for picture in pictures]
-        repeated = _claim(hashes, range(count), seen)
+        repeated = _claim(hashes, range(count), self._seen)
         for _ in range(_ROUNDS):
             if not repeated:
                 return layout, pictures, hashes
@@ -134,7 +114,7 @@ class Scenes:
             pictures[repeated] = draw_pictures(again, self.size)
             for scene in repeated:
                 hashes[scene] = content_hash(pictures[scene])
-            repeated = _claim(hashes, repeated, seen)
+            repeated = _claim(hashes, repeated, self._seen)
         total = sum(self.sizes.values())
         raise TrialbookError(
             f"there are hardly {total} different pictures of this kind; ask for fewer, or raise jitter"

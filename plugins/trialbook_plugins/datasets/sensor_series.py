@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,19 +20,26 @@ from trialbook_plugins.datasets._sensor_windows import Sieve, class_numbers
 from trialbook_plugins.datasets._series_facts import Scaling, fit_scaling, series_facts
 from trialbook_plugins.datasets._series_files import find_reader
 from trialbook_plugins.datasets._series_recording import Fields, Recording
-from trialbook_plugins.datasets._series_windows import Dealing, SplitBy, Window, cut_all, deal_windows, refuse_planted
+from trialbook_plugins.datasets._series_windows import (
+    Dealing,
+    SplitBy,
+    Window,
+    cut_all,
+    deal_windows,
+    refuse_leaked_windows,
+)
 from trialbook_plugins.datasets._splits import (
     Column,
     Pool,
+    PooledDataset,
     PoolSplit,
-    fingerprint_of,
     refuse_overlap,
     shares_of,
     unknown_modality,
 )
 
 
-class SensorSeries:
+class SensorSeries(PooledDataset):
     """Recordings of several channels, cut into windows (``sensor``), with captions (``text``) of what is known of them.
 
     ``root`` is a folder with a folder of text files for each activity (a row a sample, a column a channel), ``.ts`` files (one,
@@ -105,6 +112,7 @@ class SensorSeries:
         self.keep_short = short == "keep"
         self.activities = activities
         self.normalise: Scaling = normalise
+        self.preparation = (normalise,)
         self.dealing = Dealing(split_by, shares_of(val, test), seed, stratify)
         self.allow_overlap = allow_overlap
         self._fields = Fields(label, recording, subject, time, split, values, channels)
@@ -119,15 +127,6 @@ class SensorSeries:
             raise unknown_modality(modality, tuple(self.modalities))
         lengths = {len(window.values) for window in self._windows}
         return Modality("series", (lengths.pop() if len(lengths) == 1 else 0, len(self.channel_names)))
-
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where they have windows."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all windows, their scale, captions, annotations and splits."""
-        return fingerprint_of(self._splits, self.normalise)
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
@@ -166,15 +165,14 @@ class SensorSeries:
             raise TrialbookError(f"{self.root}: no recording is as long as a window ({self.window} samples)")
         return windows
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         dealt = deal_windows(self._windows, self.dealing, self._sieve)
         self._sieve.tell(self.root)
         pool = self._pool(dealt["train"])
         splits = {name: pool.split(name, groups) for name, groups in dealt.items()}
         if not self.allow_overlap:
             refuse_overlap(splits, ("sensor",), self.root)
-            refuse_planted(self._windows, dealt, self.root)
+            refuse_leaked_windows(self._windows, dealt, self.root)
         return splits
 
     def _pool(self, train: Rows) -> Pool:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Modality, Rows, content_hash
+from trialbook.contracts.datasets import Modality
+from trialbook_plugins.datasets._generated import GeneratedDataset, drawn_column, split_sizes
 from trialbook_plugins.datasets._shape_drawing import COLOURS, SHAPES, Mask, Scene, draw_scene
-from trialbook_plugins.datasets._splits import SPLITS, Column, Pool, PoolSplit, fingerprint_of, unknown_modality
+from trialbook_plugins.datasets._splits import Pool, PoolSplit, unknown_modality
 
 _SMALLEST = 3  # pixels: below it shapes cannot be told apart
 _TRIES = 200  # scenes that are drawn in vain before giving up
 
 
-class Shapes:
+class Shapes(GeneratedDataset):
     """Pictures (``image``) of shapes that do not touch, for measuring whether features know where things are.
 
     Circles, squares, triangles, diamonds and crosses of 8 colours on a grey that is darker than all of them. Edges are hard, so a
@@ -64,8 +64,7 @@ class Shapes:
         clutter: bool = False,
         seed: int = 0,
     ) -> None:
-        if train < 1 or min(val, test) < 0:
-            raise TrialbookError("'train' must be at least 1, 'val' and 'test' at least 0")
+        self.sizes = split_sizes(train, val, test)
         if not 16 <= size <= 4096:
             raise TrialbookError(f"size ({size}) must be from 16 to 4096 pixels")
         fewest = objects if min_objects is None else min_objects
@@ -78,12 +77,12 @@ class Shapes:
             raise TrialbookError(f"gap ({gap}) must be from 0 to 1")
         if self.sides[0] < _SMALLEST:
             raise TrialbookError(f"min_side ({min_side}) of {size} pixels is below {_SMALLEST} pixels")
-        self.sizes = {"test": test, "val": val, "train": train}  # the order of drawing
         self.size = size
         self.gap = round(gap * size)
         self.objects = (fewest, objects)
         self.clutter = clutter
         self.seed = seed
+        self._seen: set[Scene] = set()
 
     def describe(self, modality: str) -> Modality:
         """Kind and shape of ``image``."""
@@ -91,32 +90,17 @@ class Shapes:
             raise unknown_modality(modality, ("image",))
         return Modality("image", (3, self.size, self.size))
 
-    def splits(self) -> Mapping[str, ShapesSplit]:
-        """Train, and val and test where their size is above 0."""
-        return self._splits
+    def draw_split(self, name: str, count: int, rng: np.random.Generator) -> PoolSplit:
+        """Draw scenes; their pictures are drawn when they are read."""
+        return ShapesSplit(name, [self._unseen(rng) for _ in range(count)], self.size)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all pictures and annotations."""
-        return fingerprint_of(self._splits)
-
-    @cached_property
-    def _splits(self) -> dict[str, ShapesSplit]:
-        seen: set[Scene] = set()
-        drawn = {}
-        for stream, (name, count) in enumerate(self.sizes.items()):
-            if count:
-                rng = np.random.default_rng([self.seed, stream])
-                drawn[name] = ShapesSplit(name, [self._unseen(rng, seen) for _ in range(count)], self.size)
-        return {name: drawn[name] for name in SPLITS if name in drawn}
-
-    def _unseen(self, rng: np.random.Generator, seen: set[Scene]) -> Scene:
-        """A scene that differs from all in ``seen``, which it is added to."""
+    def _unseen(self, rng: np.random.Generator) -> Scene:
+        """A scene that differs from all that were drawn before."""
         for _ in range(_TRIES):
             count = int(rng.integers(self.objects[0], self.objects[1] + 1))
             scene = draw_scene(rng, self.size, count, self.sides, self.gap, self.clutter)
-            if scene is not None and scene not in seen:
-                seen.add(scene)
+            if scene is not None and scene not in self._seen:
+                self._seen.add(scene)
                 return scene
         raise TrialbookError(
             f"{self.objects[1]} objects of up to {self.sides[1]} pixels find no room, or no new one, in {self.size} pixels: "
@@ -134,17 +118,13 @@ class ShapesSplit(PoolSplit):
     """
 
     def __init__(self, name: str, scenes: Sequence[Scene], size: int) -> None:
-        def read(rows: Rows) -> NDArray[np.uint8]:
-            pictures = [scenes[row].draw(size) for row in rows.tolist()]
-            return np.stack(pictures) if pictures else np.empty((0, 3, size, size), np.uint8)
-
-        content = cache(lambda: [content_hash(scene.draw(size)) for scene in scenes])
+        image = drawn_column([partial(scene.draw, size) for scene in scenes], (3, size, size))
         labels: dict[str, Sequence[Any]] = {
             "boxes": [scene.boxes(size) for scene in scenes],
             "classes": [np.array([one.kind for one in scene.objects], dtype=np.int64) for scene in scenes],
             "colours": [np.array([one.colour for one in scene.objects], dtype=np.int64) for scene in scenes],
         }
-        pool = Pool(len(scenes), {"image": Column(np.arange(len(scenes)), read, content)}, labels)
+        pool = Pool(len(scenes), {"image": image}, labels)
         super().__init__(name, pool, np.arange(len(scenes)))
         self._masks = Masks(scenes, size)
 

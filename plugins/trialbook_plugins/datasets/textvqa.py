@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trialbook.contracts.predictions import is_abstention
-from trialbook_plugins.datasets._published import find_rows, first_file, split_files, texts
-from trialbook_plugins.datasets._questions import Asked, Questions
+from trialbook_plugins.datasets._published import PublishedQuestions, QuestionFile, split_files
+from trialbook_plugins.datasets._questions import Asked
 
 
-class TextVQA(Questions):
+class TextVQA(PublishedQuestions):
     """A folder of TextVQA: photos (``image``) and questions about their text, with ten answers each (``conversation``).
 
     Each split is a JSON file with ``data``, a list of ``question_id``, ``image_id``, ``question`` and ``answers``. What the
@@ -41,6 +42,8 @@ class TextVQA(Questions):
 
     source = "textvqa"
     licence = "TextVQA: annotations CC BY 4.0; photos of Open Images, each under the licence that it has there"
+    rows = "data"
+    fields = {"id": "question_id", "question": "question", "picture": "image_id", "answers": "answers"}
 
     def __init__(
         self,
@@ -63,37 +66,19 @@ class TextVQA(Questions):
         self.files = {"train": train_file, "val": val_file, "test": test_file}
         self.folders = [images] if images else ["train_images", "test_images", "images"]
 
-    def read(self, folder: Path) -> Iterable[tuple[str, Asked]]:
-        """Every good row with its split."""
+    def question_files(self, folder: Path) -> Iterable[QuestionFile]:
+        """The file of each split; of several the last version."""
+        return split_files(folder, self.files, lambda split: sorted(folder.glob(f"*{split}.json"))[::-1], self.source)
 
-        def find(split: str) -> list[Path]:
-            return sorted(folder.glob(f"*{split}.json"))[-1:]
+    def pictures(self, folder: Path, file: QuestionFile, name: str) -> Iterable[Path]:
+        """In the folder that is given, or those of the published set."""
+        return (folder / inner / f"{name}{ending}" for ending in (".png", ".jpg") for inner in self.folders)
 
-        for split, files in split_files(folder, self.files, find).items():
-            rows = find_rows(files[0], "data")
-            if rows and not any(isinstance(row, dict) and row.get("answers") for row in rows):
-                self.leave_out(str(files[0]), f"its {len(rows)} questions have no answers")
-                continue
-            for number, row in enumerate(rows):
-                if one := self._asked(folder, f"{files[0]}: row {number}", row, split):
-                    yield split, one
-
-    def _asked(self, folder: Path, where: str, row: Any, split: str) -> Asked | None:
-        named = row if isinstance(row, Mapping) else {}
-        question, picture, answers = named.get("question"), named.get("image_id"), texts(named.get("answers"))
-        if (
-            not isinstance(question, str)
-            or not isinstance(picture, str)
-            or answers is None
-            or "question_id" not in named
-        ):
-            self.bad(where, "it needs 'question_id', 'question', 'image_id' and 'answers'")
-            return None
-        said = [answer.strip() for answer in answers if answer.strip()]
-        best = [answer for answer, _ in Counter(said).most_common(1)]
-        first = [*best, *(answer for n, answer in enumerate(said) if n != said.index(best[0]))] if best else []
-        found = first_file(
-            folder / inner / f"{picture}{ending}" for ending in (".png", ".jpg") for inner in self.folders
-        )
-        known = not (best and is_abstention(best[0]))
-        return Asked(f"textvqa-{split}-{named['question_id']}", found, question, tuple(first), where, answerable=known)
+    def ask(self, asked: Asked, row: Mapping[str, Any]) -> Asked:
+        """With the most frequent answer first; unanswerable where that says so."""
+        given = [answer.strip() for answer in asked.answers if answer.strip()]
+        if not given:
+            return replace(asked, answers=())
+        best = Counter(given).most_common(1)[0][0]
+        given.remove(best)
+        return replace(asked, answers=(best, *given), answerable=not is_abstention(best))

@@ -15,11 +15,11 @@ from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._clip_lists import Clip, list_clips
 from trialbook_plugins.datasets._paths import locate
 from trialbook_plugins.datasets._splits import (
-    SPLITS,
     Column,
     Pool,
+    PooledDataset,
     PoolSplit,
-    fingerprint_of,
+    ordered,
     refuse_overlap,
     shares_of,
     unknown_modality,
@@ -29,7 +29,7 @@ from trialbook_plugins.datasets._video import Clips, Sampling
 _LOG = logging.getLogger(__name__)
 
 
-class VideoFolder:
+class VideoFolder(PooledDataset):
     """Clips (``video``, uint8 [B, T, 3, S, S]) with what happens in them, and their middle frames (``image``).
 
     Two layouts are known. Something-Something v2 as published: ``labels.json``, ``train.json``, ``validation.json`` and
@@ -113,14 +113,10 @@ class VideoFolder:
             return Modality("image", (3, self.size, self.size))
         raise unknown_modality(modality, tuple(self.modalities))
 
-    def splits(self) -> Mapping[str, PoolSplit]:
-        """Train, and val and test where they have a list or a share."""
-        return self._splits
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the clips' files, the actions, the splits, and which frames are read how."""
-        return fingerprint_of(self._splits, self.frames, self.sampling, self.stride, self.size, self.class_names)
+    @property
+    def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
+        """Which frames are read, how, and the classes."""
+        return (self.frames, self.sampling, self.stride, self.size, self.class_names)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -150,8 +146,7 @@ class VideoFolder:
             raise TrialbookError(f"there is no folder {root}")
         return list_clips(root, self.videos)
 
-    @cached_property
-    def _splits(self) -> dict[str, PoolSplit]:
+    def _cut(self) -> dict[str, PoolSplit]:
         listed, names = self._wanted
         places = {name: place for place, name in enumerate(names)}
         splits: dict[str, PoolSplit] = {}
@@ -165,7 +160,7 @@ class VideoFolder:
                 splits[name] = pool.split(name)
         if not self.allow_overlap:
             refuse_overlap(splits, ("video",), locate(self.data_root, self.root))
-        return {name: splits[name] for name in SPLITS if name in splits}
+        return ordered(splits)
 
     def _kept(self, clips: list[Clip]) -> list[Clip]:
         if self.limit and len(clips) > self.limit:

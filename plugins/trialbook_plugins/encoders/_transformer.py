@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -97,3 +98,11 @@ class Transformer(nn.Module):
             tokens = block(tokens, mask)
         out: Tensor = self.norm(tokens)
         return out
+
+
+def prepend(first: Tensor | None, tokens: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Tokens [B, N, D] and mask [B, N] behind a learned token [1, 1, D], if there is one."""
+    if first is None:
+        return tokens, mask
+    tokens = torch.cat([first.expand(len(tokens), -1, -1), tokens], dim=1)
+    return tokens, None if mask is None else F.pad(mask, (1, 0), value=True)

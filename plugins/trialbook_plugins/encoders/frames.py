@@ -24,7 +24,7 @@ class Frames(nn.Module):
         frames: how many frames it sees.
 
     Raises:
-        TrialbookError: there are fewer frames in a clip, or ``of`` has no layers that can be read (no ``taps``).
+        TrialbookError: there are fewer frames in a clip, or ``of`` has no layers that can be read (no ``encode_layers``).
 
     Source: uniform sampling of frames, as video models of language models take them (Li et al. 2024, LLaVA-NeXT-Interleave).
     """

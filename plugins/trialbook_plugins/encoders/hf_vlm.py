@@ -18,7 +18,7 @@ from trialbook_plugins.vlms import load
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.family import image_size
 from trialbook_plugins.vlms.inputs import family
-from trialbook_plugins.vlms.layer_reader import TappedModel
+from trialbook_plugins.vlms.layer_reader import LayerReader
 from trialbook_plugins.vlms.layers import check_layers
 from trialbook_plugins.vlms.order_check import check_order
 from trialbook_plugins.vlms.prompt import plain_prompt, worded_prompt
@@ -102,8 +102,9 @@ class HFVLM(nn.Module):
         else:
             loaded = load.checkpoint_model(model or "", revision, data_root, known, dtype, attention, trust_remote_code)
         self.tap_rows = tap_rows
-        self.tapped = _tapped(loaded, layers, image_size, tiles, prompt, model or "", trust_remote_code)
-        names = [tap.name for tap in self.tapped.taps]
+        #: Its name is part of the names of stored weights.
+        self.tapped = _layer_reader(loaded, layers, image_size, tiles, prompt, model or "", trust_remote_code)
+        names = [hook.name for hook in self.tapped.hooks]
         self.layer = names[-1] if layer is None else layer
         if self.layer not in names:
             raise TrialbookError(f"layer ('{layer}') must be one of layers ({', '.join(names)})")
@@ -121,7 +122,7 @@ class HFVLM(nn.Module):
 
     def forward(self, prepared: dict[str, Tensor]) -> Features:
         """Inputs of B images -> tokens [B, N, D] of ``layer``, in raster order."""
-        chosen = [tap for tap in self.tapped.taps if tap.name == self.layer]
+        chosen = [hook for hook in self.tapped.hooks if hook.name == self.layer]
         return Features(self.tapped.tokens(prepared, chosen)[self.layer].flatten(1, 2).float())
 
     def points(self) -> Mapping[str, LayerPoint]:
@@ -130,10 +131,13 @@ class HFVLM(nn.Module):
             with torch.no_grad():
                 found = self.tapped.tokens(to_device(self._black(), device_of(self)))
             self._points = {
-                tap.name: LayerPoint(
-                    found[tap.name].shape[-1], tuple(found[tap.name].shape[1:3]), tap.where, tap.area.order != "none"
+                hook.name: LayerPoint(
+                    found[hook.name].shape[-1],
+                    tuple(found[hook.name].shape[1:3]),
+                    hook.where,
+                    hook.area.order != "none",
                 )
-                for tap in self.tapped.taps
+                for hook in self.tapped.hooks
             }
         return self._points
 
@@ -145,12 +149,12 @@ class HFVLM(nn.Module):
 
     def identity(self) -> dict[str, str]:
         """What the tokens depend on beside weights and options: see :class:`trialbook.contracts.LayerEncoder`."""
-        tapped = self.tapped
+        reader = self.tapped
         return {
-            "preprocessing": f"{tapped.pictures.describe()} size {tapped.family.size} layout {tapped.family.layout}",
-            "prompt": str(tapped.prompt),
-            "config": config_hash(tapped.model.config),
-            "architecture": repr(tapped.architecture),
+            "preprocessing": f"{reader.pictures.describe()} size {reader.family.size} layout {reader.family.layout}",
+            "prompt": str(reader.prompt),
+            "config": config_hash(reader.model.config),
+            "architecture": repr(reader.architecture),
             "transformers": import_transformers().__version__,
         }
 
@@ -182,9 +186,9 @@ class HFVLM(nn.Module):
             checkpoint.freeze_unused(self, self(self._black()).tokens)
 
 
-def _tapped(
+def _layer_reader(
     loaded: load.Loaded, layers: list[str], size: list[int] | None, tiles: str, prompt: str, model: str, trust: bool
-) -> TappedModel:
+) -> LayerReader:
     config = loaded.model.config
     maker = family(loaded.architecture.inputs)
     inputs = maker(config, _size(loaded, size, maker), tiles)
@@ -194,7 +198,7 @@ def _tapped(
         raise TrialbookError("prompt: a tiny model has no tokenizer; leave it out")
     words = worded_prompt(loaded.folder, model, image, prompt, trust) if prompt and loaded.folder else None
     around = words or plain_prompt(config, image)
-    return TappedModel(loaded.model, loaded.architecture, inputs, loaded.pictures, around, layers)
+    return LayerReader(loaded.model, loaded.architecture, inputs, loaded.pictures, around, layers)
 
 
 def _size(loaded: load.Loaded, wanted: list[int] | None, maker: Any) -> tuple[int, int]:

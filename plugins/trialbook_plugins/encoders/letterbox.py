@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,3 +43,16 @@ def letterbox(image: Picture, rows: int, columns: int) -> Placed:
     whole = Image.new("RGB", (columns, rows), tuple(int(value) for value in np.median(edge, axis=1)))
     whole.paste(small, (left, top))
     return Placed(np.ascontiguousarray(np.asarray(whole).transpose(2, 0, 1)), left, top, width, height)
+
+
+def letterboxed(images: Sequence[Picture], shape: tuple[int, ...]) -> Picture | list[Picture]:
+    """Images [3, H, W] in the one size of ``shape`` (3, H, W), or as they are where sizes differ (H or W is 0).
+
+    The whole picture is kept: it is scaled to fit, and what is left over on two sides is filled with the colour of its edges.
+    """
+    height, width = shape[1:]
+    if not height or not width:
+        return list(images)
+    if not images:
+        return np.zeros((0, 3, height, width), np.uint8)
+    return np.stack([letterbox(image, height, width).frame for image in images])

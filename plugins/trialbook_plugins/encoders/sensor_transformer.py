@@ -14,7 +14,7 @@ from trialbook.contracts.datasets import Modality, Raw
 from trialbook_plugins.projectors.pooling import Pool, make_pool
 
 from ._sensor_tokens import EventRows, EventTokens, Reconstructor, SeriesRows, SeriesTokens
-from ._transformer import Transformer
+from ._transformer import Transformer, prepend
 
 
 class SensorTransformer(nn.Module):
@@ -101,9 +101,7 @@ class SensorTransformer(nn.Module):
         tokens = tokens + _places(tokens.shape[1], self.dim, tokens)
         if told is not None:
             tokens = tokens + told
-        if self.class_token is not None:
-            tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
-            mask = nn.functional.pad(mask, (1, 0), value=True)
+        tokens, mask = prepend(self.class_token, tokens, mask)
         seen = None if self.reader.count else mask  # nothing is padded where all rows are of one length
         return self.transformer(self.dropout(tokens), seen), mask
 

@@ -6,13 +6,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from trialbook.contracts import Features
 from trialbook.contracts.datasets import Modality, Raw
 
 from ._tokenizer import Vocabulary
-from ._transformer import Transformer
+from ._transformer import Transformer, prepend
 from .token_embedding import TokenEmbedding
 
 
@@ -75,8 +74,5 @@ class TextTransformer(nn.Module):
 
     def forward(self, prepared: Tensor) -> Features:
         """[B, L] -> [B, L, D] with a mask; one token more, the first, with ``class_token``."""
-        tokens, mask = self.embedding(prepared)
-        if self.class_token is not None:
-            tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
-            mask = F.pad(mask, (1, 0), value=True)
+        tokens, mask = prepend(self.class_token, *self.embedding(prepared))
         return Features(self.transformer(self.dropout(tokens), mask), mask)

@@ -11,7 +11,7 @@ from trialbook.contracts import Features
 from trialbook.contracts.datasets import Modality, Raw
 
 from ._images import cut_patches, patch_grid, stack_images
-from ._transformer import Transformer
+from ._transformer import Transformer, prepend
 
 
 class ViT(nn.Module):
@@ -70,7 +70,5 @@ class ViT(nn.Module):
 
     def forward(self, prepared: Tensor) -> Features:
         """[B, C, H, W] -> [B, N, D]; one token more, the first, with ``class_token``."""
-        tokens = self.embedding(cut_patches(prepared, self.patch))
-        if self.class_token is not None:
-            tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens, _ = prepend(self.class_token, self.embedding(cut_patches(prepared, self.patch)))
         return Features(self.transformer(self.dropout(tokens + self.positions)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
 from trialbook import TrialbookError, suggest
 from trialbook.contracts.predictions import Prediction, Scorer, score
@@ -46,3 +47,28 @@ def mean(values: Iterable[float]) -> float:
 def mean_scores(predictions: Sequence[Prediction], scorers: Mapping[str, Scorer]) -> dict[str, float]:
     """Mean score of the predictions by each scorer, under the scorer's name."""
     return {name: mean(score(one, scorer) for one in predictions) for name, scorer in scorers.items()}
+
+
+class AnswerMetric:
+    """Mean scores of the answers of a split; a metric names its scorers and describes the options.
+
+    Args:
+        sources: sets whose questions count, by name; all if left out.
+        answerable_only: leave questions without an answer out.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("predictions",)
+    #: Name of a figure -> its scorer.
+    scorers: ClassVar[Mapping[str, Scorer]]
+
+    def __init__(self, *, sources: list[str] | None = None, answerable_only: bool = False) -> None:
+        self.sources = sources
+        self.answerable_only = answerable_only
+
+    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Figures of a split; NaN where no question counts.
+
+        Raises:
+            TrialbookError: a source has no question, or a question that is answerable has too few accepted answers.
+        """
+        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), self.scorers)

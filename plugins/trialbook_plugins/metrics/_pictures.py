@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trialbook_plugins.metrics._precision import full_precision
+from trialbook_plugins.metrics._rows import full_precision
 from trialbook_plugins.probes.resampling import bootstrap_interval, share_interval
 from trialbook_plugins.probes.rows import Rows, as_array, chunks, read_part
 

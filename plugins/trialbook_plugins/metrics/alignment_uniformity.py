@@ -10,8 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trialbook_plugins.metrics._precision import full_precision
-from trialbook_plugins.metrics._rows import check_rows, sum_over_matching, unit_rows, without_partner
+from trialbook_plugins.metrics._rows import check_rows, full_precision, sum_over_matching, unit_rows, without_partner
 
 
 class AlignmentUniformity:

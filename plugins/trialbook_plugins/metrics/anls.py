@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from trialbook.contracts.predictions import Prediction, Scorer
-from trialbook_plugins.metrics._answers import chosen, mean_scores
-from trialbook_plugins.metrics._edits import edit_distance
+from trialbook.contracts.predictions import Scorer
+from trialbook_plugins.metrics._answers import AnswerMetric
 
 
 def anls_paper(text: str, answers: Sequence[str]) -> float:
@@ -31,10 +30,7 @@ def anls_script(text: str, answers: Sequence[str]) -> float:
     return similarity if similarity >= 0.5 else 0.0
 
 
-_SCORERS: dict[str, Scorer] = {"paper": anls_paper, "script": anls_script}
-
-
-class ANLS:
+class ANLS(AnswerMetric):
     """Average normalised Levenshtein similarity, which forgives slips of reading, by its two definitions.
 
     NL is the edit distance of answer and accepted answer over the length of the longer, letters in lower case, outer and
@@ -50,20 +46,8 @@ class ANLS:
     (``paper``); the evaluation scripts of Qwen-VL, from which lmms-eval and VLMEvalKit take theirs (``script``).
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("predictions",)
     produces: ClassVar[tuple[str, ...]] = ("paper", "script")
-
-    def __init__(self, *, sources: list[str] | None = None, answerable_only: bool = False) -> None:
-        self.sources = sources
-        self.answerable_only = answerable_only
-
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Figures of a split; NaN where no question counts.
-
-        Raises:
-            TrialbookError: a source has no question, or a question that is answerable has no accepted answer.
-        """
-        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), _SCORERS)
+    scorers: ClassVar[Mapping[str, Scorer]] = {"paper": anls_paper, "script": anls_script}
 
 
 def _plain(text: str) -> str:
@@ -74,3 +58,31 @@ def _normalized(one: str, other: str, *measured: str) -> float:
     """Edit distance over the length of the longest measured string, in capitals as both scripts take it (``ß`` is two)."""
     length = max(len(text.upper()) for text in measured)
     return edit_distance(one, other) / length if length else 0.0
+
+
+def edit_distance(one: str, other: str) -> int:
+    """Fewest insertions, deletions and substitutions of a character that make one string the other (Levenshtein).
+
+    A column of the usual table is kept as two integers: bit i says whether its value grows (falls) by one from row i to
+    row i + 1, so that a column costs a handful of operations on integers, not one on every row.
+
+    Source: Myers 1999 (A fast bit-vector algorithm for approximate string matching), in Hyyrö's 2003 form for the
+    distance of whole strings.
+    """
+    if not one:
+        return len(other)
+    places: dict[str, int] = {}
+    for i, character in enumerate(one):
+        places[character] = places.get(character, 0) | 1 << i
+    every, last = (1 << len(one)) - 1, 1 << len(one) - 1
+    grows, falls, distance = every, 0, len(one)
+    for character in other:
+        same = places.get(character, 0)
+        diagonal = (((same & grows) + grows) ^ grows) | same | falls
+        right_grows = falls | ~(diagonal | grows) & every
+        right_falls = grows & diagonal
+        distance += bool(right_grows & last) - bool(right_falls & last)
+        right_grows = right_grows << 1 | 1
+        grows = (right_falls << 1 | ~(diagonal | right_grows)) & every
+        falls = right_grows & diagonal & every
+    return distance

@@ -17,7 +17,7 @@ from trialbook_plugins.metrics._agreement import (
     normalized_mutual_information,
 )
 from trialbook_plugins.metrics._classes import labelled
-from trialbook_plugins.metrics._precision import full_precision
+from trialbook_plugins.metrics._rows import full_precision
 from trialbook_plugins.metrics._scan import scan_clusters
 
 _FIGURES = {

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
-from trialbook.contracts.predictions import Prediction, Scorer, exact_match, normalized_match
-from trialbook_plugins.metrics._answers import chosen, mean_scores
-
-_SCORERS: dict[str, Scorer] = {"exact": exact_match, "normalized": normalized_match}
+from trialbook.contracts.predictions import Scorer, exact_match, normalized_match
+from trialbook_plugins.metrics._answers import AnswerMetric
 
 
-class ExactMatch:
+class ExactMatch(AnswerMetric):
     """Share of questions whose answer is an accepted one: letter for letter (``exact``), and as SQuAD does (``normalized``).
 
     Normalised is lower case without punctuation, articles (a, an, the) and superfluous white space. Abstaining is right
@@ -25,17 +23,5 @@ class ExactMatch:
     leaves nothing (``A``, ``%``) are compared but for case, instead of being equal.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("predictions",)
     produces: ClassVar[tuple[str, ...]] = ("exact", "normalized")
-
-    def __init__(self, *, sources: list[str] | None = None, answerable_only: bool = False) -> None:
-        self.sources = sources
-        self.answerable_only = answerable_only
-
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Figures of a split; NaN where no question counts.
-
-        Raises:
-            TrialbookError: a source has no question, or a question that is answerable has no accepted answer.
-        """
-        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), _SCORERS)
+    scorers: ClassVar[Mapping[str, Scorer]] = {"exact": exact_match, "normalized": normalized_match}

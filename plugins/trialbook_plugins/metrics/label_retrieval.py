@@ -10,8 +10,7 @@ from torch import Tensor
 
 from trialbook import TrialbookError
 from trialbook_plugins.metrics._classes import Labelled, directions, labelled
-from trialbook_plugins.metrics._precision import full_precision
-from trialbook_plugins.metrics._rows import check_rows
+from trialbook_plugins.metrics._rows import check_rows, full_precision
 from trialbook_plugins.metrics.retrieval import TIE
 
 

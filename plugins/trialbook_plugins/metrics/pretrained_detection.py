@@ -13,7 +13,7 @@ from torch import Tensor
 from trialbook import TrialbookError
 from trialbook.contracts import CPU
 from trialbook_plugins.hub import find_checkpoint, import_transformers, quiet, reading
-from trialbook_plugins.metrics._precision import full_precision
+from trialbook_plugins.metrics._rows import full_precision
 from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.rows import Rows, chunks, read_part
 

@@ -10,7 +10,7 @@ import torch
 
 from trialbook import TrialbookError
 from trialbook.contracts import CPU
-from trialbook_plugins.metrics._precision import full_precision
+from trialbook_plugins.metrics._rows import full_precision
 from trialbook_plugins.probes.average_precision import average_precision
 from trialbook_plugins.probes.boxes import match_boxes
 from trialbook_plugins.probes.references import pixel_features

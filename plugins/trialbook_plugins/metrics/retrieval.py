@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trialbook.contracts.datasets import pair_names
-from trialbook_plugins.metrics._precision import full_precision
-from trialbook_plugins.metrics._rows import check_rows, without_partner
+from trialbook_plugins.metrics._rows import check_rows, full_precision, without_partner
 
 #: Cosines closer than this are tied: a few times what float32 products of unit vectors differ by between block shapes.
 TIE = 1e-6

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from trialbook.contracts.predictions import Prediction, normalize
-from trialbook_plugins.metrics._answers import chosen, mean_scores
+from trialbook.contracts.predictions import Scorer, normalize
+from trialbook_plugins.metrics._answers import AnswerMetric
 
 
 def token_f1(text: str, answers: Sequence[str]) -> float:
@@ -16,7 +16,7 @@ def token_f1(text: str, answers: Sequence[str]) -> float:
     return max(_f1(words, Counter(normalize(answer).split())) for answer in answers)
 
 
-class TokenF1:
+class TokenF1(AnswerMetric):
     """Overlap of the words of answer and accepted answer: harmonic mean of precision and recall, as SQuAD takes it.
 
     Words are those that normalising leaves (lower case, no punctuation, no articles), each as often as it occurs; the
@@ -31,20 +31,8 @@ class TokenF1:
     leaves no word (``A``, ``%``) are compared as they are, instead of being equal.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("predictions",)
     produces: ClassVar[tuple[str, ...]] = ("f1",)
-
-    def __init__(self, *, sources: list[str] | None = None, answerable_only: bool = False) -> None:
-        self.sources = sources
-        self.answerable_only = answerable_only
-
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Figures of a split; NaN where no question counts.
-
-        Raises:
-            TrialbookError: a source has no question, or a question that is answerable has no accepted answer.
-        """
-        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), {"f1": token_f1})
+    scorers: ClassVar[Mapping[str, Scorer]] = {"f1": token_f1}
 
 
 def _f1(given: Counter[str], wanted: Counter[str]) -> float:

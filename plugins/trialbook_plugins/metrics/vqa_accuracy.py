@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from trialbook import TrialbookError
-from trialbook.contracts.predictions import Prediction, Scorer
-from trialbook_plugins.metrics._answers import chosen, mean_scores
+from trialbook.contracts.predictions import Scorer
+from trialbook_plugins.metrics._answers import AnswerMetric
 from trialbook_plugins.metrics._vqa_words import plain_spaces, without_marks, words_of
 
 #: With fewer answers not even one that all annotators gave could score 1.
@@ -27,10 +27,7 @@ def vqa_evalai(text: str, answers: Sequence[str]) -> float:
     return _agreement(_evalai(text), [_evalai(answer) for answer in answers])
 
 
-_SCORERS: dict[str, Scorer] = {"official": vqa_official, "evalai": vqa_evalai}
-
-
-class VQAAccuracy:
+class VQAAccuracy(AnswerMetric):
     """Agreement with ten annotators, by its two definitions: 0, 0.3, 0.6, 0.9 and 1 for 0, 1, 2, 3 and more who say the same.
 
     It is the mean, over leaving out each annotator in turn, of min(1, matches / 3) among the others. Both definitions
@@ -46,20 +43,8 @@ class VQAAccuracy:
     TextVQA's leaderboard on EvalAI goes by (``evalai``).
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("predictions",)
     produces: ClassVar[tuple[str, ...]] = ("official", "evalai")
-
-    def __init__(self, *, sources: list[str] | None = None, answerable_only: bool = False) -> None:
-        self.sources = sources
-        self.answerable_only = answerable_only
-
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Figures of a split; NaN where no question counts.
-
-        Raises:
-            TrialbookError: a source has no question, or a question that is answerable has fewer than four answers.
-        """
-        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), _SCORERS)
+    scorers: ClassVar[Mapping[str, Scorer]] = {"official": vqa_official, "evalai": vqa_evalai}
 
 
 def _evalai(text: str) -> str:

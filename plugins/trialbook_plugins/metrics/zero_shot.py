@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trialbook_plugins.metrics._classes import Labelled, accuracy_and_f1, directions, labelled, majority
-from trialbook_plugins.metrics._precision import full_precision
-from trialbook_plugins.metrics._rows import check_rows
+from trialbook_plugins.metrics._rows import check_rows, full_precision
 from trialbook_plugins.metrics.retrieval import TIE
 
 

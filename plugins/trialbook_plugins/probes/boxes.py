@@ -77,11 +77,6 @@ class BoxScores:
     picture: NDArray[np.int64]
     predicted: int
 
-    @property
-    def mean_iou(self) -> float:
-        """Mean over true boxes."""
-        return float(self.iou.mean()) if len(self.iou) else float("nan")
-
     def recall(self, threshold: float = 0.5) -> float:
         """Share of true boxes that were found with at least this IoU."""
         return float((self.iou >= threshold).mean()) if len(self.iou) else float("nan")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trialbook import TrialbookError
 from trialbook.contracts import CPU, float64_device
-from trialbook_plugins.probes.rows import Rows, check_paired, chunks, read_rows, roomy_device, width_of
+from trialbook_plugins.probes.rows import Rows, read_rows, roomy_device
 
 Pair = tuple[str, str]
 
@@ -138,54 +138,6 @@ class LinearSimilarity:
         """Roy and Vetterli's effective rank of every centred set: of the left, and of the right."""
         left, right = ({name: _effective_rank(sums.centred()) for name, sums in side.items()} for side in self._own)
         return left, right
-
-
-def linear_similarity(x: Rows, y: Rows, *, chunk: int = 1024, device: torch.device = CPU) -> LinearSimilarity:
-    """Sums of two sets named ``x`` and ``y``: [n, …] each.
-
-    Raises:
-        TrialbookError: they have not equally many samples.
-    """
-    n = check_paired(x, y)
-    sums = LinearSimilarity({"x": width_of(x)}, {"y": width_of(y)}, device)
-    for part in chunks(n, chunk):
-        sums.add({"x": x[part]}, {"y": y[part]})
-    return sums
-
-
-def linear_cka(x: Rows, y: Rows, *, chunk: int = 1024, device: torch.device = CPU) -> float:
-    """Unbiased linear CKA of two sets [n, …]: 0 on average where they are independent, 1 where a rotation maps one on the other.
-
-    Source: Kornblith et al. 2019 with the unbiased HSIC of Song et al. 2012, as Nguyen et al. 2021 take it.
-    """
-    return linear_similarity(x, y, chunk=chunk, device=device).cka()["x", "y"]
-
-
-def biased_linear_cka(x: Rows, y: Rows, *, chunk: int = 1024, device: torch.device = CPU) -> float:
-    """Biased linear CKA of two sets [n, …], ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖): for comparison with published numbers only.
-
-    Source: Kornblith et al. 2019, equation 3.
-    """
-    return linear_similarity(x, y, chunk=chunk, device=device).biased_cka()["x", "y"]
-
-
-def minibatch_cka(x: Rows, y: Rows, *, batch: int = 256, device: torch.device = CPU) -> float:
-    """Minibatch CKA of two sets [n, …]: HSIC₁ summed over batches of consecutive samples, O(batch²) memory.
-
-    A last batch of fewer than 4 samples is left out.
-
-    Source: Nguyen, Raghu and Kornblith 2021, equation 2.
-    """
-    if batch < 4:
-        raise TrialbookError(f"batch ({batch}) must be at least 4")
-    n = check_paired(x, y)
-    xy = xx = yy = 0.0
-    for part in chunks(n, batch):
-        if part.stop - part.start < 4:
-            continue
-        k, l = (hollow_gram(read_rows(rows, part, device=device)) for rows in (x, y))  # noqa: E741
-        xy, xx, yy = xy + gram_hsic(k, l), xx + gram_hsic(k, k), yy + gram_hsic(l, l)
-    return _ratio(xy, xx, yy)
 
 
 def gram_hsic(k: Tensor, l: Tensor) -> float:  # noqa: E741 - K and L are the field's names

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trialbook import TrialbookError
 from trialbook.contracts import as_float64
-from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, subsample
 
 _TIE = 1e-12  # share of the largest squared distance within which two are the same: rounding of the matrix product
 
@@ -74,42 +72,6 @@ def overlaps(x_neighbours: Tensor, y_neighbours: Tensor) -> Tensor:
     return (x_neighbours * y_neighbours).sum(1) / x_neighbours.sum(1)
 
 
-def rsa(x: Rows, y: Rows, *, samples: int = 2000, seed: int = 0) -> float:
-    """Spearman correlation of the pairwise Euclidean distances of two sets [n, …].
-
-    Args:
-        x: the first set.
-        y: the second set.
-        samples: most samples that are looked at, drawn without replacement: memory grows with their square.
-        seed: of the draw.
-
-    Source: Kriegeskorte, Mur and Bandettini 2008.
-    """
-    x_distances, y_distances = _both(x, y, samples, seed)
-    return rank_correlation(pair_ranks(x_distances), pair_ranks(y_distances))
-
-
-def neighbourhood_overlap(x: Rows, y: Rows, *, k: int = 10, samples: int = 2000, seed: int = 0) -> float:
-    """Mean share |A ∩ B| / k of the k nearest neighbours that two sets [n, …] have in common; chance is ``overlap_chance``.
-
-    It depends on the number of samples that are looked at: compare only figures of as many.
-
-    Args:
-        x: the first set.
-        y: the second set.
-        k: neighbours of each sample.
-        samples: most samples that are looked at, drawn without replacement.
-        seed: of the draw.
-    """
-    x_distances, y_distances = _both(x, y, samples, seed)
-    return float(overlaps(neighbours(x_distances, k), neighbours(y_distances, k)).mean())
-
-
 def overlap_chance(k: int, count: int) -> float:
     """Overlap of independent neighbourhoods of ``k`` among ``count`` samples: k / (n - 1)."""
     return k / (count - 1)
-
-
-def _both(x: Rows, y: Rows, samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    chosen = subsample(check_paired(x, y), samples, seed).astype(np.int64)
-    return squared_distances(read_rows(x, chosen)), squared_distances(read_rows(y, chosen))

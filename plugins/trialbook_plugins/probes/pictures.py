@@ -13,8 +13,6 @@ from torch.nn.functional import conv2d
 from trialbook import TrialbookError
 from trialbook.contracts import as_float64, to_device
 
-#: Directions of ``directions``, in this order.
-DIRECTIONS = ("right", "left", "down", "up")
 _RADIUS, _SIGMA = 5, 1.5
 
 
@@ -104,7 +102,7 @@ def spatial_iou(found: Tensor, true: Tensor) -> Tensor:
 
 
 def directions(clips: Tensor, threshold: float = 0.2) -> NDArray[np.int64]:
-    """Where the foreground of each clip moves: [n, T, 3, H, W] -> indices into ``DIRECTIONS``; -1 where nothing moves or is
+    """Where the foreground of each clip moves: [n, T, 3, H, W] -> 0 right, 1 left, 2 down, 3 up; -1 where nothing moves or is
     there.
 
     Sign of the displacement of its centre from the first to the last frame that shows it, along the axis of the larger one.
@@ -116,13 +114,6 @@ def directions(clips: Tensor, threshold: float = 0.2) -> NDArray[np.int64]:
         if len(shown) > 1:
             found[i] = _direction(_centre(masks[shown[-1]]) - _centre(masks[shown[0]]))
     return found
-
-
-def direction_of_tracks(tracks: Any) -> NDArray[np.int64]:
-    """The same of boxes [n, T, 4] (corners): from the centre of the first to that of the last."""
-    tracks = np.asarray(tracks, dtype=np.float64)
-    centres = (tracks[..., :2] + tracks[..., 2:]) / 2
-    return np.array([_direction(torch.from_numpy(one[-1] - one[0])) for one in centres], dtype=np.int64)
 
 
 def direction_accuracy(found: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -121,41 +121,6 @@ def pixel_features(images: Rows, rows: int, columns: int, most: int = 1024) -> M
     return MadeRows((len(images), rows, columns, channels * side * side), make)
 
 
-def reference_sets(
-    features: Rows,
-    boxes: BoxLists,
-    images: Rows | None = None,
-    *,
-    classes: Any = None,
-    class_count: int = 1,
-    slots: int | None = None,
-    seed: int = 0,
-    split: int = 0,
-) -> dict[str, MadeRows]:
-    """``oracle``, ``shuffled``, ``random`` and, given pictures, ``pixels``: to run the same probe on, with the same splits.
-
-    Args:
-        features: those that are probed [n, H, W, D].
-        boxes: true boxes of every picture.
-        images: the pictures uint8 [n, 3, S, S].
-        classes: class of every box.
-        class_count: number of classes.
-        slots: see ``oracle_features``; give the same for all splits.
-        seed: of all draws; give the same for all splits, so that the oracle is rotated alike.
-        split: number of the split: noise and orders differ from split to split.
-    """
-    n, rows, columns, width = check_grid(features)
-    known = {"classes": classes, "class_count": class_count, "slots": slots, "seed": seed}
-    found = {
-        "oracle": oracle_features(boxes, rows, columns, width, **known),
-        "shuffled": shuffled_tokens(features, (seed, split)),
-        "random": random_features((n, rows, columns, width), (seed, split)),
-    }
-    if images is not None:
-        found["pixels"] = pixel_features(images, rows, columns)
-    return found
-
-
 def check_grid(features: Rows) -> tuple[int, int, int, int]:
     """The shape [n, H, W, D].
 

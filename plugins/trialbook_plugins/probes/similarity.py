@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -32,33 +31,6 @@ from trialbook_plugins.probes.resampling import (
     permutations_of,
 )
 from trialbook_plugins.probes.rows import Rows, check_paired, read_rows, roomy_device, subsample, width_of
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What a figure of similarity is.
-
-    Args:
-        summary: one line.
-        higher: whether a higher figure means more alike.
-        biased: whether independent noise gets a good figure where sets are wider than there are samples. A gate must not use it.
-    """
-
-    summary: str
-    higher: bool = True
-    biased: bool = False
-
-
-MEASURES: dict[str, Measure] = {
-    "cka": Measure("linear CKA, unbiased (HSIC₁)"),
-    "cka_minibatch": Measure("linear CKA, unbiased within batches"),
-    "cka_biased": Measure("linear CKA, biased (HSIC₀): near 1 for noise that is wide", biased=True),
-    "procrustes": Measure("Procrustes distance 1 - ‖XᵀY‖∗²", higher=False, biased=True),
-    "rsa": Measure("Spearman correlation of pairwise distances"),
-    "overlap": Measure("shared nearest neighbours"),
-    "r2_uniform": Measure("ridge R² of unseen samples, mean over outputs"),
-    "r2_variance_weighted": Measure("ridge R² of unseen samples, outputs weighted by variance"),
-}
 
 
 class PairedSets:
@@ -108,6 +80,8 @@ class PairedSets:
         """Spearman correlation of pairwise distances with its interval and its null (Mantel's test).
 
         The interval takes the ranks among all samples, not those anew in each half.
+
+        Source: Kriegeskorte, Mur and Bandettini 2008.
         """
         x, y = (pair_ranks(distances) for distances in self._distances)
         value = rank_correlation(x, y)

@@ -16,7 +16,7 @@ from trialbook.contracts.distributed import spread
 from trialbook.contracts.randomness import epoch_uniform
 from trialbook.contracts.records import Event
 from trialbook_plugins.tasks._blocks import project
-from trialbook_plugins.tasks._left_out import left_out_events
+from trialbook_plugins.tasks._dropped_rows import dropped_row_events
 from trialbook_plugins.tasks._rows import Rows, Source
 from trialbook_plugins.tasks._tags import TAGS, Classes, Known, handed, known_of_split, row_tags
 
@@ -120,7 +120,7 @@ class Align(nn.Module):
 
     def notes(self) -> Iterator[Event]:
         """What the data set had to leave out, where it says so."""
-        yield from left_out_events(self.dataset)
+        yield from dropped_row_events(self.dataset)
 
     # --- training -----------------------------------------------------------------------------------------------
 

@@ -19,12 +19,12 @@ from trialbook.contracts.conversations import Conversation, Turn
 from trialbook.contracts.distributed import spread
 from trialbook.contracts.predictions import ABSTENTIONS, Prediction, is_abstention
 from trialbook.contracts.records import Event, Facts
+from trialbook_plugins.encoders.letterbox import letterboxed
 from trialbook_plugins.tasks._blocks import Projected, blocks_of, count_blocks, project
-from trialbook_plugins.tasks._dialogues import Batch, Dialogues, pad
+from trialbook_plugins.tasks._conversations import Batch, SplitConversations, pad
 from trialbook_plugins.tasks._export import export
-from trialbook_plugins.tasks._pictures import fitted
 from trialbook_plugins.tasks._rows import Rows, prepared_rows
-from trialbook_plugins.tasks._turns import IGNORED, Sequencer
+from trialbook_plugins.tasks._token_sequences import IGNORED, Sequencer
 
 
 class Instruct(nn.Module):
@@ -101,7 +101,7 @@ class Instruct(nn.Module):
             "projector": nn.ModuleDict({self.modality: self.projector}),
             "llm": self.llm,
         })  # fmt: skip
-        self._splits: dict[str, Dialogues] = {}
+        self._splits: dict[str, SplitConversations] = {}
         self._mixed: dict[str, NDArray[np.int64]] = {}
         self._shown: tuple[str, list[Prediction]] = ("", [])
         self.sequencer = Sequencer(self.llm, self.max_length)
@@ -142,8 +142,8 @@ class Instruct(nn.Module):
 
     def weigh(self, samples: NDArray[np.int64], epoch: int, step: Step) -> float:
         """Number of tokens that are learned in the samples."""
-        dialogues = self._split("train")
-        made = [dialogues.sequence(row) for row in self._rows(step.stage)[samples].tolist()]
+        conversations = self._split("train")
+        made = [conversations.sequence(row) for row in self._rows(step.stage)[samples].tolist()]
         return float(sum(one.supervised for one in made if one is not None))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -186,10 +186,10 @@ class Instruct(nn.Module):
         """Loss and metrics of a split; empty where there is no such split."""
         if split not in self.dataset.splits():
             return {}
-        dialogues, chosen = self._split(split), self._asked(split)
-        predictions, unasked = self._ask(dialogues, chosen)
+        conversations, chosen = self._split(split), self._asked(split)
+        predictions, unasked = self._ask(conversations, chosen)
         self._shown = (split, predictions)
-        figures = {**self._loss(dialogues, chosen), "too_long": float(unasked)}
+        figures = {**self._loss(conversations, chosen), "too_long": float(unasked)}
         for name, metric in self.metrics.items():
             found = metric.compute(predictions=predictions)
             figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
@@ -206,7 +206,7 @@ class Instruct(nn.Module):
         """The answer to a question about images [3, H, W], which are brought to the size that the data had."""
         if not question.strip():
             raise TrialbookError("ask a question")
-        raw = fitted(images, self.dataset.describe(self.modality).shape)
+        raw = letterboxed(images, self.dataset.describe(self.modality).shape)
         lengths = (blocks_of(self.encoder, raw) * self.block_tokens).tolist()
         prompt = self.sequencer.prompt([Turn("user", question.strip())], lengths)
         longest = max_new_tokens or self.max_new_tokens
@@ -230,23 +230,23 @@ class Instruct(nn.Module):
             return np.arange(count)
         return np.unique(np.linspace(0, count - 1, self.questions).round().astype(np.int64))
 
-    def _ask(self, dialogues: Dialogues, chosen: NDArray[np.int64]) -> tuple[list[Prediction], int]:
+    def _ask(self, conversations: SplitConversations, chosen: NDArray[np.int64]) -> tuple[list[Prediction], int]:
         """Answers in the order of the rows, and how many questions do not fit the model: they are not answered."""
         size, context = self._builder.eval_batch_size, self.llm.context
-        prompts = {row: dialogues.prompt(row) for row in chosen.tolist()}
+        prompts = {row: conversations.prompt(row) for row in chosen.tolist()}
         fits = [row for row, one in prompts.items() if not context or len(one.ids) + self.max_new_tokens <= context]
         fits.sort(key=lambda row: len(prompts[row].ids))  # little padding; answers do not depend on neighbours
 
         def answer(at: int) -> list[Generated]:
             rows = fits[at : at + size]
-            batch = dialogues.gather(rows, [prompts[row] for row in rows])
+            batch = conversations.gather(rows, [prompts[row] for row in rows])
             return self._generate(batch, self.max_new_tokens, self.temperature, at)
 
         generated = (one for batch in spread(answer, range(0, len(fits), size)) for one in batch)
         answers = dict(zip(fits, generated, strict=True))
         unasked = Generated("", (), (), False)
         found = [
-            self._prediction(dialogues.conversations[row], answers.get(row, unasked), dialogues.texts_of(row))
+            self._prediction(conversations.conversations[row], answers.get(row, unasked), conversations.texts_of(row))
             for row in prompts
         ]
         return found, len(prompts) - len(fits)
@@ -267,14 +267,14 @@ class Instruct(nn.Module):
             len(found.ids), found.stopped, texts,
         )  # fmt: skip
 
-    def _loss(self, dialogues: Dialogues, chosen: NDArray[np.int64]) -> dict[str, float]:
+    def _loss(self, conversations: SplitConversations, chosen: NDArray[np.int64]) -> dict[str, float]:
         """Mean over all tokens that would be learned in the rows."""
-        rows = [row for row in chosen.tolist() if dialogues.sequence(row) is not None]
+        rows = [row for row in chosen.tolist() if conversations.sequence(row) is not None]
         size, count = self._builder.eval_batch_size, 0
         total: float | Tensor = 0.0
 
         def entropy(at: int) -> tuple[Tensor, int]:
-            batch: Batch = to_device(dialogues.batch(rows[at : at + size]), device_of(self.parts))
+            batch: Batch = to_device(conversations.batch(rows[at : at + size]), device_of(self.parts))
             return as_float64(self._cross_entropy(batch)), batch.learned
 
         for own, tokens in spread(entropy, range(0, len(rows), size)):
@@ -283,14 +283,14 @@ class Instruct(nn.Module):
 
     # --- data and export ----------------------------------------------------------------------------------------
 
-    def _split(self, split: str) -> Dialogues:
+    def _split(self, split: str) -> SplitConversations:
         if split not in self._splits:
             part, stored = self.dataset.splits()[split], None
             if self.frozen:
                 stored = self._builder.features(self.modality, self.encoder, self.dataset, split, self.modality)
             shape = self.dataset.describe(self.modality).shape
             lengths = count_blocks(self.encoder, part, self.modality, shape, stored) * self.block_tokens
-            self._splits[split] = Dialogues(part, self.modality, self.encoder, stored, self.sequencer, lengths)
+            self._splits[split] = SplitConversations(part, self.modality, self.encoder, stored, self.sequencer, lengths)
         return self._splits[split]
 
     def _rows(self, stage: str) -> NDArray[np.int64]:

@@ -13,11 +13,11 @@ from trialbook.contracts.plots import declare_pictures, declare_plots
 from trialbook.contracts.records import Artifact, Event, Facts, Record
 from trialbook_plugins.probes.references import is_position_blind
 
-from ._beside import REFERENCES, Beside
 from ._boxes_shown import boxes_shown
+from ._dropped_rows import dropped_row_events
+from ._layer_plots import probe_profiles
 from ._layers import LayerFeatures, lazy_images
-from ._left_out import left_out_events
-from ._probe_plots import probe_profiles
+from ._references import REFERENCES, ReferenceMetrics
 
 #: Figure on features that know everything from which a probe counts as reading all of it.
 _CEILING = 0.99
@@ -28,7 +28,7 @@ _MOST_SHOWN = 48
 class ProbeLayers:
     """Fit probes on the features of each layer of a frozen encoder, all layers from one forward pass, stored.
 
-    Beside each figure stands the same probe's on other features of the same shape: ``oracle`` (everything that it looks for,
+    Next to each figure stands the same probe's on other features of the same shape: ``oracle`` (everything that it looks for,
     written plainly: the ceiling), ``pixels`` (those under each token: a baseline without a model), ``shuffled`` (the same tokens
     in another order in every picture: the floor of what reads places), ``random`` (noise). Names are ``<layer>/<probe>/<figure>``
     and ``<layer>/<probe>/<figure>/<reference>``. ``best/…`` are the figures of the layer that is best on ``val``, measured on
@@ -65,7 +65,7 @@ class ProbeLayers:
         if strange := [name for name in references if name not in REFERENCES]:
             raise TrialbookError(f"references: there is no '{strange[0]}'; there are {', '.join(REFERENCES)}")
         self._builder, self.references = builder, [name for name in REFERENCES if name in references]
-        self._beside = Beside(self.references, builder.seed)
+        self._references = ReferenceMetrics(self.references, builder.seed)
         self.shown, self._done = shown, 0
 
     def setup(self) -> None:
@@ -115,7 +115,7 @@ class ProbeLayers:
 
     def measurements(self) -> Iterator[Record | Event | Facts | Artifact]:
         """A record for each layer and probe, and one for the best layers; then all is known that the plots need."""
-        yield from left_out_events(self.dataset)
+        yield from dropped_row_events(self.dataset)
         pairs = [(layer, name) for layer in self.layers.names for name in self.probes]
         chosen: dict[tuple[str, str], float] = {}
         answers: dict[tuple[str, str], dict[str, float]] = {}
@@ -148,7 +148,7 @@ class ProbeLayers:
         data = self._data(layer, probe)
         found = probe.measure(data["train"], {"val": data["val"], final: data[final]}, seed)
         figures = dict(found[final])
-        figures |= self._beside.figures(name, probe, data["train"], data[final])
+        figures |= self._references.measure(name, probe, data["train"], data[final])
         return found["val"][probe.main], figures
 
     def _data(self, layer: str, probe: Probe) -> dict[str, Probed]:

@@ -19,8 +19,8 @@ from trialbook.contracts.records import Arrays, Artifact, Event, Facts
 from trialbook_plugins.probes.rows import MadeRows, Rows, chunks, read_part
 
 from ._clips import Annotations, clips_of, mean_clip, to_bytes
+from ._dropped_rows import dropped_row_events
 from ._layers import LayerFeatures
-from ._left_out import left_out_events
 from ._side_by_side import about_lines, shown_by, write_side_by_side
 from ._tags import Known, handed
 
@@ -32,13 +32,12 @@ SHOWN = "reconstructions"
 class Reconstruct(nn.Module):
     """Teach an adapter to turn a frozen encoder's tokens into the latents of a decoder, and look at the pictures.
 
-    Only the adapter learns: tokens are stored once, and the decoder passes the gradient on. Beside each figure of a metric stands
-    the same metric's for other pictures: ``<metric>/<figure>/true`` (the true pictures: what perfect work would get),
-    ``…/latents`` (what
-    the decoder makes of the true latents: the ceiling of any adapter) and ``…/mean`` (the mean training picture for
-    each: the floor). Pictures
-    are compared with 8 bits a channel, as a file would hold them. Rows of original, baseline and reconstruction are left as
-    ``artifacts/reconstructions.png`` and, as arrays, for runs that name this one as their ``baseline``.
+    Only the adapter learns: tokens are stored once, and the decoder passes the gradient on. Next to each figure of a metric
+    stands the same metric's for other pictures: ``<metric>/<figure>/true`` (the true pictures: what perfect work would get),
+    ``…/latents`` (what the decoder makes of the true latents: the ceiling of any adapter) and ``…/mean`` (the mean training
+    picture for each: the floor). Pictures are compared with 8 bits a channel, as a file would hold them. Rows of original,
+    baseline and reconstruction are left as ``artifacts/reconstructions.png`` and, as arrays, for runs that name this one as
+    their ``baseline``.
 
     Args:
         layer: which of the encoder's layers is read; may be left out where it gives one.
@@ -103,7 +102,7 @@ class Reconstruct(nn.Module):
             "loss": nn.ModuleDict(self.losses_by_name),
         })  # fmt: skip
         self._clips: dict[str, MadeRows] = {}
-        self._beside: dict[str, dict[str, float]] = {}
+        self._reference_values: dict[str, dict[str, float]] = {}
         self._train = Known({"targets": lambda: self._targets("train"), "labels": lambda: self._labels("train")})
 
     def _refuse_overlap(self) -> None:
@@ -149,7 +148,7 @@ class Reconstruct(nn.Module):
 
     def notes(self) -> Iterator[Event | Facts]:
         """What was left out, and between which grids the adapter stands."""
-        yield from left_out_events(self.dataset)
+        yield from dropped_row_events(self.dataset)
         size = sum(one.numel() for one in self.adapter.parameters())
         about = {
             "parameters": size,
@@ -244,15 +243,15 @@ class Reconstruct(nn.Module):
 
     def _references(self, split: str) -> dict[str, float]:
         """The same of other pictures; they do not change while the adapter learns."""
-        if split not in self._beside:
+        if split not in self._reference_values:
             figures = {
                 f"{key}/{name}": value
                 for name in self.references
                 for key, value in self._judged(split, self._reference(split, name)).items()
                 if not key.endswith(("/low", "/high"))
             }
-            self._beside[split] = figures
-        return self._beside[split]
+            self._reference_values[split] = figures
+        return self._reference_values[split]
 
     def _reference(self, split: str, name: str) -> Rows:
         targets = self._targets(split)

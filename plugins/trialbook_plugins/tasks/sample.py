@@ -8,7 +8,7 @@ from trialbook.contracts import Builder
 from trialbook.contracts.records import Artifact, Event, Facts, Record
 from trialbook_plugins.datasets.stored import keep, modalities_in
 
-from ._left_out import left_out_events
+from ._dropped_rows import dropped_row_events
 
 
 class Sample:
@@ -44,7 +44,7 @@ class Sample:
     def measurements(self) -> Iterator[Record | Event | Facts | Artifact]:
         """The files, then the number of samples."""
         kept = keep(self.dataset, self._asked or modalities_in(self.dataset), self.labels)
-        yield from left_out_events(self.dataset)
+        yield from dropped_row_events(self.dataset)
         yield Facts(0, {"samples": dict(kept.splits), "labels": sorted(kept.labels)})
         yield from (Artifact(0, name, write) for name, write in kept.files())
         yield Record(0, {"samples": float(len(kept.keys))})

@@ -22,9 +22,9 @@ from trialbook_plugins.probes.resampling import Interval
 from trialbook_plugins.probes.rows import MadeRows, chunks, read_part, width_of
 from trialbook_plugins.probes.similarity import PairedSets
 
+from ._dropped_rows import dropped_row_events
+from ._layer_plots import similarity_plots
 from ._layers import LayerFeatures
-from ._left_out import left_out_events
-from ._similarity_plots import similarity_plots
 
 MeasureName = Literal["cka", "cka_biased", "procrustes", "rsa", "overlap", "r2"]
 Pool = Literal["cells", "mean", "flatten"]
@@ -119,7 +119,7 @@ class Similarity:
 
     def measurements(self) -> Iterator[Record | Event | Facts | Arrays]:
         """A record for each pair of layers, one for the best pair."""
-        yield from left_out_events(self.dataset)
+        yield from dropped_row_events(self.dataset)
         first, second = self.sides
         yield Facts(0, {"layers": {name: side.describe(name) for side in self.sides for name in side.names}})
         yield declare_plots(

@@ -1,1 +1,1 @@
-"""Architectures of vision-language models as tables, and how their modules are tapped."""
+"""Architectures of vision-language models as tables, and how their layers are read."""

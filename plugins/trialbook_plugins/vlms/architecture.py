@@ -20,7 +20,7 @@ class Area:
             positions in the sequence of the language model, [B, S, D].
         order: in which order they stand, one of :data:`trialbook_plugins.vlms.order.ORDERS`; ``"none"`` where tokens
             have no place in the image (latent queries).
-        blocks: paths below ``path`` of what ``layers = ["all"]`` taps, ``*`` for every number: ``"encoder.layers.*"``.
+        blocks: paths below ``path`` of what ``layers = ["all"]`` reads, ``*`` for every number: ``"encoder.layers.*"``.
         overlap: tokens were made by strided convolutions with odd kernels, as in DaViT: they see into neighbouring cells,
             and are centred on the top left corner of their own, half a cell off.
         norm: the module behind the last block, below ``path``, for the check of hidden states.
@@ -36,7 +36,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture, so that its points can be tapped. A plugin adds one with the hook ``mlrun_architectures``.
+    """An architecture, so that its points can be read. A plugin adds one with the hook ``mlrun_architectures``.
 
     Args:
         name: what stands after ``tiny =``.

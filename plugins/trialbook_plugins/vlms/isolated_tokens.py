@@ -1,4 +1,4 @@
-"""Running a model with its tokens kept apart: each one comes from its own place in the picture alone.
+"""Running a model with its tokens isolated: each one comes from its own place in the picture alone.
 
 Which token stands where is a matter of how a model lays its tokens out, not of what they tell each other, and mixing hides
 it: behind trained attention every token knows something of every patch. So attention is made to give each token its own
@@ -23,14 +23,14 @@ _SOFTMAX = ("aten::_softmax", "aten::_safe_softmax", "aten::softmax")
 
 
 @contextmanager
-def tokens_apart(model: nn.Module) -> Iterator[None]:
+def isolate_tokens(model: nn.Module) -> Iterator[None]:
     """Within, no token of ``model`` knows of another, as far as they meet in attention or in convolutions."""
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         stack.enter_context(_readable_attention(model))
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         torch.backends.mha.set_fastpath_enabled(False)
-        stack.enter_context(_Apart())
+        stack.enter_context(_IsolatedTokens())
         yield
 
 
@@ -48,7 +48,7 @@ def _readable_attention(model: nn.Module) -> Iterator[None]:
         change(used)
 
 
-class _Apart(TorchDispatchMode):
+class _IsolatedTokens(TorchDispatchMode):
     """Changes what attention and convolutions compute, wherever a model calls them."""
 
     def __torch_dispatch__(
@@ -82,7 +82,7 @@ def _own_weight(weights: Tensor) -> None:
 def _middle(
     weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int], dilation: list[int], transposed: bool
 ) -> Tensor:
-    """A kernel that reaches beyond its own cell, with all but the tap at the cell's first row and column left out."""
+    """A kernel that reaches beyond its own cell, with all but the weight at the cell's first row and column left out."""
     sizes = weight.shape[2:]
     if transposed or all(size <= step for size, step in zip(sizes, stride, strict=True)):
         return weight

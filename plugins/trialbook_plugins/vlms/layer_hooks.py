@@ -13,7 +13,7 @@ from trialbook_plugins.hub import first_line
 from trialbook_plugins.vlms.architecture import Area
 
 
-class Tap(NamedTuple):
+class LayerHook(NamedTuple):
     """A place that is read.
 
     Args:
@@ -47,15 +47,15 @@ class _Done(Exception):
 
 def read(
     model: nn.Module,
-    taps: Sequence[Tap],
+    hooks: Sequence[LayerHook],
     arguments: Mapping[str, Any],
     change: tuple[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> dict[str, Tensor]:
-    """What passes at ``taps`` while the model is called, by name; the call ends early.
+    """What passes at ``hooks`` while the model is called, by name; the call ends early.
 
     Args:
         model: called with ``arguments``.
-        taps: what to read.
+        hooks: what to read.
         arguments: keyword arguments of the call.
         change: path of a module and what its output is replaced by.
 
@@ -65,17 +65,17 @@ def read(
     modules = dict(model.named_modules())
     found: dict[str, Tensor] = {}
 
-    def note(tap: Tap, value: Any) -> None:
-        if tap.name not in found:
-            found[tap.name] = tensor_of(value, tap.where)
-            if len(found) == len(taps):
+    def note(hook: LayerHook, value: Any) -> None:
+        if hook.name not in found:
+            found[hook.name] = tensor_of(value, hook.where)
+            if len(found) == len(hooks):
                 raise _Done
 
     with ExitStack() as stack:
         if change is not None:
             stack.enter_context(_changed(modules[change[0]], change[1]))
-        for tap in taps:
-            handle = _hook(modules[tap.path], tap, note)
+        for hook in hooks:
+            handle = _attach(modules[hook.path], hook, note)
             stack.callback(handle.remove)
         try:
             model(**arguments)
@@ -85,7 +85,7 @@ def read(
             raise TrialbookError(
                 f"{type(model).__name__} refuses the inputs that were made for it: {first_line(error)}"
             ) from error
-    if missing := [tap for tap in taps if tap.name not in found]:
+    if missing := [hook for hook in hooks if hook.name not in found]:
         raise TrialbookError(
             f"'{missing[0].path}' did not run when the model was called, so point '{missing[0].name}' has no tokens; a list "
             "of blocks is never called itself: name one of its blocks"
@@ -105,12 +105,12 @@ def tensor_of(value: Any, where: str) -> Tensor:
     raise TrialbookError(f"'{where}' is a {type(value).__name__}, not tokens")
 
 
-def _hook(module: nn.Module, tap: Tap, note: Callable[[Tap, Any], None]) -> Any:
-    if tap.side == "out":
-        return module.register_forward_hook(lambda _, __, output: note(tap, output))
+def _attach(module: nn.Module, hook: LayerHook, note: Callable[[LayerHook, Any], None]) -> Any:
+    if hook.side == "out":
+        return module.register_forward_hook(lambda _, __, output: note(hook, output))
 
     def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        note(tap, given[0] if given else next(v for v in named.values() if isinstance(v, Tensor)))
+        note(hook, given[0] if given else next(v for v in named.values() if isinstance(v, Tensor)))
 
     return module.register_forward_pre_hook(before, with_kwargs=True)
 

@@ -9,36 +9,36 @@ from torch import nn
 
 from trialbook import TrialbookError, suggest
 from trialbook_plugins.vlms.architecture import Architecture, Area
-from trialbook_plugins.vlms.layer_hooks import Tap
+from trialbook_plugins.vlms.layer_hooks import LayerHook
 from trialbook_plugins.vlms.module_paths import Paths
 
 
-def resolve(model: nn.Module, architecture: Architecture, layers: Sequence[str]) -> list[Tap]:
-    """The taps that ``layers`` names: points of the architecture, ``in:`` or ``out:`` and a path, or ``all``.
+def resolve(model: nn.Module, architecture: Architecture, layers: Sequence[str]) -> list[LayerHook]:
+    """The hooks that ``layers`` names: points of the architecture, ``in:`` or ``out:`` and a path, or ``all``.
 
     Raises:
         TrialbookError: a point or module does not exist, holds no image tokens, or is named twice.
     """
     paths = Paths(model, architecture.aliases)
     areas = _areas(architecture, paths)
-    taps: list[Tap] = []
+    hooks: list[LayerHook] = []
     for layer in layers:
-        taps += _all(areas, paths) if layer == "all" else [_tap(layer, architecture, areas, paths)]
-    if not taps:
+        hooks += _all(areas, paths) if layer == "all" else [_layer_hook(layer, architecture, areas, paths)]
+    if not hooks:
         raise TrialbookError('layers is empty: name points of the model, or "all"')
-    names = [tap.name for tap in taps]
+    names = [hook.name for hook in hooks]
     if twice := [name for name in names if names.count(name) > 1]:
         raise TrialbookError(f"layers names '{twice[0]}' twice")
-    return taps
+    return hooks
 
 
-def connector(model: nn.Module, architecture: Architecture) -> Tap | None:
+def connector(model: nn.Module, architecture: Architecture) -> LayerHook | None:
     """The output of the module whose tokens enter the language model; None for a plain vision encoder."""
     if not architecture.connector:
         return None
     paths = Paths(model, architecture.aliases)
     path = paths.find(architecture.connector)
-    return Tap("connector", "out", path, _area(path, _areas(architecture, paths)))
+    return LayerHook("connector", "out", path, _area(path, _areas(architecture, paths)))
 
 
 def _areas(architecture: Architecture, paths: Paths) -> list[Area]:
@@ -57,7 +57,7 @@ def _area(path: str, areas: Sequence[Area]) -> Area:
     return max(fitting, key=lambda one: len(one.path))
 
 
-def _tap(layer: str, architecture: Architecture, areas: Sequence[Area], paths: Paths) -> Tap:
+def _layer_hook(layer: str, architecture: Architecture, areas: Sequence[Area], paths: Paths) -> LayerHook:
     side, colon, path = architecture.points.get(layer, layer).partition(":")
     if not colon or side not in ("in", "out"):
         near = suggest(layer, architecture.points)
@@ -68,17 +68,17 @@ def _tap(layer: str, architecture: Architecture, areas: Sequence[Area], paths: P
         )
     found = paths.at_depth(path)
     area = _area(found, areas)
-    return Tap(layer, side, found, area, _block(found, area, paths))
+    return LayerHook(layer, side, found, area, _block(found, area, paths))
 
 
-def _all(areas: Sequence[Area], paths: Paths) -> list[Tap]:
+def _all(areas: Sequence[Area], paths: Paths) -> list[LayerHook]:
     """Every block of every area, named by its path."""
-    taps = []
+    hooks = []
     for area in areas:
         for pattern in area.blocks:
             for path in paths.matching(_joined(area.path, pattern)):
-                taps.append(Tap(f"out:{path}", "out", path, area, _block(path, area, paths)))
-    return taps
+                hooks.append(LayerHook(f"out:{path}", "out", path, area, _block(path, area, paths)))
+    return hooks
 
 
 def block_lists(area: Area, paths: Paths) -> list[list[str]]:

@@ -16,7 +16,7 @@ from trialbook.contracts.datasets import Raw
 from trialbook_plugins.hub import first_line
 from trialbook_plugins.vlms.architecture import Architecture
 from trialbook_plugins.vlms.family import PLACES, Family, Prompt, image_size
-from trialbook_plugins.vlms.layer_hooks import Tap, read
+from trialbook_plugins.vlms.layer_hooks import LayerHook, read
 from trialbook_plugins.vlms.layer_names import connector, resolve
 from trialbook_plugins.vlms.pictures import Pictures
 from trialbook_plugins.vlms.tokens import arrange
@@ -25,7 +25,7 @@ _POSITIONS = "mm_token_type_ids"
 """Without it, models with positions in two dimensions go on as if an image were a line of text."""
 
 
-class TappedModel(nn.Module):
+class LayerReader(nn.Module):
     """A model, how its inputs are made, and the places that are read.
 
     Args:
@@ -48,7 +48,7 @@ class TappedModel(nn.Module):
         self.model, self.architecture, self.family, self.pictures, self.prompt = (
             model, architecture, family, pictures, prompt,
         )  # fmt: skip
-        self.taps = resolve(model, architecture, layers)
+        self.hooks = resolve(model, architecture, layers)
         self.connector = connector(model, architecture)
         self._count = self._counted()
 
@@ -71,28 +71,28 @@ class TappedModel(nn.Module):
     def outputs(
         self,
         prepared: Mapping[str, Tensor],
-        taps: Sequence[Tap],
+        hooks: Sequence[LayerHook],
         change: tuple[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> dict[str, Tensor]:
-        """What passes at ``taps``, as the modules gave it, in one forward pass."""
-        return read(self.model, taps, self.arguments(prepared), change)
+        """What passes at ``hooks``, as the modules gave it, in one forward pass."""
+        return read(self.model, hooks, self.arguments(prepared), change)
 
     def tokens(
         self,
         prepared: Mapping[str, Tensor],
-        taps: Sequence[Tap] | None = None,
+        hooks: Sequence[LayerHook] | None = None,
         change: tuple[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> dict[str, Tensor]:
-        """Tokens [B, H, W, D] at ``taps``, or at all, in one forward pass."""
-        wanted = self.taps if taps is None else taps
+        """Tokens [B, H, W, D] at ``hooks``, or at all, in one forward pass."""
+        wanted = self.hooks if hooks is None else hooks
         found = self.outputs(prepared, wanted, change)
-        return {tap.name: self.placed(tap, found[tap.name], prepared) for tap in wanted}
+        return {hook.name: self.placed(hook, found[hook.name], prepared) for hook in wanted}
 
-    def placed(self, tap: Tap, output: Tensor, prepared: Mapping[str, Tensor]) -> Tensor:
+    def placed(self, hook: LayerHook, output: Tensor, prepared: Mapping[str, Tensor]) -> Tensor:
         """A module's output by row and column; it moves numbers and computes none."""
         rows = len(prepared[self.family.pixels])
         places = prepared.get(PLACES)
-        return arrange(output, tap.area, self.family.layout, rows, places, tap.where)
+        return arrange(output, hook.area, self.family.layout, rows, places, hook.where)
 
     def arguments(self, prepared: Mapping[str, Tensor]) -> dict[str, Any]:
         """What the model is called with.

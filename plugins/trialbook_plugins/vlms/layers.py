@@ -1,9 +1,9 @@
 """Does a point give the layer that it is said to give?
 
 Hidden states are counted in more ways than one: number k is the output of block k where blocks count from 1, the first one is
-what enters block 1, and the last one is often behind the final norm. So what a tap gives is held against what goes in and
+what enters block 1, and the last one is often behind the final norm. So what a hook gives is held against what goes in and
 comes out of each block, in the order in which the model runs them, and against the hidden states that the model returns. In
-half precision blocks may change less than a second computation of the same block is rounded apart: then the nearest counts.
+half precision a block may change less than rounding does when it is computed twice: then the nearest counts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from trialbook.contracts import to_device
 from trialbook_plugins.vlms.architecture import Architecture
-from trialbook_plugins.vlms.layer_hooks import Tap, tensor_of
+from trialbook_plugins.vlms.layer_hooks import LayerHook, tensor_of
 from trialbook_plugins.vlms.layer_names import block_lists
-from trialbook_plugins.vlms.layer_reader import TappedModel
+from trialbook_plugins.vlms.layer_reader import LayerReader
 from trialbook_plugins.vlms.module_paths import Paths
-from trialbook_plugins.vlms.rounding import alike, apart
+from trialbook_plugins.vlms.rounding import alike, distance_between
 
 _SHARE = re.compile(r"\{(\d+)(?:/(\d+))?\}")
 
@@ -45,37 +45,37 @@ class _Passed:
     states: dict[str, Sequence[Tensor | None]] = field(default_factory=dict)
 
 
-def check_layers(tapped: TappedModel, device: torch.device) -> dict[str, str]:
-    """What is wrong with the layers that taps read, by name."""
-    paths = Paths(tapped.model, tapped.architecture.aliases)
-    raw = np.random.default_rng(0).integers(0, 256, (1, 3, *tapped.family.size), dtype=np.uint8)
-    prepared = to_device(tapped.prepare(raw), device)
-    blocks = [tap for tap in tapped.taps if tap.block]
+def check_layers(reader: LayerReader, device: torch.device) -> dict[str, str]:
+    """What is wrong with the layers that hooks read, by name."""
+    paths = Paths(reader.model, reader.architecture.aliases)
+    raw = np.random.default_rng(0).integers(0, 256, (1, 3, *reader.family.size), dtype=np.uint8)
+    prepared = to_device(reader.prepare(raw), device)
+    blocks = [hook for hook in reader.hooks if hook.block]
     wrong = {}
     if blocks:
         with torch.no_grad():
-            passed = _passed(tapped, prepared, blocks, paths)
-            given = tapped.outputs(prepared, blocks)
-            found = {tap.name: _fault(tap, given[tap.name], passed, paths) for tap in blocks}
+            passed = _passed(reader, prepared, blocks, paths)
+            given = reader.outputs(prepared, blocks)
+            found = {hook.name: _fault(hook, given[hook.name], passed, paths) for hook in blocks}
         wrong = {name: fault for name, fault in found.items() if fault}
-    for tap in tapped.taps:
-        said = _said(tap, tapped.architecture, paths)
-        if tap.name not in wrong and said != tap.where:
-            wrong[tap.name] = f"'{tap.where}' is read, but the point stands for '{said}'"
+    for hook in reader.hooks:
+        said = _said(hook, reader.architecture, paths)
+        if hook.name not in wrong and said != hook.where:
+            wrong[hook.name] = f"'{hook.where}' is read, but the point stands for '{said}'"
     return wrong
 
 
-def _fault(tap: Tap, given: Tensor, passed: _Passed, paths: Paths) -> str:
-    """Why ``given`` is not what the tap's block takes or gives; empty if it is."""
-    own = next((all_of for all_of in block_lists(tap.area, paths) if tap.path in all_of), None)
+def _fault(hook: LayerHook, given: Tensor, passed: _Passed, paths: Paths) -> str:
+    """Why ``given`` is not what the hook's block takes or gives; empty if it is."""
+    own = next((all_of for all_of in block_lists(hook.area, paths) if hook.path in all_of), None)
     ran = [path for path in passed.outputs if own is None or path in own]
-    if tap.block > len(ran):
-        return f"'{tap.where}' is said to be block {tap.block}, but only {len(ran)} ran"
-    side, passed_there = ("input", passed.inputs) if tap.side == "in" else ("output", passed.outputs)
-    known, states = [passed_there[path] for path in ran], passed.states.get(tap.area.path, ())
-    if _is(given, known, tap.block - 1) and own is not None and own[tap.block - 1] == ran[tap.block - 1]:
-        return _not_the_state(tap, given, states, paths)
-    return f"'{tap.where}' is not the {side} of block {tap.block}{_is_it(given, known, states)}"
+    if hook.block > len(ran):
+        return f"'{hook.where}' is said to be block {hook.block}, but only {len(ran)} ran"
+    side, passed_there = ("input", passed.inputs) if hook.side == "in" else ("output", passed.outputs)
+    known, states = [passed_there[path] for path in ran], passed.states.get(hook.area.path, ())
+    if _is(given, known, hook.block - 1) and own is not None and own[hook.block - 1] == ran[hook.block - 1]:
+        return _not_the_state(hook, given, states, paths)
+    return f"'{hook.where}' is not the {side} of block {hook.block}{_is_it(given, known, states)}"
 
 
 def _is_it(given: Tensor, outputs: Sequence[Tensor], states: Sequence[Tensor | None]) -> str:
@@ -88,24 +88,24 @@ def _is_it(given: Tensor, outputs: Sequence[Tensor], states: Sequence[Tensor | N
     return f"; it is hidden state {fitting[0]}" + (", behind the final norm" if behind else "")
 
 
-def _not_the_state(tap: Tap, given: Tensor, states: Sequence[Tensor | None], paths: Paths) -> str:
+def _not_the_state(hook: LayerHook, given: Tensor, states: Sequence[Tensor | None], paths: Paths) -> str:
     """Why it is not the hidden state of its number; nothing is said where the model returns none."""
-    number, last = tap.state, len(states) - 1
+    number, last = hook.state, len(states) - 1
     if number > last or (state := states[number]) is None or _is(given, states, number):
         return ""
     if number == last:
-        path = paths.look_up(f"{tap.area.path}.{tap.area.norm}".strip(".")) if tap.area.norm else None
+        path = paths.look_up(f"{hook.area.path}.{hook.area.norm}".strip(".")) if hook.area.norm else None
         if path is None or alike(
-            tensor_of(paths.modules[path](given), tap.where), state, times=2
+            tensor_of(paths.modules[path](given), hook.where), state, times=2
         ):  # before and behind it
             return ""
-    return f"'{tap.where}' is not the hidden state {number} that the model returns{_is_it(given, (), states)}"
+    return f"'{hook.where}' is not the hidden state {number} that the model returns{_is_it(given, (), states)}"
 
 
-def _passed(tapped: TappedModel, prepared: Mapping[str, Tensor], taps: Sequence[Tap], paths: Paths) -> _Passed:
+def _passed(reader: LayerReader, prepared: Mapping[str, Tensor], hooks: Sequence[LayerHook], paths: Paths) -> _Passed:
     passed = _Passed()
-    modules = dict(tapped.model.named_modules())
-    areas = {tap.area.path: tap.area for tap in taps}
+    modules = dict(reader.model.named_modules())
+    areas = {hook.area.path: hook.area for hook in hooks}
     blocks = {path for area in areas.values() for all_of in block_lists(area, paths) for path in all_of}
     with ExitStack() as stack:
         for path in blocks:
@@ -114,9 +114,9 @@ def _passed(tapped: TappedModel, prepared: Mapping[str, Tensor], taps: Sequence[
             holders = {path, path.rpartition(".")[0]} if area.rows == "sequence" else {path}
             for holder in holders:
                 stack.enter_context(_states_noted(modules[holder], path, passed))
-        takes = inspect.signature(tapped.model.forward).parameters
+        takes = inspect.signature(reader.model.forward).parameters
         asked = "output_hidden_states" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
-        tapped.model(**tapped.arguments(prepared), **({"output_hidden_states": True} if asked else {}))
+        reader.model(**reader.arguments(prepared), **({"output_hidden_states": True} if asked else {}))
     return passed
 
 
@@ -147,9 +147,9 @@ def _states_noted(module: nn.Module, path: str, passed: _Passed) -> Iterator[Non
         handle.remove()
 
 
-def _said(tap: Tap, architecture: Architecture, paths: Paths) -> str:
+def _said(hook: LayerHook, architecture: Architecture, paths: Paths) -> str:
     """The side and path that the point's name stands for, counted anew."""
-    side, _, path = architecture.points.get(tap.name, tap.name).partition(":")
+    side, _, path = architecture.points.get(hook.name, hook.name).partition(":")
     while share := _SHARE.search(path):
         holder = paths.find(path[: share.start()].rstrip("."))
         depth = len(list(paths.modules[holder].children()))
@@ -163,7 +163,9 @@ def _is(given: Tensor, candidates: Sequence[Tensor | None], number: int) -> bool
     wanted = candidates[number]
     if wanted is None or not alike(given, wanted):
         return False
-    distance = apart(given, wanted)
+    distance = distance_between(given, wanted)
     return not distance or not any(
-        apart(given, other) < distance for other in candidates if other is not None and other.numel() == given.numel()
+        distance_between(given, other) < distance
+        for other in candidates
+        if other is not None and other.numel() == given.numel()
     )

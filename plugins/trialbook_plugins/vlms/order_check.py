@@ -1,8 +1,8 @@
 """Do tokens stand where they are said to stand?
 
-Tried first with tokens kept apart, where it shows exactly and for every token, whatever the weights are (``coded``). Models that
-mix tokens by other means than attention and convolution are tried as they are, with a picture or a token changed in one place
-(``stirred``).
+Tried first with isolated tokens, where it shows exactly and for every token, whatever the weights are
+(``position_code_check``). Models that mix tokens by other means than attention and convolution are tried as they are, with a
+picture or a token changed in one place (``perturbation_check``).
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 import torch
 
 from trialbook.contracts import OrderResult
-from trialbook_plugins.vlms.layer_reader import TappedModel
-from trialbook_plugins.vlms.perturbation_check import stir
-from trialbook_plugins.vlms.position_code_check import read_places
+from trialbook_plugins.vlms.layer_reader import LayerReader
+from trialbook_plugins.vlms.perturbation_check import check_by_perturbation
+from trialbook_plugins.vlms.position_code_check import check_by_position_codes
 
 
-def check_order(tapped: TappedModel, rows: int, device: torch.device) -> dict[str, OrderResult]:
-    """Whether the tokens of every tap stand where they are said to stand.
+def check_order(reader: LayerReader, rows: int, device: torch.device) -> dict[str, OrderResult]:
+    """Whether the tokens of every hook stand where they are said to stand.
 
     Args:
-        tapped: the model with its taps.
+        reader: the model with its hooks.
         rows: images of one forward pass.
         device: where the model is.
     """
-    placed = [tap for tap in tapped.taps if tap.area.order != "none"]
-    exact = read_places(tapped, placed, rows, device)
+    placed = [hook for hook in reader.hooks if hook.area.order != "none"]
+    exact = check_by_position_codes(reader, placed, rows, device)
     results = {name: result for name, result in exact.items() if result is not None}
-    results |= stir(tapped, [tap for tap in placed if exact[tap.name] is None], rows, device)
-    return {tap.name: results.get(tap.name, OrderResult(True, 1.0, 0)) for tap in tapped.taps}
+    results |= check_by_perturbation(reader, [hook for hook in placed if exact[hook.name] is None], rows, device)
+    return {hook.name: results.get(hook.name, OrderResult(True, 1.0, 0)) for hook in reader.hooks}

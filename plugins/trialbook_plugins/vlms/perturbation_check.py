@@ -2,7 +2,7 @@
 
 Order is tried in two steps. On the vision side, images that are black but for one bright cell go through the model: their
 difference to a black one must be largest at that cell. Language models mix tokens (and, where they are causal, only
-forward), so there the connector's output is changed at the token of one cell: what the tap shows must have changed most
+forward), so there the connector's output is changed at the token of one cell: what the layer shows must have changed most
 at that cell. Both steps together say where a token of the language model comes from in the image.
 """
 
@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from trialbook.contracts import OrderResult, to_device
 from trialbook_plugins.vlms.architecture import Area
-from trialbook_plugins.vlms.layer_hooks import Tap
-from trialbook_plugins.vlms.layer_reader import TappedModel
+from trialbook_plugins.vlms.layer_hooks import LayerHook
+from trialbook_plugins.vlms.layer_reader import LayerReader
 from trialbook_plugins.vlms.rounding import rounding
 
 _CELLS = 36
@@ -26,7 +26,7 @@ _CELLS = 36
 _SHARE = 0.9
 """Cells that must be found. Mixing may hide one; an order that is wrong moves nearly all of them."""
 _BRIGHT = (30.0, 1.0)
-"""How many times the difference between black and white the bright cell differs: so much that it drowns what it stirs up in
+"""How many times the difference between black and white the bright cell differs: so much that it drowns what it changes in
 other tokens, and, for points that this does not place (a norm right behind an overlapping convolution), once. One that
 places the cells is proof enough: an order that is wrong would not be met by chance.
 """
@@ -34,63 +34,65 @@ _PUSH = 100.0
 """How many times its length a token of the connector is moved."""
 
 
-def stir(tapped: TappedModel, taps: Sequence[Tap], rows: int, device: torch.device) -> dict[str, OrderResult]:
-    """Whether the tokens of ``taps``, which have a place in the picture, stand where they are said to stand."""
-    seen = [tap for tap in taps if tap.area.rows != "sequence"]
-    said = [tap for tap in taps if tap.area.rows == "sequence"]
-    link = tapped.connector
+def check_by_perturbation(
+    reader: LayerReader, hooks: Sequence[LayerHook], rows: int, device: torch.device
+) -> dict[str, OrderResult]:
+    """Whether the tokens of ``hooks``, which have a place in the picture, stand where they are said to stand."""
+    seen = [hook for hook in hooks if hook.area.rows != "sequence"]
+    said = [hook for hook in hooks if hook.area.rows == "sequence"]
+    link = reader.connector
     results: dict[str, OrderResult] = {}
     with torch.no_grad():
         wanted = [*seen, *([link] if said and link is not None else [])]
         for strength in _BRIGHT:
-            waiting = [tap for tap in wanted if tap.name not in results or not results[tap.name].passed]
-            results |= _by_bright_cells(tapped, waiting, strength, rows, device)
+            waiting = [hook for hook in wanted if hook.name not in results or not results[hook.name].passed]
+            results |= _by_bright_cells(reader, waiting, strength, rows, device)
         if said and link is not None:
             base = results.pop(link.name)
-            results |= _by_moved_tokens(tapped, link, said, rows, device)
+            results |= _by_moved_tokens(reader, link, said, rows, device)
             if not base.passed:
-                results |= {tap.name: base for tap in said}
+                results |= {hook.name: base for hook in said}
     return results
 
 
 def _by_bright_cells(
-    tapped: TappedModel, taps: Sequence[Tap], strength: float, rows: int, device: torch.device
+    reader: LayerReader, hooks: Sequence[LayerHook], strength: float, rows: int, device: torch.device
 ) -> dict[str, OrderResult]:
-    black = np.zeros((1, 3, *tapped.family.size), dtype=np.uint8)
-    base_inputs = to_device(tapped.prepare(black), device)
-    base = tapped.tokens(base_inputs, taps) if taps else {}
+    black = np.zeros((1, 3, *reader.family.size), dtype=np.uint8)
+    base_inputs = to_device(reader.prepare(black), device)
+    base = reader.tokens(base_inputs, hooks) if hooks else {}
     results = {}
-    kinds = {tap.name: (tuple(base[tap.name].shape[1:3]), tap.area.overlap) for tap in taps}
+    kinds = {hook.name: (tuple(base[hook.name].shape[1:3]), hook.area.overlap) for hook in hooks}
     for grid, overlap in sorted(set(kinds.values())):
-        group = [tap for tap in taps if kinds[tap.name] == (grid, overlap)]
+        group = [hook for hook in hooks if kinds[hook.name] == (grid, overlap)]
         cells = _cells(grid)
-        energies: dict[str, list[Tensor]] = {tap.name: [] for tap in group}
+        energies: dict[str, list[Tensor]] = {hook.name: [] for hook in group}
         for start in range(0, len(cells), rows):
-            images = _bright(cells[start : start + rows], grid, 0.0 if overlap else 0.5, tapped.family.size)
-            inputs = to_device(tapped.prepare(images), device)
-            key = tapped.family.pixels
+            images = _bright(cells[start : start + rows], grid, 0.0 if overlap else 0.5, reader.family.size)
+            inputs = to_device(reader.prepare(images), device)
+            key = reader.family.pixels
             inputs[key] = base_inputs[key] + strength * (inputs[key] - base_inputs[key])
-            for name, tokens in tapped.tokens(inputs, group).items():
+            for name, tokens in reader.tokens(inputs, group).items():
                 energies[name].append(_energy(tokens, base[name]))
-        for tap in group:
-            results[tap.name] = _judged(torch.cat(energies[tap.name]), cells, tap.area)
+        for hook in group:
+            results[hook.name] = _judged(torch.cat(energies[hook.name]), cells, hook.area)
     return results
 
 
 def _by_moved_tokens(
-    tapped: TappedModel, link: Tap, taps: Sequence[Tap], rows: int, device: torch.device
+    reader: LayerReader, link: LayerHook, hooks: Sequence[LayerHook], rows: int, device: torch.device
 ) -> dict[str, OrderResult]:
-    black = np.zeros((rows, 3, *tapped.family.size), dtype=np.uint8)
-    inputs = to_device(tapped.prepare(black), device)
-    output = tapped.outputs(inputs, [link])[link.name]
+    black = np.zeros((rows, 3, *reader.family.size), dtype=np.uint8)
+    inputs = to_device(reader.prepare(black), device)
+    output = reader.outputs(inputs, [link])[link.name]
     places = torch.arange(output.numel() // output.shape[-1], device=device).view(*output.shape[:-1], 1)
-    index = tapped.placed(link, places, inputs)[..., 0]  # [B, H, W]: which row of the output each cell is
-    base = tapped.tokens(inputs, taps)
+    index = reader.placed(link, places, inputs)[..., 0]  # [B, H, W]: which row of the output each cell is
+    base = reader.tokens(inputs, hooks)
     generator = torch.Generator().manual_seed(0)
     push = torch.randn(output.shape[-1], generator=generator).to(output)
     push = push / push.norm() * output.norm(dim=-1).mean() * _PUSH
     results: dict[str, OrderResult] = {}
-    grids = {tap.name: tuple(base[tap.name].shape[1:3]) for tap in taps}
+    grids = {hook.name: tuple(base[hook.name].shape[1:3]) for hook in hooks}
     grid = tuple(index.shape[1:])
     cells = _cells(grid)
     energies: dict[str, list[Tensor]] = {name: [] for name in grids}
@@ -103,14 +105,14 @@ def _by_moved_tokens(
             flat[moved] += push.to(flat)
             return flat.view_as(value)
 
-        for name, tokens in tapped.tokens(inputs, taps, (link.path, change)).items():
+        for name, tokens in reader.tokens(inputs, hooks, (link.path, change)).items():
             energies[name].append(_energy(tokens, base[name])[: len(some)])
-    for tap in taps:
-        if grids[tap.name] == grid:
-            results[tap.name] = _judged(torch.cat(energies[tap.name]), cells, tap.area)
+    for hook in hooks:
+        if grids[hook.name] == grid:
+            results[hook.name] = _judged(torch.cat(energies[hook.name]), cells, hook.area)
         else:
-            what = f"its grid {grids[tap.name]} is not the connector's, {grid}"
-            results[tap.name] = OrderResult(False, 0.0, len(cells), what)
+            what = f"its grid {grids[hook.name]} is not the connector's, {grid}"
+            results[hook.name] = OrderResult(False, 0.0, len(cells), what)
     return results
 
 

@@ -1,6 +1,6 @@
 """The place of every token, read off from a handful of coded pictures.
 
-With tokens kept apart (see :mod:`trialbook_plugins.vlms.isolated_tokens`) each gives one of two answers: that to the dark or
+With isolated tokens (see :mod:`trialbook_plugins.vlms.isolated_tokens`) each gives one of two answers: that to the dark or
 that to the bright picture of its own place. Pictures whose cells are dark or bright by the digits of their row and column in
 base 2 then spell out, token by token, where it comes from: a grid of 32 x 32 needs 12 of them, and every token is tried.
 """
@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from trialbook.contracts import OrderResult, to_device
-from trialbook_plugins.vlms.isolated_tokens import tokens_apart
-from trialbook_plugins.vlms.layer_hooks import Tap
-from trialbook_plugins.vlms.layer_reader import TappedModel
+from trialbook_plugins.vlms.isolated_tokens import isolate_tokens
+from trialbook_plugins.vlms.layer_hooks import LayerHook
+from trialbook_plugins.vlms.layer_reader import LayerReader
 from trialbook_plugins.vlms.rounding import rounding
 
 _CLEAR = 0.25
 """How near a token must be to one of its two answers, in distances between them. Where nothing is mixed it is there exactly, but
-for the rounding of half precision. Two answers that are no further apart than they are rounded are one.
+for the rounding of half precision. Two answers that are no further from each other than they are rounded are one.
 """
 
 
 class _Reading(NamedTuple):
-    """What the tokens [H, W] of a tap gave.
+    """What the tokens [H, W] of a layer gave.
 
     Args:
         bits: of each digit [K, H, W], which answer was nearer; True for bright.
@@ -40,32 +40,32 @@ class _Reading(NamedTuple):
     blind: Tensor
 
 
-def read_places(
-    tapped: TappedModel, taps: Sequence[Tap], rows: int, device: torch.device
+def check_by_position_codes(
+    reader: LayerReader, hooks: Sequence[LayerHook], rows: int, device: torch.device
 ) -> dict[str, OrderResult | None]:
-    """Whether all tokens of the taps stand where they are said to stand; None where they are mixed by unknown means.
+    """Whether all tokens of the hooks stand where they are said to stand; None where they are mixed by unknown means.
 
     Args:
-        tapped: the model.
-        taps: of tokens that have a place in the picture.
+        reader: the model.
+        hooks: of tokens that have a place in the picture.
         rows: pictures of one forward pass.
         device: where the model is.
     """
     results: dict[str, OrderResult | None] = {}
-    with torch.no_grad(), tokens_apart(tapped.model):
-        grids = _grids(tapped, taps, device)
+    with torch.no_grad(), isolate_tokens(reader.model):
+        grids = _grids(reader, hooks, device)
         for grid in sorted(set(grids.values())):
-            group = [tap for tap in taps if grids[tap.name] == grid]
+            group = [hook for hook in hooks if grids[hook.name] == grid]
             codes = _codes(grid)
-            for name, reading in _read(tapped, group, codes, rows, device).items():
-                area = next(tap.area for tap in group if tap.name == name)
+            for name, reading in _read(reader, group, codes, rows, device).items():
+                area = next(hook.area for hook in group if hook.name == name)
                 results[name] = _judged(reading, torch.from_numpy(codes[2:]) > 0, area.order)
     return results
 
 
-def _grids(tapped: TappedModel, taps: Sequence[Tap], device: torch.device) -> dict[str, tuple[int, int]]:
-    black = np.zeros((1, 3, *tapped.family.size), dtype=np.uint8)
-    found = tapped.tokens(to_device(tapped.prepare(black), device), taps) if taps else {}
+def _grids(reader: LayerReader, hooks: Sequence[LayerHook], device: torch.device) -> dict[str, tuple[int, int]]:
+    black = np.zeros((1, 3, *reader.family.size), dtype=np.uint8)
+    found = reader.tokens(to_device(reader.prepare(black), device), hooks) if hooks else {}
     return {name: (tokens.shape[1], tokens.shape[2]) for name, tokens in found.items()}
 
 
@@ -76,14 +76,14 @@ def _codes(grid: tuple[int, int]) -> np.ndarray:
 
 
 def _read(
-    tapped: TappedModel, taps: Sequence[Tap], codes: np.ndarray, rows: int, device: torch.device
+    reader: LayerReader, hooks: Sequence[LayerHook], codes: np.ndarray, rows: int, device: torch.device
 ) -> dict[str, _Reading]:
-    """What the tokens of each tap say; of the tokens no more is kept than both answers and those of one pass."""
-    ends: dict[str, list[Tensor]] = {tap.name: [] for tap in taps}
-    bits: dict[str, list[Tensor]] = {tap.name: [] for tap in taps}
+    """What the tokens of each hook say; of the tokens no more is kept than both answers and those of one pass."""
+    ends: dict[str, list[Tensor]] = {hook.name: [] for hook in hooks}
+    bits: dict[str, list[Tensor]] = {hook.name: [] for hook in hooks}
     clear: dict[str, Tensor] = {}
     gaps: dict[str, Tensor] = {}
-    for tokens in _answers(tapped, taps, codes, rows, device):
+    for tokens in _answers(reader, hooks, codes, rows, device):
         for name, answer in tokens.items():
             both = ends[name]
             if len(both) < 2:
@@ -91,7 +91,7 @@ def _read(
                 gaps[name] = _gap(both[0], both[-1])
                 clear[name] = gaps[name].isfinite()
                 continue
-            dark, bright = (_apart(answer, end) for end in both)
+            dark, bright = (_distance(answer, end) for end in both)
             bits[name].append((bright < dark).cpu())
             clear[name] = clear[name] & (torch.minimum(dark, bright) <= _CLEAR * gaps[name])
     empty = torch.zeros(0, *codes.shape[1:], dtype=torch.bool)
@@ -102,14 +102,14 @@ def _read(
 
 
 def _answers(
-    tapped: TappedModel, taps: Sequence[Tap], codes: np.ndarray, rows: int, device: torch.device
+    reader: LayerReader, hooks: Sequence[LayerHook], codes: np.ndarray, rows: int, device: torch.device
 ) -> Iterator[Mapping[str, Tensor]]:
-    """Tokens [H, W, D] of each tap, picture by picture; all passes have as many rows, so that rounding is the same."""
-    size, sharp = min(rows, len(codes)), tapped.pictures.sharp()
+    """Tokens [H, W, D] of each hook, picture by picture; all passes have as many rows, so that rounding is the same."""
+    size, sharp = min(rows, len(codes)), reader.pictures.sharp()
     for start in range(0, len(codes), size):
         some = codes[start : start + size]
         padded = np.concatenate([some, np.repeat(codes[:1], size - len(some), axis=0)])
-        found = tapped.tokens(to_device(tapped.prepare(_drawn(padded, tapped.family.size), sharp), device), taps)
+        found = reader.tokens(to_device(reader.prepare(_drawn(padded, reader.family.size), sharp), device), hooks)
         for row in range(len(some)):
             yield {name: tokens[row].clone() for name, tokens in found.items()}
 
@@ -123,13 +123,13 @@ def _drawn(codes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.where(lit, bright, dark).astype(np.uint8)
 
 
-def _apart(one: Tensor, other: Tensor) -> Tensor:
+def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (one.float() - other.float()).norm(dim=-1)
 
 
 def _gap(dark: Tensor, bright: Tensor) -> Tensor:
-    """How far the two answers of each token are apart [H, W]; 0 where it is their rounding."""
-    found = _apart(dark, bright)
+    """Distance of the two answers of each token [H, W]; 0 where it is their rounding."""
+    found = _distance(dark, bright)
     return found.masked_fill(found <= rounding(dark.dtype) * dark.float().norm(dim=-1), 0.0)
 
 

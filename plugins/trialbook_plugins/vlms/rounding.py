@@ -1,4 +1,4 @@
-"""How far two computations of the same tensor may lie apart, by the number format that their results are rounded to."""
+"""How far two computations of the same tensor may differ, by the number format that their results are rounded to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rounding(dtype: torch.dtype) -> float:
 def tolerances(of: Tensor, times: int = 1) -> dict[str, float]:
     """``rtol`` and ``atol`` for ``torch.allclose`` with a tensor that was computed once more, and rounded ``times`` times.
 
-    Two results that were rounded apart are neighbours, which lie up to two roundings of their value from one another. A value
+    Two results that differ by rounding are neighbours, which lie up to two roundings of their value from one another. A value
     that is small because larger ones cancelled in it is as wrong as these are: by a rounding of what is usual in the tensor.
     """
     unit = times * rounding(of.dtype)
@@ -33,6 +33,6 @@ def alike(one: Tensor, other: Tensor, times: int = 1) -> bool:
     return torch.equal(*flat) or torch.allclose(*flat, **tolerances(other, times))
 
 
-def apart(one: Tensor, other: Tensor) -> float:
-    """How far two tensors of as many numbers lie apart."""
+def distance_between(one: Tensor, other: Tensor) -> float:
+    """The Euclidean distance of two tensors of as many numbers."""
     return float((one.float().flatten() - other.float().flatten()).norm())

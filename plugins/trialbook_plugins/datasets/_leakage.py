@@ -13,7 +13,7 @@ _BASE = 0x9E3779B97F4A7C15
 _INVERSE = pow(_BASE, -1, 2**64)
 
 
-def find_planted(windows: Sequence[Values], recordings: Iterable[Values]) -> list[int]:
+def find_leaked_windows(windows: Sequence[Values], recordings: Iterable[Values]) -> list[int]:
     """Numbers of those windows [T, C] that some recording holds, sample for sample; windows that never change do not count.
 
     Windows and the places of a recording are compared by a polynomial hash that rolls over the samples, and what agrees in it by

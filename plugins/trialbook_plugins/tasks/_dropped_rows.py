@@ -11,7 +11,7 @@ from trialbook.contracts.records import Event
 _SHOWN = 5
 
 
-def left_out_events(dataset: Any) -> Iterator[Event]:
+def dropped_row_events(dataset: Any) -> Iterator[Event]:
     """An event with the number of what ``dataset.left_out`` lists and the first of it; none where nothing is left out."""
     if left_out := list(getattr(dataset, "left_out", ())):
         shown = "; ".join(f"{one.where}: {one.why}" for one in left_out[:_SHOWN])

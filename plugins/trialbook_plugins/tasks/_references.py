@@ -1,4 +1,4 @@
-"""What a probe's figures stand beside: the same probe, trained the same way, on other features of the same samples."""
+"""Metrics of a probe on reference features of the same samples, trained the same way."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from trialbook.contracts import Probe, Probed
 from trialbook_plugins.probes.references import pixel_features, random_features, shuffled_tokens
 from trialbook_plugins.probes.rows import MadeRows, Rows, held, read_part
 
-#: Features that a probe's figures stand beside, best first.
+#: Reference features, best first.
 REFERENCES = ("oracle", "pixels", "shuffled", "random")
 #: Most numbers of a token of pixels: more make regressions slow and hardly better.
 _PIXELS = 192
 
 
-class Beside:
-    """Figures of probes on other features than those of a layer.
+class ReferenceMetrics:
+    """Metrics of probes on other features than those of a layer.
 
     All but ``shuffled`` depend on a layer's grid alone, or on its grid and width: layers of one shape share them.
 
@@ -29,7 +29,7 @@ class Beside:
         self.references, self.seed = references, seed
         self._known: dict[tuple[Any, ...], dict[str, float]] = {}
 
-    def figures(self, name: str, probe: Probe, train: Probed, final: Probed) -> dict[str, float]:
+    def measure(self, name: str, probe: Probe, train: Probed, final: Probed) -> dict[str, float]:
         """``<figure>/<reference>`` of the probe ``name``, fitted on ``train`` and tried on ``final``."""
         found: dict[str, float] = {}
         for reference in self.references:

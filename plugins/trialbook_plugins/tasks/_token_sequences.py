@@ -16,7 +16,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Sequence1D:
+class TokenSequence:
     """One conversation as the language model sees it.
 
     Args:
@@ -55,7 +55,7 @@ class Sequencer:
     def __init__(self, llm: LanguageModel, max_length: int) -> None:
         self.llm, self.max_length = llm, max_length
 
-    def training(self, conversation: Conversation, lengths: Sequence[int]) -> Sequence1D | None:
+    def training(self, conversation: Conversation, lengths: Sequence[int]) -> TokenSequence | None:
         """A conversation to learn from, at most ``max_length`` long; None where nothing to learn would be left of it.
 
         Too long a conversation loses its last exchanges, whole, with the images that they place. If the first alone is too
@@ -78,11 +78,11 @@ class Sequencer:
             whole = _cut(whole, self.max_length)
         return replace(whole, shortened=shortened) if whole.supervised else None
 
-    def prompt(self, turns: Sequence[Turn], lengths: Sequence[int]) -> Sequence1D:
+    def prompt(self, turns: Sequence[Turn], lengths: Sequence[int]) -> TokenSequence:
         """A question to be answered about images of these lengths; ``turns`` ends with it."""
         return self.sequence(self.llm.render(turns, len(lengths), answer=False), lengths)
 
-    def sequence(self, pieces: Sequence[Piece], lengths: Sequence[int]) -> Sequence1D:
+    def sequence(self, pieces: Sequence[Piece], lengths: Sequence[int]) -> TokenSequence:
         """Pieces one after the other, each image as so many slots as it has tokens."""
         starts = np.cumsum([0, *lengths])
         ids: list[int] = []
@@ -99,7 +99,7 @@ class Sequencer:
                 slots += [-1] * len(piece.ids)
                 labels += piece.ids if piece.kind == "answer" else [IGNORED] * len(piece.ids)
         arrays = (np.array(one, np.int64) for one in (ids, slots, labels))
-        return Sequence1D(*arrays, images=len(lengths))
+        return TokenSequence(*arrays, images=len(lengths))
 
 
 def _first_exchange(turns: Sequence[Turn]) -> int:
@@ -107,5 +107,5 @@ def _first_exchange(turns: Sequence[Turn]) -> int:
     return 3 if turns[0].role == "system" else 2
 
 
-def _cut(whole: Sequence1D, length: int) -> Sequence1D:
+def _cut(whole: TokenSequence, length: int) -> TokenSequence:
     return replace(whole, ids=whole.ids[:length], slots=whole.slots[:length], labels=whole.labels[:length])

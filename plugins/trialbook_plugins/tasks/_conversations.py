@@ -14,7 +14,7 @@ from trialbook import TrialbookError, suggest
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import Split
 from trialbook_plugins.tasks._rows import Rows, prepared_rows, stored_rows
-from trialbook_plugins.tasks._turns import IGNORED, Sequence1D, Sequencer
+from trialbook_plugins.tasks._token_sequences import IGNORED, Sequencer, TokenSequence
 
 
 class Batch(NamedTuple):
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     learned: int
 
 
-class Dialogues:
+class SplitConversations:
     """The conversations of one split.
 
     Args:
@@ -70,19 +70,19 @@ class Dialogues:
                     f"conversation '{conversation.id}' of split '{split.name}' shows {len(conversation.images)} images, but its "
                     f"document has {len(self._image_rows[group])}"
                 )
-        self._sequences: dict[int, Sequence1D | None] = {}
+        self._sequences: dict[int, TokenSequence | None] = {}
         self._values: Any = None
 
     def __len__(self) -> int:
         return len(self.conversations)
 
-    def sequence(self, row: int) -> Sequence1D | None:
+    def sequence(self, row: int) -> TokenSequence | None:
         """A conversation to learn from; None where nothing can be learned of it. Made once."""
         if row not in self._sequences:
             self._sequences[row] = self.sequencer.training(self.conversations[row], self.lengths_of(row))
         return self._sequences[row]
 
-    def prompt(self, row: int) -> Sequence1D:
+    def prompt(self, row: int) -> TokenSequence:
         """The last question of a conversation, to be answered."""
         return self.sequencer.prompt(self.conversations[row].turns[:-1], self.lengths_of(row))
 
@@ -148,7 +148,7 @@ class Dialogues:
             raise TrialbookError("a batch has no token to learn from")
         return batch
 
-    def gather(self, rows: Sequence[int], sequences: Sequence[Sequence1D]) -> Batch:
+    def gather(self, rows: Sequence[int], sequences: Sequence[TokenSequence]) -> Batch:
         """Sequences of the conversations ``rows`` with the images that they show."""
         shown = [self._image_rows[self.groups[row]][: one.images] for row, one in zip(rows, sequences, strict=True)]
         images = np.concatenate(shown) if shown else np.zeros(0, np.int64)
@@ -160,7 +160,7 @@ class Dialogues:
         return stored_rows(self.encoder, self.stored, rows)
 
 
-def pad(sequences: Sequence[Sequence1D], images: Rows | None) -> Batch:
+def pad(sequences: Sequence[TokenSequence], images: Rows | None) -> Batch:
     """Sequences as a batch; their images follow one another in ``images``."""
     length, first = max(len(one.ids) for one in sequences), 0
     ids = np.zeros((len(sequences), length), np.int64)
