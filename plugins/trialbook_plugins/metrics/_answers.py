@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from trialbook import TrialbookError, suggest
+from trialbook.contracts.metric_values import MetricValues
 from trialbook.contracts.predictions import Prediction, Scorer, score
 
 
@@ -43,6 +46,18 @@ def mean(values: Iterable[float]) -> float:
     return math.fsum(listed) / len(listed) if listed else math.nan
 
 
-def mean_scores(predictions: Sequence[Prediction], scorers: Mapping[str, Scorer]) -> dict[str, float]:
-    """Mean score of the predictions by each scorer, under the scorer's name."""
-    return {name: mean(score(one, scorer) for one in predictions) for name, scorer in scorers.items()}
+def mean_scores(
+    predictions: Sequence[Prediction],
+    scorers: Mapping[str, Scorer],
+    sources: Sequence[str] | None,
+    *,
+    answerable_only: bool = False,
+) -> MetricValues:
+    """Mean score by each scorer of the predictions that are ``chosen``, under the scorer's name, and the score of each."""
+    counted = {id(one) for one in chosen(predictions, sources, answerable_only=answerable_only)}
+    each = {
+        name: [score(one, scorer) if id(one) in counted else math.nan for one in predictions]
+        for name, scorer in scorers.items()
+    }
+    values = {name: mean(value for value in scores if not math.isnan(value)) for name, scores in each.items()}
+    return MetricValues(values, {name: np.array(scores) for name, scores in each.items()})

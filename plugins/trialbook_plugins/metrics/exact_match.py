@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from trialbook.contracts.metric_values import MetricValues
 from trialbook.contracts.predictions import Prediction, Scorer, exact_match, normalized_match
-from trialbook_plugins.metrics._answers import chosen, mean_scores
+from trialbook_plugins.metrics._answers import mean_scores
 
 _SCORERS: dict[str, Scorer] = {"exact": exact_match, "normalized": normalized_match}
 
@@ -32,10 +33,10 @@ class ExactMatch:
         self.sources = sources
         self.answerable_only = answerable_only
 
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
+    def compute(self, *, predictions: Sequence[Prediction]) -> MetricValues:
         """Figures of a split; NaN where no question counts.
 
         Raises:
             TrialbookError: a source has no question, or a question that is answerable has no accepted answer.
         """
-        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), _SCORERS)
+        return mean_scores(predictions, _SCORERS, self.sources, answerable_only=self.answerable_only)

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
+from trialbook.contracts.metric_values import MetricValues
 from trialbook.contracts.predictions import Prediction, normalize
-from trialbook_plugins.metrics._answers import chosen, mean_scores
+from trialbook_plugins.metrics._answers import mean_scores
 
 
 def token_f1(text: str, answers: Sequence[str]) -> float:
@@ -38,13 +39,13 @@ class TokenF1:
         self.sources = sources
         self.answerable_only = answerable_only
 
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
+    def compute(self, *, predictions: Sequence[Prediction]) -> MetricValues:
         """Figures of a split; NaN where no question counts.
 
         Raises:
             TrialbookError: a source has no question, or a question that is answerable has no accepted answer.
         """
-        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), {"f1": token_f1})
+        return mean_scores(predictions, {"f1": token_f1}, self.sources, answerable_only=self.answerable_only)
 
 
 def _f1(given: Counter[str], wanted: Counter[str]) -> float:

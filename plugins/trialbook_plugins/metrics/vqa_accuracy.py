@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from trialbook import TrialbookError
+from trialbook.contracts.metric_values import MetricValues
 from trialbook.contracts.predictions import Prediction, Scorer
-from trialbook_plugins.metrics._answers import chosen, mean_scores
+from trialbook_plugins.metrics._answers import mean_scores
 from trialbook_plugins.metrics._vqa_words import plain_spaces, without_marks, words_of
 
 #: With fewer answers not even one that all annotators gave could score 1.
@@ -53,13 +54,13 @@ class VQAAccuracy:
         self.sources = sources
         self.answerable_only = answerable_only
 
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
+    def compute(self, *, predictions: Sequence[Prediction]) -> MetricValues:
         """Figures of a split; NaN where no question counts.
 
         Raises:
             TrialbookError: a source has no question, or a question that is answerable has fewer than four answers.
         """
-        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), _SCORERS)
+        return mean_scores(predictions, _SCORERS, self.sources, answerable_only=self.answerable_only)
 
 
 def _evalai(text: str) -> str:

@@ -22,7 +22,7 @@ def probe_profiles(
     return [
         Profile(
             name=name, title=f"Probe '{name}' by layer", places=list(layers),
-            figures={figure: f"{{place}}/{name}/{figure}" for figure in _figures(name, probe, builder)},
+            metrics={figure: f"{{place}}/{name}/{figure}" for figure in _figures(name, probe, builder)},
             ceiling=[one for one in _CEILING if one in references],
             baseline=[one for one in _BASELINE if one in references],
             floor=[one for one in _FLOOR if one in references],

@@ -26,14 +26,14 @@ def similarity_plots(
     if len(columns) == 1:
         found.append(Profile(
             name="similarity", title=f"Similarity to {columns[0]} by layer", axis=axes[0], places=list(rows),
-            figures={measure: f"{{place}}/{columns[0]}/{measure}" for measure in measures}, floor=["null"],
+            metrics={measure: f"{{place}}/{columns[0]}/{measure}" for measure in measures}, floor=["null"],
             chosen=["best_pair", sides[0]],
         ))  # fmt: skip
     else:
         found += [
             HeatMap(
                 name=measure, title=measure, rows=list(rows), columns=list(columns), row_axis=axes[0], column_axis=axes[1],
-                figure=f"{{row}}/{{column}}/{measure}", null="null" if measure in _NULLS else "", chosen=["best_layers"],
+                metric=f"{{row}}/{{column}}/{measure}", null="null" if measure in _NULLS else "", chosen=["best_layers"],
             )
             for measure in measures
         ]  # fmt: skip
