@@ -26,6 +26,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.run
 	$(VENV)/bin/python docs/generate.py
+	$(VENV)/bin/python docs/generate_hooks.py
 
 bench: $(VENV)/.test
 	$(VENV)/bin/python -m benchmarks.all

@@ -13,6 +13,7 @@ from trialbook._version import __version__ as __version__
 if TYPE_CHECKING:
     from trialbook.config.options import StageOptions as StageOptions
     from trialbook.config.options import stages_of as stages_of
+    from trialbook.config.runspec import Outcome as Outcome
     from trialbook.errors import TrialbookError as TrialbookError
     from trialbook.errors import suggest as suggest
     from trialbook.plugins.hookspec import Component as Component
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 #: Submodule to the names that are public.
 HOMES = {
     "config.options": "StageOptions stages_of",
+    "config.runspec": "Outcome",
     "errors": "TrialbookError suggest",
     "plugins.hookspec": "Component hookimpl",
 }

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import nn
 
-from trialbook.contracts import Features
+from trialbook.contracts import Features, FeatureTable
 from trialbook.engine.feature_store import FeatureStore, address, weights_hash
 from trialbook.errors import TrialbookError
 
 ROWS = 150
+EVERY = slice(None)
 TRUTH = torch.randn(ROWS, 3, 5, generator=torch.Generator().manual_seed(0))
 MASK = torch.rand(ROWS, 3, generator=torch.Generator().manual_seed(1)) > 0.3
 
@@ -41,10 +42,9 @@ def test_features_are_encoded_once_and_read_back_exactly(tmp_path: Path) -> None
     store, encode = FeatureStore(tmp_path), _Counting()
     for _ in range(2):
         stored = store.get({"weights": "a"}, ROWS, encode)
-        assert isinstance(stored.tokens, np.memmap)
-        assert np.array_equal(stored.tokens, TRUTH.numpy())
-        assert stored.mask is not None
-        assert np.array_equal(stored.mask, MASK.numpy())
+        assert (len(stored), stored.shape, stored.dtype) == (ROWS, (ROWS, 3, 5), torch.float32)
+        assert torch.equal(stored.rows(EVERY), TRUTH)
+        assert torch.equal(stored.mask(), MASK)
     assert encode.rows == ROWS
 
 
@@ -64,7 +64,7 @@ def test_an_interrupted_encoding_goes_on_where_it_stopped(tmp_path: Path) -> Non
     second = _Counting()
     stored = store.get({"weights": "a"}, ROWS, second)
     assert second.rows == ROWS - 64
-    assert np.array_equal(stored.tokens, TRUTH.numpy())
+    assert torch.equal(stored.rows(EVERY), TRUTH)
 
 
 def test_features_are_not_written_through_a_map_where_a_full_disk_would_end_the_process(
@@ -94,9 +94,8 @@ def test_double_tokens_and_whole_numbers_as_mask_are_stored_as_float_and_bool(tm
     stored = FeatureStore(tmp_path).get(
         {"weights": "a"}, ROWS, lambda rows: Features(TRUTH[rows].double(), MASK[rows].long())
     )
-    assert stored.mask is not None
-    assert np.array_equal(stored.mask, MASK.numpy())
-    assert np.array_equal(stored.tokens, TRUTH.numpy())
+    assert torch.equal(stored.mask(), MASK)
+    assert torch.equal(stored.rows(EVERY), TRUTH)
 
 
 def test_any_change_of_what_made_them_is_another_address() -> None:
@@ -172,8 +171,7 @@ def test_features_of_one_pass_lie_each_under_its_own_address(tmp_path: Path) -> 
     for _ in range(2):
         stored = store.get_many(_made_of(*LAYERS), ROWS, 8, encode)
         for name, tokens in LAYERS.items():
-            assert isinstance(stored[name], np.memmap)
-            assert np.array_equal(stored[name], tokens.numpy())
+            assert torch.equal(stored[name].rows(EVERY), tokens)
             assert (tmp_path / f"{address(_made_of(name)[name])}.safetensors").exists()
     assert (encode.rows, encode.asked) == (ROWS, [tuple(LAYERS)])
     assert not list(tmp_path.glob("*.pro*")) + list(tmp_path.glob("*.partial"))
@@ -185,14 +183,14 @@ def test_only_features_that_are_not_there_are_made(tmp_path: Path) -> None:
     encode = _Many()
     stored = store.get_many(_made_of(*LAYERS), ROWS, 8, encode)
     assert encode.asked == [("layer 0", "layer 2")]
-    assert all(np.array_equal(stored[name], tokens.numpy()) for name, tokens in LAYERS.items())
+    assert all(torch.equal(stored[name].rows(EVERY), tokens) for name, tokens in LAYERS.items())
 
 
 def test_a_name_is_no_part_of_an_address(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     store.get_many(_made_of("layer 1"), ROWS, 8, _Many())
     again = store.get_many({"another name": _made_of("layer 1")["layer 1"]}, ROWS, 8, _Many(die_after=0))
-    assert np.array_equal(again["another name"], LAYERS["layer 1"].numpy())
+    assert torch.equal(again["another name"].rows(EVERY), LAYERS["layer 1"])
 
 
 @pytest.mark.parametrize("die_after", [8, 64, 72, 144])
@@ -203,11 +201,11 @@ def test_many_features_go_on_where_they_were_interrupted(tmp_path: Path, die_aft
     encode = _Many()
     stored = store.get_many(_made_of("layer 0", "layer 2"), ROWS, 8, encode)
     assert encode.rows == ROWS - die_after // 64 * 64
-    assert all(np.array_equal(stored[name], LAYERS[name].numpy()) for name in stored)
+    assert all(torch.equal(stored[name].rows(EVERY), LAYERS[name]) for name in stored)
     with pytest.raises(KeyboardInterrupt):  # another choice of layers begins at the start, and is whole, too
         store.get_many(_made_of("layer 1"), ROWS, 8, _Many(die_after=64))
     every = store.get_many(_made_of(*LAYERS), ROWS, 8, _Many())
-    assert all(np.array_equal(every[name], tokens.numpy()) for name, tokens in LAYERS.items())
+    assert all(torch.equal(every[name].rows(EVERY), tokens) for name, tokens in LAYERS.items())
 
 
 _EXTRACT = """
@@ -233,8 +231,8 @@ encode(np.arange(16))
 before = peak()
 stored = FeatureStore(Path(sys.argv[1])).get_many({n: {"point": n} for n in names}, rows, 16, lambda _: encode)
 grown = peak() - before
-right = all((np.asarray(stored[n][r]) == r + i).all() for i, n in enumerate(names) for r in (0, 15, 16, rows // 2, rows - 1))
-print(grown // 2**20, sum(a.nbytes for a in stored.values()) // 2**20, right)
+right = all((stored[n][r : r + 1] == r + i).all() for i, n in enumerate(names) for r in (0, 15, 16, rows // 2, rows - 1))
+print(grown // 2**20, sum(file.stat().st_size for file in Path(sys.argv[1]).glob("*.safetensors")) // 2**20, right)
 """
 
 
@@ -266,3 +264,16 @@ def test_features_are_the_same_after_a_kill(tmp_path: Path) -> None:
     assert seen == [*range(192, 320), *range(320)]
     for path in (tmp_path / "whole").glob("*.safetensors"):
         assert (killed / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_table_gives_rows_and_masks_in_the_precision_of_the_tokens() -> None:
+    rows = np.array([7, 0, 149])
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        table = FeatureTable.of(Features(TRUTH.to(dtype), MASK))
+        assert (table.dtype, table.rows(rows).dtype) == (dtype, dtype)
+        assert torch.equal(table.rows(rows), TRUTH.to(dtype)[rows])
+        assert torch.equal(table.mask(rows), MASK[rows])
+        assert torch.equal(table.on_grid(3, 1)[2:4], TRUTH.to(dtype)[2:4].reshape(2, 3, 1, 5))
+    table[0:2].zero_()
+    assert torch.equal(table[0:2], TRUTH.to(torch.bfloat16)[0:2])  # what is given is a copy
+    assert FeatureTable.of(Features(TRUTH)).mask(rows) is None

@@ -28,7 +28,7 @@ ORDER = (
 HEAVY = {"torch", "accelerate", "transformers", "peft", "bitsandbytes", "gradio", "diffusers", "datasets", "tokenizers"}
 #: Packages that may import torch when they are imported, and the contracts that speak of tensors.
 TORCH = ("engine", "testing")
-TENSORS = ("components", "decoders", "distributed", "encoders", "language", "tasks", "tensors")
+TENSORS = ("components", "decoders", "distributed", "encoders", "features", "language", "tasks", "tensors")
 
 
 def read(root: Path, package: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 from small_align import align_file
 
 import trialbook_plugins.plugin
@@ -83,6 +84,16 @@ def test_a_run_leaves_all_that_is_needed_to_believe_it(finished: Path) -> None:
         assert (path / "config.toml").exists()
         assert (path / "report.md").exists()
         assert "versions" in json.loads((path / "env.json").read_text())
+
+
+def test_a_run_keeps_the_value_of_every_query_whose_mean_it_records(finished: Path) -> None:
+    for path in _directories(finished):
+        samples = load_file(path / "arrays/test-per-sample.safetensors")
+        final = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["values"]
+        assert set(samples) == {f"retrieval/{pair}@{k}" for pair in ("i2t", "t2i") for k in (1, 5, 10)}
+        for name, values in samples.items():
+            assert values.shape == (64,)
+            assert values.mean() == pytest.approx(final[name], abs=1e-12)
 
 
 def test_the_same_command_again_keeps_every_finished_run(finished: Path) -> None:

@@ -46,7 +46,7 @@ Course = Callable[..., Plan]
 Write = Callable[..., Path]
 DEPTHS = ["shallow", "middle", "deep"]
 PROFILE = Profile(
-    name="glow", title="Glow by depth", axis="depth", places=DEPTHS, figures={"glow": "{place}/glow", "gloom": "{place}/gloom"},
+    name="glow", title="Glow by depth", axis="depth", places=DEPTHS, metrics={"glow": "{place}/glow", "gloom": "{place}/gloom"},
     ceiling=["sun"], baseline=["lamp"], floor=["moon", "cave"], chosen=["chosen_depth", "glow"],
 )  # fmt: skip
 
@@ -100,7 +100,7 @@ def texts(svg: str) -> list[str]:
 
 
 def test_what_was_declared_is_read_back_from_json() -> None:
-    heat = HeatMap(name="m", title="m", rows=["a"], columns=["{row}"], figure="{row}/{column}/m", null="null")
+    heat = HeatMap(name="m", title="m", rows=["a"], columns=["{row}"], metric="{row}/{column}/m", null="null")
     facts = {**declare_plots([PROFILE, heat]).values, **declare_pictures([Shown(file="a.png", title="A")]).values}
     read = json.loads(json.dumps(facts))
     assert declare_plots(read_plots(read)) == declare_plots([PROFILE, heat])
@@ -111,8 +111,8 @@ def test_what_was_declared_is_read_back_from_json() -> None:
     "wrong",
     [
         {"kind": "profile", "name": "x"},  # no places
-        {"kind": "profile", "name": "x", "title": "x", "places": "abc", "figures": {}},
-        {"kind": "profile", "name": "x", "title": "x", "places": [1], "figures": {}},
+        {"kind": "profile", "name": "x", "title": "x", "places": "abc", "metrics": {}},
+        {"kind": "profile", "name": "x", "title": "x", "places": [1], "metrics": {}},
         {"kind": "spiral", "name": "x"},
         "profile",
     ],
@@ -121,6 +121,13 @@ def test_an_entry_that_is_none_is_left_out_and_the_others_are_read(wrong: Any) -
     later = {**declare_plots([PROFILE]).values["plots"][0], "of_a_later_version": True}
     assert [one.title for one in read_plots({"plots": [wrong, later]})] == ["Glow by depth"]
     assert read_plots({"plots": wrong}) == []
+
+
+def test_plots_of_earlier_runs_are_read_under_the_names_of_now() -> None:
+    heat = HeatMap(name="m", title="m", rows=["a"], columns=["b"], metric="{row}/{column}/m")
+    profile, heat_map = declare_plots([PROFILE, heat]).values["plots"]
+    old = [{"figures": profile.pop("metrics"), **profile}, {"figure": heat_map.pop("metric"), **heat_map}]
+    assert declare_plots(read_plots({"plots": old})) == declare_plots([PROFILE, heat])
 
 
 def test_keys_lead_to_a_fact_or_nowhere() -> None:
@@ -176,7 +183,7 @@ def test_a_run_that_was_stopped_shows_the_places_that_it_came_to(recorded: Calla
 
 def test_a_profile_without_references_has_no_bands(recorded: Callable[..., Arms]) -> None:
     def plain(spec: RunSpec, items: list[Item]) -> list[Item]:
-        alone = Profile(name="glow", title="Glow", places=DEPTHS, figures={"glow": "{place}/glow"})
+        alone = Profile(name="glow", title="Glow", places=DEPTHS, metrics={"glow": "{place}/glow"})
         return [declare_plots([alone]), *[item for item in glow(spec, items) if isinstance(item, Record)]]
 
     (one,) = run_declared(recorded(plain).runs["flat"][0])
@@ -200,7 +207,7 @@ def test_arms_with_other_places_have_panels_of_their_own(recorded: Callable[...,
         if spec.arm == "flat":
             return glow(spec, items)
         named = Profile(
-            name="glow", title="Glow by depth", axis="depth", places=["A", "B"], figures={"glow": "{place}/glow"}
+            name="glow", title="Glow by depth", axis="depth", places=["A", "B"], metrics={"glow": "{place}/glow"}
         )
         return [declare_plots([named]), Record(0, {"A/glow": 0.5, "B/glow": 0.6})]
 
@@ -257,12 +264,12 @@ def test_names_are_cut_to_what_tells_them_apart() -> None:
 
 
 def hues(spec: RunSpec, _: list[Item]) -> list[Item]:
-    """A figure of pairs with a null, and one of many channels from arrays."""
+    """A metric of pairs with a null, and one of many channels from arrays."""
     pairs = {f"{a}/{b}/hue": (0.5 if a == b else 0.04) + 0.02 * spec.seed for a in "xy" for b in "xyz"}
     nulls = {f"{name}/null": 0.1 for name in pairs}
     declared = [
         HeatMap(name="hue", title="hue", rows=["x", "y"], columns=["x", "y", "z"], row_axis="from", column_axis="to",
-                figure="{row}/{column}/hue", null="null", chosen=["pair"]),
+                metric="{row}/{column}/hue", null="null", chosen=["pair"]),
         HeatMap(name="tones", title="tones", rows=["x", "y"], arrays="tones-{row}", key="tone", column_axis="tone"),
     ]  # fmt: skip
     arrays = [Arrays(0, f"tones-{a}", {"tone": np.linspace(0, 1 + place, 128)}) for place, a in enumerate("xy")]

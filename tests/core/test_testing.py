@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trialbook.contracts import Features
+from trialbook.contracts import Features, LatentShape, MetricValues, Probed
 from trialbook.contracts.datasets import Modality, content_hash
 from trialbook.contracts.records import Record
 from trialbook.testing import PartsBuilder, check_component
@@ -208,14 +209,75 @@ class Learn:
     def after_step(self) -> None: ...
 
 
+class Constant:
+    """The same accuracy, whatever it is shown.
+
+    Args:
+        value: it.
+    """
+
+    labels = ("classes",)
+    produces = ("accuracy",)
+    main, spatial = "accuracy", False
+
+    def __init__(self, *, value: float = 0.5) -> None:
+        self.value = value
+
+    def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
+        figures = {"accuracy": self.value, "accuracy/low": self.value - 0.1, "accuracy/high": self.value + 0.1}
+        return dict.fromkeys(others, figures)
+
+    def oracle(self, data: Probed, seed: int) -> Tensor:
+        return torch.zeros(*data.features.shape[:3], 1)
+
+
+class Pixels(nn.Module):
+    """Pixels as latents.
+
+    Args:
+        modality: of images.
+    """
+
+    def __init__(self, modality: Modality, /) -> None:
+        super().__init__()
+        self.latents = LatentShape(1, *modality.shape[1:], 3)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        return pictures.permute(0, 1, 3, 4, 2)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents.permute(0, 1, 4, 2, 3)
+
+
+#: A probe is run only where it is given samples.
+PROBED = {split: Probed(torch.zeros(4, 2, 2, 3), {"classes": [0, 1, 0, 1]}, None) for split in ("train", "test")}
+
+
 GOOD: list[tuple[type, str, dict[str, Any]]] = [
     (Project, "projector", {}),
     (Encode, "encoder", {}),
     (Pull, "loss", {}),
     (Spread, "metric", {"options": {"power": [1, 2]}}),
+    (
+        type(
+            "Sampled",
+            (Spread,),
+            {
+                "__doc__": Spread.__doc__,
+                "compute": lambda s, *, embeddings: MetricValues(
+                    {"image^1": 2.0, "text^1": 4.0}, {"image^1": np.array([1.0, 3.0, math.nan])}
+                ),
+            },
+        ),
+        "metric",
+        {},
+    ),
     (Numbers, "dataset", {}),
-    (Count, "task", {"wired": {"builder": PartsBuilder({})}}),
-    (Learn, "task", {"wired": {"builder": PartsBuilder({})}}),
+    (Constant, "probe", {"inputs": PROBED}),
+    (Constant, "probe", {}),
+    (Pixels, "decoder", {}),
+    (Count, "task", {"injected": {"builder": PartsBuilder({})}}),
+    (Learn, "task", {"injected": {"builder": PartsBuilder({})}}),
 ]
 
 
@@ -271,6 +333,27 @@ def clash(self: Any) -> dict[str, Half]:
     return {"train": Half("train", self.rows["train"]), "val": Half("val", self.rows["train"])}
 
 
+def one_row_a_split(self: Any) -> dict[str, Half]:
+    return {name: Half(name, rows[:1]) for name, rows in self.rows.items()}
+
+
+def as_tensor(self: Half, modality: str, rows: Any) -> Tensor:
+    return torch.from_numpy(self.rows[rows])
+
+
+def with_samples(name: str, samples: list[float]) -> Callable[..., MetricValues]:
+    """A metric that gives 2 and 4 with the values of samples for one name."""
+
+    def compute(self: Any, *, embeddings: Any) -> MetricValues:
+        return MetricValues({"image^1": 2.0, "text^1": 4.0}, {name: np.array(samples)})
+
+    return compute
+
+
+def drawn(self: Any, train: Probed, others: Any, seed: int) -> dict[str, dict[str, float]]:
+    return {"test": {"accuracy": float(np.random.default_rng().random())}}
+
+
 def rounding(self: Any, *, embeddings: Any) -> dict[str, float]:
     for rows in embeddings.values():
         rows.round_()
@@ -320,13 +403,60 @@ BAD: list[tuple[type, str, str]] = [
         "metric",
         "finite number",
     ),
+    (variant(Spread, compute=with_samples("audio^1", [1.0])), "metric", "for 'audio.1', which is no value"),
+    (variant(Spread, compute=with_samples("image^1", [1.0, 2.0, math.nan])), "metric", "is 1.5, but its value is 2"),
+    (variant(Spread, compute=with_samples("image^1", [[1.0, 3.0]])), "metric", r"must be \[n\]"),
     (variant(Numbers, part=variant(Half, read=in_order)), "dataset", "depends on the batch"),
     (variant(Numbers, part=variant(Half, groups=lambda s, m: np.arange(len(s.rows)) + 1)), "dataset", "out of range"),
     (variant(Numbers, part=variant(Half, groups=lambda s, m: np.zeros(3, dtype=int))), "dataset", "have no row of"),
+    (
+        variant(Numbers, part=variant(Half, groups=lambda s, m: list(range(len(s.rows))))),
+        "dataset",
+        "NumPy array.* not list",
+    ),
+    (variant(Numbers, part=variant(Half, groups=lambda s, m: np.arange(3, dtype="i4"))), "dataset", "not int32"),
+    (variant(Numbers, part=variant(Half, __len__=lambda s: len(s.rows) - 1)), "dataset", r"len\(\) of split .* is 2"),
+    (variant(Numbers, part=variant(Half, __len__=lambda s: 2 * len(s.rows))), "dataset", "groups, not of rows"),
+    (variant(Numbers, part=variant(Half, content=lambda s, m: ["a"])), "dataset", "3 rows of 'x' but 1 hashes"),
+    (variant(Numbers, part=variant(Half, read=lambda s, m, rows: s.rows)), "dataset", "depends on the batch"),
+    (
+        variant(Numbers, part=variant(Half, read=lambda s, m, rows: s.rows[rows][:2])),
+        "dataset",
+        "reads 2 rows of 'x' for 3",
+    ),
+    (variant(Numbers, part=variant(Half, read=as_tensor)), "dataset", "as NumPy float32, not Tensor"),
+    (variant(Numbers, splits=one_row_a_split), "dataset", "make at least two"),
     (variant(Numbers, part=variant(Half, labels=lambda s, name: None)), "dataset", "KeyError"),
     (variant(Numbers, modalities={"x": "image"}), "dataset", "declares 'x' as image"),
     (variant(Numbers, splits=clash), "dataset", "share content"),
     (variant(Numbers, fingerprint=property(lambda s: f"{id(s):064x}")), "dataset", "other fingerprints"),
+    (variant(Constant, main="recall"), "probe", "Constant.main is 'recall'"),
+    (variant(Constant, spatial=None), "probe", "spatial must be true or false"),
+    (
+        variant(Constant, measure=lambda s, t, o, seed: {"train": {}}),
+        "probe",
+        r"values of \['test'\], not of \['train'\]",
+    ),
+    (
+        variant(Constant, measure=lambda s, t, o, seed: {"test": {"recall": 1.0}}),
+        "probe",
+        "'recall', which it does not",
+    ),
+    (variant(Constant, measure=lambda s, t, o, seed: {"test": {"accuracy": math.inf}}), "probe", "must be a number"),
+    (
+        variant(
+            Constant,
+            measure=lambda s, t, o, seed: {"test": {"accuracy": 1.0, "accuracy/low": 2.0, "accuracy/high": 3.0}},
+        ),
+        "probe",
+        "outside of its interval",
+    ),
+    (variant(Constant, measure=drawn), "probe", "another instance"),
+    (variant(Constant, oracle=lambda s, data, seed: torch.zeros(4, 1)), "probe", r"oracle must give \[4, 2, 2\]"),
+    (variant(Pixels, encode=lambda s, x: x), "decoder", r"latents is \(1, 32, 32, 3\), but encode"),
+    (variant(Pixels, decode=lambda s, x: x), "decoder", r"decodes \[2, 1, 3, 32, 32\] to"),
+    (variant(Pixels, decode=lambda s, x: Pixels.decode(s, x) + torch.rand(1)), "decoder", "else the second time"),
+    (variant(Pixels, encode=lambda s, x: Pixels.encode(s, x - x.mean())), "decoder", "other latents alone"),
     (variant(Count, takes={"datset": "one"}), "task", "names the kind 'datset'"),
     (variant(Count, takes={"dataset": "all"}), "task", "must be one of"),
     (variant(Count, measurements=property(lambda s: None), setup=None), "task", "has no `setup`"),
@@ -343,7 +473,7 @@ BAD: list[tuple[type, str, str]] = [
 def test_what_breaks_its_contract_is_told_so(cls: type, kind: str, message: str) -> None:
     wired = {"builder": PartsBuilder({})} if kind == "task" else None
     with pytest.raises(AssertionError, match=message):
-        check_component(cls, kind, wired=wired)
+        check_component(cls, kind, injected=wired, inputs=PROBED if kind == "probe" else None)
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import ROOT, mlrun, own_tests, pip_install, python
 
-ROOT = Path(__file__).parents[2]
 ACME = ROOT / "tests/thirdparty"
 GATED = """
 from trialbook.plugins.hookspec import Component, hookimpl
@@ -35,31 +31,8 @@ BROKEN = {
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package installed by pip into a folder of its own."""
     target = tmp_path_factory.mktemp("site")
-    isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
-    options = ["--quiet", "--no-deps", *isolation, "--target", str(target)]
-    command = [sys.executable, "-m", "pip", "install", *options, str(ACME)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    pip_install([ACME], target)
     return target
-
-
-def python(*arguments: str, site: Path, cwd: Path, extra: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Python with the package and this checkout on its path, in a folder without settings."""
-    paths = [extra, site, ROOT / "core", ROOT / "plugins"]
-    own = {
-        "PYTHONPATH": os.pathsep.join(str(path) for path in paths if path), "TRIALBOOK_CACHE": str(cwd / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("TRIALBOOK_")}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, env=kept | own, capture_output=True, text=True, check=False)
-
-
-def mlrun(*arguments: str, site: Path, cwd: Path, extra: Path | None = None) -> str:
-    """Output of ``mlrun``, which must succeed."""
-    done = python("-m", "trialbook", *arguments, site=site, cwd=cwd, extra=extra)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def listed(site: Path, cwd: Path, extra: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -126,8 +99,7 @@ def test_its_command_is_one_of_ours(site: Path, tmp_path: Path) -> None:
 
 
 def test_its_own_tests_pass(site: Path, tmp_path: Path) -> None:
-    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(ACME / "tests"), site=site, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout
+    own_tests(ACME, site, tmp_path)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ _PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("kind", "name", "options", "wired"), _PLAIN)
 def test_it_conforms(kind: str, name: str, options: dict[str, Any], wired: dict[str, Any]) -> None:
     found = PluginManager.from_modules({"trialbook": plugin}).find(kind, name)
-    check_component(found.target, kind, options=options, wired=wired)
+    check_component(found.target, kind, options=options, injected=wired)
 
 
 def test_the_align_task_conforms() -> None:
@@ -74,7 +74,7 @@ def test_the_align_task_conforms() -> None:
         "metric": {"retrieval": Retrieval()},
     }
     builder = PartsBuilder(parts)
-    check_component("trialbook_plugins.tasks.align:Align", "task", options={"dim": 8}, wired={"builder": builder})
+    check_component("trialbook_plugins.tasks.align:Align", "task", options={"dim": 8}, injected={"builder": builder})
 
 
 def test_no_component_is_left_out() -> None:

@@ -280,16 +280,16 @@ def parts() -> PartsBuilder:
 
 def test_a_task_is_checked_with_its_parts_which_stay_where_they_are() -> None:
     builder = parts()
-    check_component(Align, "task", options={"dim": 8}, wired={"builder": builder})
+    check_component(Align, "task", options={"dim": 8}, injected={"builder": builder})
     assert device_of(builder.make("projector", "image")).type == "cpu"
     with pytest.raises(AssertionError, match=r"EvaluatesOnCPU works on a CPU, but not on a CUDA device: .*aten\.mul"):
-        check_component(EvaluatesOnCPU, "task", wired={"builder": parts()})
+        check_component(EvaluatesOnCPU, "task", injected={"builder": parts()})
 
 
 def test_parts_that_were_given_stay_on_the_cpu() -> None:
     inner = InfoNCE()
     check_component(
-        "trialbook_plugins.losses.matryoshka:Matryoshka", "loss", options={"dims": [4, 16]}, wired={"of": inner}
+        "trialbook_plugins.losses.matryoshka:Matryoshka", "loss", options={"dims": [4, 16]}, injected={"of": inner}
     )
     assert type(next(inner.parameters())) is nn.Parameter
     assert device_of(inner).type == "cpu"

@@ -43,8 +43,8 @@ def make(folder, **options):
 
 
 def test_it_conforms(folder):
-    check_component(CocoCaptions, "dataset", options={"root": "coco", "size": 8}, wired={"data_root": folder})
-    check_component(CocoCaptions, "dataset", options={"root": "coco", "size": 0}, wired={"data_root": folder})
+    check_component(CocoCaptions, "dataset", options={"root": "coco", "size": 8}, injected={"data_root": folder})
+    check_component(CocoCaptions, "dataset", options={"root": "coco", "size": 0}, injected={"data_root": folder})
 
 
 def test_captions_belong_to_their_photo(folder):

@@ -139,7 +139,7 @@ def test_a_folder_conforms(folder):
 
 
 def test_captions_conform():
-    check_component(CaptionConversations, "dataset", wired={"pairs": Scenes(**SCENES)})
+    check_component(CaptionConversations, "dataset", injected={"pairs": Scenes(**SCENES)})
 
 
 def test_every_caption_is_an_answer_to_an_instruction_and_all_are_accepted():
@@ -185,7 +185,7 @@ def mixture():
 
 def test_a_mixture_conforms():
     sources = {"captions": CaptionConversations(Scenes(**SCENES)), "screens": Documents(**DOCUMENTS)}
-    check_component(Mixture, "dataset", wired={"sources": sources})
+    check_component(Mixture, "dataset", injected={"sources": sources})
 
 
 def test_a_mixture_holds_all_its_sources_under_their_names(mixture):
@@ -264,7 +264,7 @@ OPTIONS = {"path": "questions", "question": "query", "answers": "label", "unansw
 
 
 def test_questions_of_the_datasets_library_conform(saved):
-    check_component(HuggingFaceQuestions, "dataset", wired={"data_root": saved}, options=OPTIONS)
+    check_component(HuggingFaceQuestions, "dataset", injected={"data_root": saved}, options=OPTIONS)
 
 
 def test_rows_of_one_picture_are_a_group_and_a_split_without_answers_is_left_out(saved):

@@ -35,7 +35,7 @@ def make(folder, **options):
 
 def test_it_conforms(tmp_path):
     options = {"file": "data.npz", "modalities": PAIR}
-    check_component(Embeddings, "dataset", options=options, wired={"data_root": store(tmp_path)})
+    check_component(Embeddings, "dataset", options=options, injected={"data_root": store(tmp_path)})
 
 
 def test_rows_are_read_as_float32_in_their_order(tmp_path):

@@ -62,7 +62,7 @@ def make(root, **options):
 def test_it_conforms(saved):
     columns = {"image": "photo", "text": "captions", "vector": "vector", "series": "series", "class": "kind"}
     check_component(
-        HuggingFace, "dataset", options={"path": "saved", "columns": columns, "size": 8}, wired={"data_root": saved}
+        HuggingFace, "dataset", options={"path": "saved", "columns": columns, "size": 8}, injected={"data_root": saved}
     )
 
 

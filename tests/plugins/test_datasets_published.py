@@ -56,7 +56,7 @@ def docvqa(tmp_path):
 
 
 def test_docvqa_conforms(docvqa):
-    check_component(DocVQA, "dataset", wired={"data_root": docvqa}, options={"size": 32})
+    check_component(DocVQA, "dataset", injected={"data_root": docvqa}, options={"size": 32})
 
 
 def test_docvqa_gives_all_answers_and_keeps_a_page_together(docvqa):
@@ -133,7 +133,7 @@ def textvqa(tmp_path):
 
 
 def test_textvqa_conforms(textvqa):
-    check_component(TextVQA, "dataset", wired={"data_root": textvqa}, options={"size": 16})
+    check_component(TextVQA, "dataset", injected={"data_root": textvqa}, options={"size": 16})
 
 
 def test_textvqa_keeps_ten_answers_with_the_most_frequent_first(textvqa):
@@ -164,7 +164,7 @@ def chartqa(tmp_path):
 
 
 def test_chartqa_conforms(chartqa):
-    check_component(ChartQA, "dataset", wired={"data_root": chartqa}, options={"size": 16})
+    check_component(ChartQA, "dataset", injected={"data_root": chartqa}, options={"size": 16})
 
 
 def test_chartqa_takes_the_published_splits_and_the_kinds_that_are_wanted(chartqa):
@@ -225,7 +225,7 @@ def fields(dataset) -> dict[tuple[str, str], object]:
 
 
 def test_receipts_conform(receipts):
-    check_component(Receipts, "dataset", wired={"data_root": receipts}, options={"size": 16})
+    check_component(Receipts, "dataset", injected={"data_root": receipts}, options={"size": 16})
 
 
 def test_fields_are_read_off_key_and_lines(receipts):

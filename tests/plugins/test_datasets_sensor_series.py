@@ -325,7 +325,7 @@ def test_the_wrist_accelerometer_has_14_activities_split_by_recording() -> None:
 @pytest.mark.skipif(DATA is None, reason="TRIALBOOK_DATA is not set")
 def test_basic_motions_are_read_by_changing_the_table_alone() -> None:
     check_component(
-        SensorSeries, "dataset", wired={"data_root": Path(DATA or "")},
+        SensorSeries, "dataset", injected={"data_root": Path(DATA or "")},
         options={"root": "basic-motions", "split_by": "given", "val": 0.2, "stratify": True},
     )  # fmt: skip
     data = SensorSeries(Path(DATA or ""), root="basic-motions", split_by="given", val=0)

@@ -36,7 +36,7 @@ def of_images() -> LTXVideo:
 def test_it_is_encoder_taps_and_decoder(of_images: LTXVideo) -> None:
     assert all(isinstance(of_images, kind) for kind in (Encoder, LayerEncoder, Decodes))
     check_component(
-        LTXVideo, "encoder", options={"tiny": True}, wired={"modality": IMAGE}, inputs=noise((2, 3, 64, 96))
+        LTXVideo, "encoder", options={"tiny": True}, injected={"modality": IMAGE}, inputs=noise((2, 3, 64, 96))
     )
 
 
@@ -147,7 +147,7 @@ def test_frames_stack_the_grids_of_chosen_frames() -> None:
     assert found.shape == (2, 12, 4, 3)
     assert encoder.points()["cells"][1:] == ((12, 4), "means", True, 3)
     torch.testing.assert_close(found[1, 4:8], Grid().encode_layers(Grid.prepare(raw[1:, 4]))["cells"][0])
-    check_component(Frames, "encoder", options={"frames": 2}, wired={"modality": CLIP, "of": Grid()}, inputs=raw)
+    check_component(Frames, "encoder", options={"frames": 2}, injected={"modality": CLIP, "of": Grid()}, inputs=raw)
     with pytest.raises(TrialbookError, match="frames"):
         Frames(CLIP, Grid(), frames=10)
 
@@ -163,7 +163,7 @@ def test_a_hybrid_joins_grids_in_the_finest() -> None:
     assert encoder.dim == 195
     own = parts["fine"](parts["fine"].prepare(raw)).tokens
     torch.testing.assert_close(found[..., 3:].flatten(1, 2), own)  # the finest is left as it is
-    check_component(Hybrid, "encoder", wired={"modality": image, "of": parts}, inputs=raw)
+    check_component(Hybrid, "encoder", injected={"modality": image, "of": parts}, inputs=raw)
 
 
 def test_a_hybrid_is_refused_where_a_part_fails_its_self_test() -> None:

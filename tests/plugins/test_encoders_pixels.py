@@ -228,4 +228,4 @@ def test_values_out_of_range_are_refused_by_name(options, message):
     ],
 )
 def test_the_encoder_keeps_the_contract(encoder, options, wired):
-    check_component(encoder, "encoder", options=options, wired=wired)
+    check_component(encoder, "encoder", options=options, injected=wired)

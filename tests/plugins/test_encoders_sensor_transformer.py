@@ -44,9 +44,11 @@ def test_it_conforms_on_series_of_one_length_and_of_many_and_on_events(pool: str
     options = {**SMALL, "pool": pool}
     check_component(SensorTransformer, "encoder", options=options)
     check_component(
-        SensorTransformer, "encoder", options=options, wired={"modality": SERIES}, inputs=series(9, 4, 30, 1)
+        SensorTransformer, "encoder", options=options, injected={"modality": SERIES}, inputs=series(9, 4, 30, 1)
     )
-    check_component(SensorTransformer, "encoder", options=options, wired={"modality": EVENTS}, inputs=events(5, 1, 17))
+    check_component(
+        SensorTransformer, "encoder", options=options, injected={"modality": EVENTS}, inputs=events(5, 1, 17)
+    )
 
 
 @pytest.mark.parametrize("pool", POOLS)

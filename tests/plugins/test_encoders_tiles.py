@@ -189,7 +189,7 @@ def test_it_conforms(modality: Modality, count: int | None) -> None:
     torch.manual_seed(0)
     wired = {"modality": modality, "of": ViT(CROP, patch=8, width=8, depth=1, heads=2)}
     inputs = noise((40, 24), (10, 10), (16, 60))[:count] if count else None
-    check_component(Tiles, "encoder", options={"size": 16}, wired=wired, inputs=inputs)
+    check_component(Tiles, "encoder", options={"size": 16}, injected=wired, inputs=inputs)
 
 
 def test_more_tiles_than_are_read_at_once_give_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,19 +351,17 @@ def test_training_steps_reach_the_projector_and_an_encoder_that_learns(build: An
 def test_stored_features_are_those_of_the_encoder_and_change_with_what_is_inside(build: Any, tmp_path: Path) -> None:
     task = build(VIT)
     assert not any(p.requires_grad for p in task.encoder.parameters())
-    tokens, mask = task._split("train").stored
+    stored = task._split("train").stored
     rows = np.array([0, 7, 11])
     with torch.no_grad():
         expected = task.encoder(task.encoder.prepare(task.dataset.splits()["train"].read("image", rows)))
-    assert torch.equal(torch.from_numpy(mask[rows]), expected.mask)
-    torch.testing.assert_close(
-        torch.from_numpy(tokens[rows]), expected.tokens, atol=1e-5, rtol=1e-5
-    )  # other batches, other sums
-    stored = {file.name for file in (tmp_path / "features").glob("*.safetensors")}
+    assert torch.equal(stored.mask(rows), expected.mask)
+    torch.testing.assert_close(stored.rows(rows), expected.tokens, atol=1e-5, rtol=1e-5)  # other batches, other sums
+    files = {file.name for file in (tmp_path / "features").glob("*.safetensors")}
     build(VIT)._split("train")
-    assert {file.name for file in (tmp_path / "features").glob("*.safetensors")} == stored
+    assert {file.name for file in (tmp_path / "features").glob("*.safetensors")} == files
     build((VIT[0], VIT[1] + "\nclass_token = true"), ('use = "pixel-shuffle"', 'use = "mlp"'))._split("train")
-    assert len(list((tmp_path / "features").glob("*.safetensors"))) == len(stored) + 1
+    assert len(list((tmp_path / "features").glob("*.safetensors"))) == len(files) + 1
 
 
 def test_a_checkpoint_of_transformers_reads_the_tiles(build: Any, tmp_path: Path) -> None:

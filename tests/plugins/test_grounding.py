@@ -172,7 +172,7 @@ def test_answers_of_another_family_are_refused() -> None:
 @pytest.mark.parametrize("family", ["qwen", "kosmos"])
 def test_the_data_ask_for_objects_that_one_name_fits(family: Family) -> None:
     shapes = Shapes(train=12, test=4, size=96, objects=3, min_side=0.12, max_side=0.2)
-    check_component(GroundingData, "dataset", options={"family": family}, wired={"pictures": shapes})
+    check_component(GroundingData, "dataset", options={"family": family}, injected={"pictures": shapes})
     split = GroundingData(shapes, family=family).splits()["train"]
     said = split.read("conversation", np.arange(len(split.groups("conversation"))))
     truth = shapes.splits()["train"]

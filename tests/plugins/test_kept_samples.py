@@ -184,9 +184,9 @@ def test_the_tasks_of_the_steps_keep_their_contract(home: SmartHome, folder: Pat
         Embed: {"dataset": told, "encoder": {"text": Pooled(TokenEmbedding(told.describe("text"), width=8))}},
     }
     for task, given in parts.items():
-        check_component(task, "task", wired={"builder": PartsBuilder(given)})
+        check_component(task, "task", injected={"builder": PartsBuilder(given)})
 
 
 def test_pooled_keeps_its_contract() -> None:
     modality = Modality("text", (), lambda: ["a red circle", "a blue square"])
-    check_component(Pooled, "encoder", wired={"modality": modality, "of": TokenEmbedding(modality, width=8)})
+    check_component(Pooled, "encoder", injected={"modality": modality, "of": TokenEmbedding(modality, width=8)})

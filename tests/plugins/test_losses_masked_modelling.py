@@ -43,7 +43,7 @@ def made(kind: str, home: SmartHome) -> tuple[SensorTransformer, Any]:
 def test_it_conforms(kind: str, home: SmartHome) -> None:
     encoder, prepared = made(kind, home)
     inputs = {"encoders": {"sensor": encoder}, "prepared": {"sensor": prepared}}
-    check_component(MaskedModelling, "loss", wired={"encoders": {"sensor": encoder}}, inputs=inputs)
+    check_component(MaskedModelling, "loss", injected={"encoders": {"sensor": encoder}}, inputs=inputs)
 
 
 def test_the_loss_of_a_series_is_the_mean_square_over_hidden_samples(home: SmartHome) -> None:
@@ -154,4 +154,4 @@ def test_the_rest_of_a_step_is_the_same_where_training_goes_on(home: SmartHome) 
         "encoder": encoders,
         "loss": {"masked-modelling": MaskedModelling(encoders)},
     }
-    check_component(Align, "task", options={"dim": 16}, wired={"builder": PartsBuilder(parts)})
+    check_component(Align, "task", options={"dim": 16}, injected={"builder": PartsBuilder(parts)})

@@ -27,6 +27,7 @@ import pytest
 
 from trialbook.contracts.predictions import Prediction, Scorer, normalized_match
 from trialbook_plugins.metrics.anls import ANLS, anls_paper, anls_script
+from trialbook_plugins.metrics.exact_match import ExactMatch
 from trialbook_plugins.metrics.relaxed_accuracy import RelaxedAccuracy, relaxed_match
 from trialbook_plugins.metrics.token_f1 import TokenF1, token_f1
 from trialbook_plugins.metrics.vqa_accuracy import VQAAccuracy, vqa_evalai, vqa_official
@@ -323,6 +324,19 @@ def test_contractions_and_numbers_are_those_of_the_official_script():
         for spelled in (word, word.lower(), word.capitalize(), f"is {word} so", word.replace("'", "")):
             wanted = script.processDigitArticle(script.processPunctuation(spelled))
             assert vqa_official(spelled, [wanted] * 9 + ["something else"]) == 1, spelled
+
+
+def test_scores_of_predictions_stand_in_their_order_and_those_that_do_not_count_are_nan() -> None:
+    rows = [
+        Prediction(str(i), "?", text, answers, answerable=bool(answers), source=source)
+        for i, (text, answers, source) in enumerate(
+            [("a cat", ("cat",), "x"), ("cat", ("dog",), "y"), ("cat", ("cat",), "y"), ("?", (), "y")]
+        )
+    ]
+    values = ExactMatch(sources=["y"], answerable_only=True).compute(predictions=rows)
+    assert dict(values) == {"exact": 0.5, "normalized": 0.5}
+    for scores in values.per_sample.values():
+        assert str(scores.tolist()) == "[nan, 0.0, 1.0, nan]"
 
 
 @pytest.mark.parametrize("metric", [RelaxedAccuracy(), TokenF1()])

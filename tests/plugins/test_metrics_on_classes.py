@@ -311,7 +311,7 @@ def test_statistics_are_of_exactly_the_windows_of_the_splits() -> None:
     assert figures["sensor/majority"] == pytest.approx(1 / 3)
     inputs = {"classes": torch.from_numpy(split.numbers), "split": split, "train": train}
     check_component(
-        SeriesStatistics, "metric", wired={"modalities": WINDOWS}, options={"series": "sensor"}, inputs=inputs
+        SeriesStatistics, "metric", injected={"modalities": WINDOWS}, options={"series": "sensor"}, inputs=inputs
     )
     split.rows["sensor"][5, 3] = np.nan
     with pytest.raises(TrialbookError, match="row 5 of 'sensor' in split 'test' has a value that is not finite"):

@@ -201,3 +201,14 @@ def test_one_modality_or_uneven_rows_are_refused():
             embeddings={"image": torch.eye(2), "text": torch.eye(2)},
             groups={"image": torch.arange(2), "text": torch.arange(3)},
         )
+
+
+def test_recall_of_every_query_is_in_the_order_of_its_rows() -> None:
+    """Rows out of the order of their groups; the last text has no image, so it asks nothing."""
+    images = torch.eye(3)[[2, 0, 1]]
+    texts = torch.eye(3)[[0, 1, 1, 2, 0]]
+    groups = {"image": torch.tensor([2, 0, 1]), "text": torch.tensor([0, 0, 1, 2, 5])}
+    values = Retrieval(k=[1]).compute(embeddings={"image": images, "text": texts}, groups=groups)
+    np.testing.assert_array_equal(values.per_sample["t2i@1"], [1, 0, 1, 1, np.nan])
+    np.testing.assert_array_equal(values.per_sample["i2t@1"], [1, 0.5, 0.5])  # ties are broken at random
+    assert values["t2i@1"] == np.nanmean(values.per_sample["t2i@1"])

@@ -14,9 +14,9 @@ GRIDS = {"grid_in": (1, 7), "grid_out": (1, 1, 2)}
 
 
 def test_they_conform() -> None:
-    check_component(MLPAdapter, "projector", options={"hidden": 8}, wired=GRIDS)
-    check_component(MLPAdapter, "projector", options={"hidden": 8, "per_cell": 1}, wired=GRIDS)
-    check_component(CrossAttentionAdapter, "projector", options={"parameters": 9000, "heads": 2}, wired=GRIDS)
+    check_component(MLPAdapter, "projector", options={"hidden": 8}, injected=GRIDS)
+    check_component(MLPAdapter, "projector", options={"hidden": 8, "per_cell": 1}, injected=GRIDS)
+    check_component(CrossAttentionAdapter, "projector", options={"parameters": 9000, "heads": 2}, injected=GRIDS)
 
 
 @pytest.mark.parametrize("adapter", [MLPAdapter, CrossAttentionAdapter])

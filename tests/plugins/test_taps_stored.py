@@ -82,10 +82,10 @@ def test_all_points_of_a_split_are_stored(build: Callable[..., RunBuilder], tmp_
     raw = dataset.splits()["train"].read("image", np.arange(8, 16))
     with torch.no_grad():
         direct = encoder.encode_layers(encoder.prepare(raw))
-    assert all(np.array_equal(stored[name][8:16], direct[name].numpy()) for name in stored)
-    tokens, mask = builder.features("image", encoder, dataset, "train", "image")
-    assert mask is None
-    np.testing.assert_allclose(tokens, stored["I5"].reshape(20, 16, 48), atol=1e-5)
+    assert all(torch.equal(stored[name][8:16], direct[name]) for name in stored)
+    table = builder.features("image", encoder, dataset, "train", "image")
+    assert table.mask() is None
+    torch.testing.assert_close(table.on_grid(4, 4)[:], stored["I5"][:], atol=1e-5, rtol=0)
 
 
 def test_another_choice_of_points_reads_those_that_are_there(build: Callable[..., RunBuilder], tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_another_choice_of_points_reads_those_that_are_there(build: Callable[...
     more = build('["I1", "I3", "out:model.vision_tower.encoder.layer.2", "I5"]')
     dataset, encoder = parts(more)
     stored = more.layer_features("image", encoder, dataset, "train", "image")
-    assert np.array_equal(stored["out:model.vision_tower.encoder.layer.2"], stored["I1"])  # one place, two names
+    assert torch.equal(stored["out:model.vision_tower.encoder.layer.2"][:], stored["I1"][:])  # one place, two names
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").glob("*.safetensors")}
     assert {path: after[path] for path in before} == before
     assert len(after) == 3

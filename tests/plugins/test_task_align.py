@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trialbook.contracts import Measurable, Step, Task, Trainable
+from trialbook.contracts import FeatureTable, Measurable, Step, Task, Trainable
 from trialbook.contracts.datasets import Modality
 from trialbook.errors import TrialbookError
 from trialbook_plugins.encoders.identity import Identity
@@ -90,10 +90,10 @@ class _Builder:
     def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
         return self.frozen if key == "frozen" else default
 
-    def features(self, name: str, encoder: Any, dataset: Any, split: str, modality: str) -> tuple[NDArray[Any], None]:
+    def features(self, name: str, encoder: Any, dataset: Any, split: str, modality: str) -> FeatureTable:
         self.encoded += 1
         part = dataset.splits()[split]
-        return encoder(encoder.prepare(part.read(modality, np.arange(len(part.groups(modality)))))).tokens.numpy(), None
+        return FeatureTable.of(encoder(encoder.prepare(part.read(modality, np.arange(len(part.groups(modality)))))))
 
 
 def _task(builder: _Builder, dim: int = 4) -> Align:

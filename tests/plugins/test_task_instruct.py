@@ -149,7 +149,7 @@ def test_it_conforms() -> None:
     }
     builder = PartsBuilder(parts, batch_size=8)
     options = {"max_length": 96, "max_new_tokens": 3}
-    check_component("trialbook_plugins.tasks.instruct:Instruct", "task", options=options, wired={"builder": builder})
+    check_component("trialbook_plugins.tasks.instruct:Instruct", "task", options=options, injected={"builder": builder})
 
 
 # --- what is learned ---------------------------------------------------------------------------------------------
@@ -496,6 +496,7 @@ def test_truth_and_confidence_stand_beside_every_answer(build, tmp_path: Path) -
         assert 0 < one.confidence <= 1
     right = [one.prediction == one.answers[0] if one.answerable else one.abstained for one in predictions]
     assert figures["exact-match/exact"] == pytest.approx(np.mean(right))
+    assert task.shown("test")["per_sample"]["exact-match/exact"].tolist() == right
     json.dumps([one.as_dict() for one in predictions])
 
 

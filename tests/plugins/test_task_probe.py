@@ -225,7 +225,7 @@ def test_it_keeps_its_contract(shapes: Shapes) -> None:
         "dataset": shapes, "encoder": {"image": Patches(shapes.describe("image"), patch=16, positions=0)},
         "probe": {"boxes": TokenBoxes()},
     }  # fmt: skip
-    check_component(ProbeLayers, "task", wired={"builder": PartsBuilder(parts)}, options={"references": ["oracle"]})
+    check_component(ProbeLayers, "task", injected={"builder": PartsBuilder(parts)}, options={"references": ["oracle"]})
 
 
 @pytest.mark.parametrize(
@@ -322,9 +322,9 @@ def test_a_plot_of_each_probe_is_declared_between_its_references(shapes: Shapes)
     boxes, what = read_plots(facts)
     assert isinstance(boxes, Profile)
     assert isinstance(what, Profile)
-    assert (list(boxes.places), next(iter(boxes.figures))) == (["tokens"], "iou")
-    assert boxes.figure("iou", "tokens") in figures
+    assert (list(boxes.places), next(iter(boxes.metrics))) == (["tokens"], "iou")
+    assert boxes.metric("iou", "tokens") in figures
     for end in (*boxes.ceiling, *boxes.baseline, *boxes.floor, "low", "high"):
-        assert boxes.figure("iou", "tokens", end) in figures
+        assert boxes.metric("iou", "tokens", end) in figures
     assert look_up(facts, boxes.chosen) == "tokens"
-    assert list(what.figures) == ["score"]
+    assert list(what.metrics) == ["score"]

@@ -80,7 +80,7 @@ def test_it_conforms() -> None:
     builder = PartsBuilder(
         parts_of(data, loss=losses, metric={"pictures": Pictures()}), options={("loss", "l2", "weight"): 0.1}
     )
-    check_component(Reconstruct, "task", wired={"builder": builder})
+    check_component(Reconstruct, "task", injected={"builder": builder})
 
 
 def test_references_are_the_ceiling_and_the_floor(data: Shapes) -> None:

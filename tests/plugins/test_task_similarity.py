@@ -146,7 +146,7 @@ at_least = 0.4
 
 def test_it_keeps_its_contract(shapes: Shapes) -> None:
     parts = {"dataset": shapes, "encoder": {"a": Changed(shapes, rotated), "b": Changed(shapes, noise)}}
-    check_component(Similarity, "task", wired={"builder": PartsBuilder(parts)}, options={"permutations": 19})
+    check_component(Similarity, "task", injected={"builder": PartsBuilder(parts)}, options={"permutations": 19})
 
 
 # --- what pages show --------------------------------------------------------------------------------------------------
@@ -204,8 +204,8 @@ def test_pairs_of_layers_are_declared_as_a_map_for_each_measure_and_one_of_chann
     assert not procrustes.null
     for row, column in itertools.product(cka.rows, cka.columns):
         assert {
-            fill(cka.figure, row=row, column=column),
-            fill(f"{cka.figure}/{cka.null}", row=row, column=column),
+            fill(cka.metric, row=row, column=column),
+            fill(f"{cka.metric}/{cka.null}", row=row, column=column),
         } <= set(figures)
     assert {fill(first.arrays, row=row) for row in first.rows} <= arrays
     assert look_up(facts, cka.chosen) == facts["best_layers"]
@@ -215,8 +215,8 @@ def test_layers_beside_one_other_are_declared_as_curves(shapes: Shapes) -> None:
     figures, facts, _ = items_of(shapes, Depths(shapes), Changed(shapes, rotated))
     curve = next(one for one in read_plots(facts) if isinstance(one, Profile))
     assert list(curve.places) == ["first", "second"]
-    assert all(curve.figure(label, place) in figures for label in ("cka", "procrustes") for place in curve.places)
+    assert all(curve.metric(label, place) in figures for label in ("cka", "procrustes") for place in curve.places)
     assert look_up(facts, curve.chosen) == "first"
     lower = expand_produces(Similarity.lower_is_better, {}, [])
-    assert not higher_is_better(curve.figure("procrustes", "first"), lower)
-    assert higher_is_better(curve.figure("cka", "first"), lower)
+    assert not higher_is_better(curve.metric("procrustes", "first"), lower)
+    assert higher_is_better(curve.metric("cka", "first"), lower)

@@ -67,7 +67,7 @@ def test_seconds_are_timings_and_what_repeats_is_recorded() -> None:
 
 def test_it_conforms() -> None:
     parts = {"dataset": Shapes(train=4, test=0, size=64), "encoder": {"quick": Products(2), "slow": Products(4)}}
-    check_component(Speed, "task", options={"rounds": 3}, wired={"builder": PartsBuilder(parts)})
+    check_component(Speed, "task", options={"rounds": 3}, injected={"builder": PartsBuilder(parts)})
 
 
 def test_ratios_are_taken_to_the_baseline() -> None:

@@ -82,12 +82,23 @@ def show(name: str, as_json: bool) -> None:
 @plugins.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--name", help="Name of the plugin, in kebab-case; that of the directory if left out.")
-@click.option("--kind", type=click.Choice(["projector", "loss", "metric"]), default="projector", show_default=True)
-def new(directory: Path, name: str | None, kind: str) -> None:
-    """Write a small plugin package into DIRECTORY: a component, its test, its entry point."""
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    default=["projector"],
+    show_default=True,
+    help="Kind of a component; may be repeated.",
+)
+def new(directory: Path, name: str | None, kinds: Sequence[str]) -> None:
+    """Write a small plugin package into DIRECTORY: a component of each kind, tests, an entry point, workflows for GitHub.
+
+    Kinds are task, dataset, encoder, projector, llm, decoder, probe, captioner, loss, metric, check, tracker, architecture and
+    command.
+    """
     from trialbook.plugins.scaffold import write_plugin
 
-    files = write_plugin(directory, name or directory.absolute().name, kind)
+    files = write_plugin(directory, name or directory.absolute().name, kinds)
     for file in files:
         click.echo(f"wrote {file}")
     click.echo(f"now: pip install -e {directory} && python -m pytest {directory}")

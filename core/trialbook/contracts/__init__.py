@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from trialbook.contracts.distributed import *
     from trialbook.contracts.encoders import *
     from trialbook.contracts.evidence import *
+    from trialbook.contracts.features import *
     from trialbook.contracts.files import *
     from trialbook.contracts.findings import *
     from trialbook.contracts.language import *
     from trialbook.contracts.metric_names import *
+    from trialbook.contracts.metric_values import *
     from trialbook.contracts.plots import *
     from trialbook.contracts.predictions import *
     from trialbook.contracts.probes import *
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 #: Submodule to the names that it defines.
 HOMES = {
-    "components": "Builder Encoder Features Loss Metric Prepared Projector",
+    "components": "Builder Encoder Loss Metric Prepared Projector",
     "conversation_folder": "ConversationFolder IMAGES Line MANIFEST SPLITS read_folder read_manifest",
     "conversations": "Conversation IMAGE Role Turn conversation_hash",
     "datasets": (
@@ -46,10 +48,12 @@ HOMES = {
     "distributed": "everyone gather_with_grad gathering spread spread_in_turns",
     "encoders": "OrderResult LayerPoint Reconstruction Reconstructs LayerEncoder",
     "evidence": "RunEvidence component_of",
+    "features": "FeatureTable Features",
     "files": "read_json read_lines sync_folder to_json write_whole",
     "findings": "Finding SEVERITIES Severity by_severity",
     "language": "Captioner Generated LanguageModel Piece",
     "metric_names": "ENDS expand_produces fitting is_recorded with_ends",
+    "metric_values": "MetricValues per_sample_of",
     "plots": "HeatMap Profile Shown declare_pictures declare_plots fill look_up read_pictures read_plots",
     "predictions": "ABSTENTIONS Prediction Scorer UNANSWERABLE exact_match is_abstention normalize normalized_match score",
     "probes": "FindsBoxes PredictedBoxes Probe Probed TellsLimits",

@@ -3,11 +3,18 @@
 Shape letters, used in every docstring: B batch, R rows, G groups, N tokens in, M tokens out, D width (``dim_in``,
 ``dim_out``), C channels, H height, W width, P patch side, L text length, T time, V vocabulary, K heads.
 
-How a constructor is read: **positional-only** parameters are wired by the task through the builder (dimensions, the
+How a constructor is read: **positional-only** parameters are injected by the task through the builder (dimensions, the
 modality, nested parts); **keyword-only** ones are the keys of the TOML table, typed and documented in the docstring.
-Wired for every component that asks for it by name: ``data_root: Path | None``, ``seed: int``,
+Injected for every component that asks for it by name: ``data_root: Path | None``, ``seed: int``,
 ``device: torch.device`` (where the run computes), ``files: Mapping[str, Path]`` (those that ``runner.toml`` names) and
 ``records: Callable[[str], Mapping[str, Any]]`` (tables of a kind that plugins offer, by name).
+
+How a docstring is read: its first paragraph is one sentence, ``Args:`` describes every key, and ``Source:`` says which paper,
+section or implementation the mathematics follows. ``trialbook.testing.check_component`` fails an encoder, a projector, a
+language model, a loss or a metric whose class docstring has no ``Source:`` line.
+
+What a user can put right (an option, a missing file or package) is raised as ``trialbook.TrialbookError`` in one sentence that
+says what to do; it is shown without a traceback, with the file and line of the component's table.
 """
 
 from __future__ import annotations
@@ -15,36 +22,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook.contracts.datasets import Raw
+from trialbook.contracts.features import Features, FeatureTable
 
 #: What ``Encoder.prepare`` returns: a tensor, or named tensors, with rows along the first axis. NumPy arrays among them stay on
 #: the CPU: whatever decides a shape (lengths, which rows there are) is known there without waiting for a GPU.
 Prepared = Any
 
 
-class Features(NamedTuple):
-    """Tokens [B, N, D] of a batch and which of them are real: mask [B, N] bool, or None where all are."""
-
-    tokens: Tensor
-    mask: Tensor | None = None
-
-    def mean(self) -> Tensor:
-        """Mean of the real tokens of each row, [B, D]; 0 where a row has none."""
-        if self.mask is None:
-            return self.tokens.mean(dim=1)
-        weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)  # [B, N, 1]
-        return (self.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
-
-
 @runtime_checkable
 class Encoder(Protocol):
-    """Raw rows of one modality to tokens. Wired, if asked for: ``modality: trialbook.contracts.Modality``.
+    """Raw rows of one modality to tokens. Injected, if asked for: ``modality: trialbook.contracts.Modality``.
 
     Attributes:
         accepts: class attribute: the modality kinds that it reads, e.g. ``("image",)``.
@@ -70,7 +63,7 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Projector(Protocol):
-    """Tokens [B, N, D_in] to tokens [B, M, D_out]. Wired, if asked for: ``dim_in: int, dim_out: int``.
+    """Tokens [B, N, D_in] to tokens [B, M, D_out]. Injected, if asked for: ``dim_in: int, dim_out: int``.
 
     Attributes:
         keeps_tokens: output token i comes from input token i (M = N), so that the mask stays valid.
@@ -84,7 +77,7 @@ class Projector(Protocol):
 
 @runtime_checkable
 class Loss(Protocol):
-    """A scalar to minimise. Wired, if asked for: ``dim: int`` (width of the embeddings), and its nested ``parts``.
+    """A scalar to minimise. Injected, if asked for: ``dim: int`` (width of the embeddings), and its nested ``parts``.
 
     Attributes:
         needs: class attribute: names of what the task must hand to ``forward``, by keyword.
@@ -105,7 +98,7 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """Figures of a whole split, computed at evaluation. Wired, if asked for: ``dim: int`` (width of the embeddings).
+    """Values of a whole split, computed at evaluation. Injected, if asked for: ``dim: int`` (width of the embeddings).
 
     Attributes:
         needs: class attribute: names of what the task must hand to ``compute``, by keyword.
@@ -114,6 +107,9 @@ class Metric(Protocol):
             (``image-text``), ``{modality}`` for each modality, any other for each value of
             that constructor parameter. In records they stand behind the metric's own name: ``retrieval/i2t@1``.
         lower_is_better: optional class attribute: those of ``produces`` that are better when lower.
+
+    ``compute`` takes what it needs by keyword and returns a mapping of names to numbers; one that is a mean over samples may
+    return a ``trialbook.contracts.MetricValues``, which says the value of each sample beside it.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -121,7 +117,7 @@ class Metric(Protocol):
 
 
 class Builder(Protocol):
-    """What a task uses to make its parts. Core's builder implements it; tests may use a simple stand-in."""
+    """Makes the parts of a task. Core's builder implements it; tests may use a simple stand-in."""
 
     seed: int
     data_root: Path | None
@@ -130,7 +126,7 @@ class Builder(Protocol):
     eval_batch_size: int
     """Rows encoded at once in evaluation."""
     final_split: str
-    """The split of the answer (``[evaluate] final``)."""
+    """The split of the final test metrics (``[evaluate] final``)."""
     mixtures: Mapping[str, Mapping[str, float]]
     """Weights of the sources of the data by stage name (``[[stage]] data``); a stage without any is left out."""
     inputs: Mapping[str, Path]
@@ -152,15 +148,21 @@ class Builder(Protocol):
         is only there while it is used, since its features are stored.
         """
 
-    def features(
-        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
-    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Stored outputs of a frozen encoder for all rows: tokens [R, N, D] and mask [R, N], memory-mapped."""
+    def features(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> FeatureTable:
+        """Stored outputs of a frozen encoder for all rows of a split: tokens [R, N, D], and their mask.
+
+        Args:
+            name: of the encoder's table.
+            encoder: made by ``make``; rows are encoded once, ever, with these weights and options.
+            dataset: whose rows are read.
+            split: name of the split.
+            modality: whose rows.
+        """
 
     def layer_features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
-    ) -> Mapping[str, NDArray[Any]]:
-        """Stored tokens [R, H, W, D] of every point of a frozen encoder that is a ``LayerEncoder``, memory-mapped.
+    ) -> Mapping[str, FeatureTable]:
+        """Stored tokens [R, H, W, D] of every point of a frozen ``LayerEncoder``; arguments as in ``features``.
 
         Points that are stored already, from whatever choice of points, are not made again; the others are made together,
         after ``verify``.

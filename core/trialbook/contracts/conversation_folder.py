@@ -39,7 +39,7 @@ class ConversationFolder:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def image(self, name: str) -> Path:
-        """Where an image of a conversation lies."""
+        """Path of an image of a conversation."""
         return self.path / name
 
 
@@ -65,7 +65,7 @@ def read_folder(path: Path) -> ConversationFolder:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What ``manifest.json`` of a folder says; empty where there is none.
+    """Content of a folder's ``manifest.json``; empty where there is none.
 
     Raises:
         TrialbookError: it is no JSON object.

@@ -23,7 +23,7 @@ _KEYS = ("id", "images", "turns", "answers", "answerable", "source", "kind", "ha
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side says: ``role`` is ``system``, ``user`` or ``assistant``."""
+    """The text of one side: ``role`` is ``system``, ``user`` or ``assistant``."""
 
     role: Role
     text: str
@@ -83,7 +83,7 @@ class Conversation:
 
     @property
     def answer(self) -> str:
-        """What the assistant says last."""
+        """The last text of the assistant."""
         return self.turns[-1].text
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a dataset must offer, and the pieces that every dataset needs: content hashes, splits, overlap checks.
+"""The contract of datasets, and the functions that every dataset needs: content hashes, splits, overlap checks.
 
 A dataset is a set of *groups* (a photo with its captions, a recording with its sentence). Every modality has *rows*
 (entities: one photo, five captions), each of which belongs to one group. Training draws groups and one row of each
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trialbook.errors import TrialbookError
 
-#: Rows of one modality as ``Split.read`` returns them.
+#: Rows of one modality as ``Split.read`` returns them: NumPy arrays, never tensors.
 #: image: uint8 array [B, 3, H, W], or a list of [3, H, W] where sizes differ; text: list of str;
 #: vector: float32 [B, D]; series: float32 [B, T, C], or a list of [T, C] where lengths differ.
 Raw = Any
@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Modality:
-    """What an encoder may know of a modality before it sees a row.
+    """Kind and shape of a modality, known to an encoder before it sees a row.
 
     Args:
         kind: ``"image"``, ``"text"``, ``"vector"``, ``"series"`` or a kind that a plugin defines.
@@ -49,27 +49,40 @@ class Split(Protocol):
     name: str
 
     def __len__(self) -> int:
-        """Number of groups G."""
+        """Number of groups G: of samples, not of rows."""
 
     def groups(self, modality: str) -> Rows:
-        """Group of every row of ``modality``: int64 [R], values in [0, G)."""
+        """Group of every row of ``modality``: a NumPy array, int64 [R], values in [0, G), every group at least once."""
 
     def read(self, modality: str, rows: Rows) -> Raw:
-        """The rows of ``modality`` with these indices (int64 [B]), in this order."""
+        """The rows of ``modality`` with these indices (NumPy int64 [B]), in this order, as NumPy arrays (see ``Raw``).
+
+        Raises:
+            TrialbookError: a file is missing or cannot be read; the sentence names it.
+        """
 
     def content(self, modality: str) -> Sequence[str]:
         """Content hash of every row [R]: equal content, equal hash, whatever the file is called."""
 
     def labels(self, name: str) -> Any:
-        """Annotation ``name`` of every group (boxes, classes, masks …); KeyError where there is none."""
+        """Annotation ``name`` of every group [G] (boxes, classes, masks …).
+
+        Raises:
+            KeyError: there is none of this name. Tasks ask for annotations that a dataset need not have, and go on without.
+        """
 
 
 @runtime_checkable
 class Dataset(Protocol):
     """A dataset component. The constructor checks its options; files are read on first use.
 
-    Class attributes, read by the checker without data: ``modalities`` maps modality name to kind, or is the name of the
-    constructor's parameter whose keys are the modalities.
+    No content may stand in two splits: deal groups with ``assign_splits(keys, fractions, seed)``, hash rows with
+    ``content_hash``. A file that is missing is a ``TrialbookError`` that names it and says where to get it, raised when it is
+    needed and not in the constructor, so that a file can be checked where the data are not.
+
+    Attributes:
+        modalities: class attribute, read by the checker without data: modality name to kind, or the name of the constructor's
+            parameter whose keys are the modalities.
     """
 
     modalities: Any
@@ -103,10 +116,10 @@ def assign_splits(keys: Sequence[str], fractions: Mapping[str, float], seed: int
 
     Args:
         keys: one stable key a group (content hash or id); equal keys go to the same split.
-        fractions: split name to share; the shares must add up to 1.
+        fractions: split name to share, ``{"train": 0.8, "val": 0.1, "test": 0.1}``; the shares must add up to 1.
         seed: another seed deals differently.
     Returns:
-        split name to ascending group indices.
+        split name to ascending indices into ``keys``, int64.
     Raises:
         TrialbookError: the shares do not add up to 1, or a split with a share above 0 stays empty.
     """

@@ -20,7 +20,7 @@ _Value = TypeVar("_Value")
 
 
 def everyone(value: _Value) -> list[_Value]:
-    """What every process gives here, in the order of the ranks; every process must call this."""
+    """Gather what every process gives here, in the order of the ranks; every process must call this."""
     if not (dist.is_available() and dist.is_initialized()):
         return [value]
     parts: list[Any] = [None] * dist.get_world_size()

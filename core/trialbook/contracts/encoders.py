@@ -29,7 +29,7 @@ class LayerPoint(NamedTuple):
 
 
 class OrderResult(NamedTuple):
-    """Whether tokens stand where they are said to stand.
+    """Result of trying whether tokens stand where they are said to stand.
 
     Args:
         passed: they do.
@@ -66,7 +66,7 @@ class LayerEncoder(Protocol):
         """Tokens [B, H, W, D] of every point: image tokens alone, row 0 at the top and column 0 at the left."""
 
     def identity(self) -> Mapping[str, str]:
-        """What the tokens of a point depend on beside weights, options, source and the point itself."""
+        """Name all that the tokens of a point depend on beside weights, options, source and the point itself."""
 
     def check_order(self) -> Mapping[str, OrderResult]:
         """Try, on images that differ in one place, whether every point's tokens stand where they are said to stand."""
@@ -80,7 +80,7 @@ class LayerEncoder(Protocol):
 
 
 class Reconstruction(NamedTuple):
-    """What was made of the tokens of a batch, and what they are.
+    """Predicted tokens of a batch beside the true ones.
 
     Args:
         predicted: logits [B, N, V] where ``target`` holds integers, else values [B, N, P].
@@ -98,7 +98,7 @@ class Reconstructs(Protocol):
     """Optional for an encoder: it can be asked what stands in tokens that are hidden from it."""
 
     def reconstructor(self) -> nn.Module:
-        """What has to be learned for that beside the encoder itself, made anew; whoever asks keeps and trains it."""
+        """Make the module that has to be learned for that beside the encoder itself; whoever asks keeps and trains it."""
 
     def real_tokens(self, prepared: Any) -> Tensor:
         """Which tokens of prepared rows are no padding: bool [B, N], on the CPU wherever the rows are, as it decides shapes."""

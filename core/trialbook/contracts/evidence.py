@@ -18,7 +18,7 @@ last step of a stage:
 - ``embeddings`` (after an evaluation): modality -> ``{"rows", "dim", "rank", "cosine", "spread"}``: effective rank, mean cosine
   of different rows, mean standard deviation of normalised coordinates times sqrt(dim); and for each ordered pair of
   modalities, ``image>text`` -> ``{"gap", "matching", "other", "rows", "candidates", "expected@1", "ties", "tie_odds",
-  "shift", "shift_gain"}``: distance of the centroids of normalised embeddings, mean cosine of matching and of other pairs,
+  "shift", "shift_gain"}``: distance of the centroids of normalised embeddings, mean cosine of positive and of negative pairs,
   recall@1 with ties broken at random and its chance level ``chance@1``, share of queries whose best own row is tied with
   another group's and the odds (their mean) that it comes first among those tied, the shift of groups (0 is none) at which
   the mean cosine is largest, and by how many standard errors it is larger than at 0.
@@ -74,12 +74,12 @@ class RunEvidence:
 
     @property
     def curve_split(self) -> str:
-        """Name of the split whose figures are recorded on the way."""
+        """Name of the validation split, whose metrics are recorded during training."""
         return str(self.config.get("evaluate", {}).get("split", "val"))
 
     @property
     def final_split(self) -> str:
-        """Name of the split of the answer."""
+        """Name of the split of the final test metrics."""
         return str(self.config.get("evaluate", {}).get("final", "test"))
 
     def curve(self, name: str) -> list[tuple[int, float]]:

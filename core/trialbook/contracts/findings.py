@@ -1,4 +1,4 @@
-"""What a check of the doctor says."""
+"""Findings: the results of the doctor's checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-#: From the worst down. An error means that the run's figures say nothing, or not what they seem to; a warning that they
+#: From the worst down. An error means that the run's metrics say nothing, or not what they seem to; a warning that they
 #: may; a note is worth knowing and no alarm.
 SEVERITIES = ("error", "warning", "note")
 Severity = Literal["error", "warning", "note"]

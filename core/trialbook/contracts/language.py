@@ -28,7 +28,7 @@ class Piece(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """What a language model wrote: text without outer white space and special tokens, token ids without the one that ended
+    """Output of a language model: text without outer white space and special tokens, token ids without the one that ended
     it, the log-probability (natural, before temperature) of every token, the ending one included, and whether it ended itself."""
 
     text: str
@@ -39,7 +39,7 @@ class Generated(NamedTuple):
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """A causal language model that takes embeddings in place of tokens. Wired, if asked for: ``corpus: Callable[[],
+    """A causal language model that takes embeddings in place of tokens. Injected, if asked for: ``corpus: Callable[[],
     Sequence[str]] | None``, all texts of the train split, for tokenizers that are trained on the data.
 
     What learns of it is what requires a gradient when it is made: adapters, unfrozen blocks, or everything.
@@ -90,7 +90,7 @@ class LanguageModel(Protocol):
 
 @runtime_checkable
 class Captioner(Protocol):
-    """What is known of samples, in words. Wired, if asked for: ``data_root`` and ``seed``, as for every component."""
+    """Puts what is known of samples into words. Injected, if asked for: ``data_root`` and ``seed``, as for every component."""
 
     def caption(self, facts: Sequence[Mapping[str, Any]]) -> list[str]:
         """One text for each sample; it depends on this sample's facts alone, and is the same every time.

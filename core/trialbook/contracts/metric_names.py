@@ -1,4 +1,4 @@
-"""Names of figures, from the templates that tasks and metrics declare."""
+"""Names of values, from the templates that tasks and metrics declare."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def expand_produces(
         modalities: of the task, for ``{pair}`` (both directions of every two), ``{couple}`` (every two once:
             ``image-text``) and ``{modality}``.
         losses: names of the losses, for ``{loss}``.
-        probes: names of the figures of all probes, for ``{probe.figure}``.
+        probes: names of the values of all probes, for ``{probe.figure}``.
     Returns:
         The names; a ``*`` in one stands for whatever the run will meet (layers of a model, say).
     """
@@ -65,7 +65,7 @@ ENDS = ("low", "high")
 
 
 def fitting(names: Iterable[str], metric: str) -> list[str]:
-    """The figures that a gate's metric means: itself, or all that its pattern fits, but for the ends of intervals."""
+    """The values that a gate's metric means: itself, or all that its pattern fits, but for the ends of intervals."""
     known = list(names)
     if "*" not in metric:
         return [metric] if metric in known else []
@@ -79,7 +79,7 @@ def with_ends(metric: str) -> list[str]:
 
 
 def is_recorded(metric: str, known: Iterable[str]) -> bool:
-    """Whether a figure, or pattern of figures, is among the names known, which may be patterns as well."""
+    """Tell whether a metric, or pattern of metrics, is among the names known, which may be patterns as well."""
     return any(
         metric == name
         or ("*" in name and fnmatchcase(metric.replace("*", "x"), name))

@@ -1,6 +1,6 @@
-"""What a task may say of its figures so that pages draw them: curves along places, maps of pairs, pictures that it made.
+"""Plots that a task declares and pages draw: curves along places, maps of pairs, pictures that it made.
 
-Plain data in the facts of a run: core draws it without knowing what the places are. Names of figures are those under which
+Plain data in the facts of a run: core draws it without knowing what the places are. Names of values are those under which
 the task records them; what was not recorded is left out of the plot.
 """
 
@@ -19,17 +19,17 @@ _PLOTS, _PICTURES = "plots", "pictures"
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Figures along an ordered list of places, such as the layers of a model: a panel with a curve for each figure.
+    """Values along an ordered list of places, such as the layers of a model: a panel with a curve for each.
 
-    Beside a figure ``f`` stand the figures ``f/low`` and ``f/high``, its 95% interval, and ``f/<reference>`` for each reference,
-    where they are recorded. Whether a figure is better when lower is known as it is for tables: by ``lower_is_better``.
+    Beside a value ``f`` stand the values ``f/low`` and ``f/high``, its 95% interval, and ``f/<reference>`` for each reference,
+    where they are recorded. Whether a value is better when lower is known as it is for tables: by ``lower_is_better``.
 
     Args:
         name: tells it from the other plots of the run; arms that have one of the same name are drawn together.
         title: in a few words.
         axis: what the places are.
         places: in their order.
-        figures: title of a panel to the name of its figure, with ``{place}`` where the place stands.
+        metrics: title of a panel to the name of its metric, with ``{place}`` where the place stands.
         ceiling: references that are as good as it gets.
         baseline: references to be better than.
         floor: references that know nothing.
@@ -40,21 +40,21 @@ class Profile:
     name: str
     title: str
     places: Sequence[str]
-    figures: Mapping[str, str]
+    metrics: Mapping[str, str]
     axis: str = "layer"
     ceiling: Sequence[str] = ()
     baseline: Sequence[str] = ()
     floor: Sequence[str] = ()
     chosen: Sequence[str] = ()
 
-    def figure(self, label: str, place: str, end: str = "") -> str:
-        """Name of a figure at a place; ``end`` is ``low``, ``high`` or a reference."""
-        return fill(self.figures[label], place=place) + (f"/{end}" if end else "")
+    def metric(self, label: str, place: str, end: str = "") -> str:
+        """Name of a value at a place; ``end`` is ``low``, ``high`` or a reference."""
+        return fill(self.metrics[label], place=place) + (f"/{end}" if end else "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:
-    """A figure of every pair of a row and a column: cells of one colour scale.
+    """A value of every pair of a row and a column: cells of one colour scale.
 
     Args:
         name: tells it from the other plots of the run; arms that have one of the same name are drawn together.
@@ -63,10 +63,10 @@ class HeatMap:
         row_axis: what they are.
         columns: names of the columns; none where ``arrays`` tells how many there are, which are then numbered.
         column_axis: what they are.
-        figure: name of the figure of a cell, with ``{row}`` and ``{column}``.
-        arrays: in place of ``figure``: name of the arrays of a row, with ``{row}``.
+        metric: name of the metric of a cell, with ``{row}`` and ``{column}``.
+        arrays: in place of ``metric``: name of the arrays of a row, with ``{row}``.
         key: of the array in ``arrays`` that has a number for each column.
-        null: reference of ``figure`` that a cell must be above to say anything; other cells are marked.
+        null: reference of ``metric`` that a cell must be above to say anything; other cells are marked.
         least: lowest end of the colour scale; the smallest value if None.
         chosen: keys that lead to row and column of the cell to be marked in the facts of the run.
     """
@@ -78,7 +78,7 @@ class HeatMap:
     columns: Sequence[str] = ()
     row_axis: str = "layer"
     column_axis: str = "layer"
-    figure: str = ""
+    metric: str = ""
     arrays: str = ""
     key: str = ""
     null: str = ""
@@ -104,7 +104,7 @@ class Shown:
 
 
 def declare_plots(plots: Sequence[Profile | HeatMap]) -> Facts:
-    """The plots of a run, to be yielded once, before its figures: pages of unfinished runs then have them, too."""
+    """The plots of a run, to be yielded once, before its records: pages of unfinished runs then have them, too."""
     return Facts(0, {_PLOTS: [{"kind": one.kind, **_plain(one)} for one in plots]})
 
 
@@ -131,7 +131,7 @@ def fill(template: str, **values: str) -> str:
 
 
 def look_up(facts: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """What the keys lead to in the facts of a run; None where they lead nowhere."""
+    """Look up a sequence of keys in the facts of a run; None where they lead nowhere."""
     found: Any = facts if keys else None
     for key in keys:
         found = found.get(key) if isinstance(found, Mapping) else None
@@ -149,13 +149,16 @@ def _entries(facts: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
 
 
+#: Names of fields in ``data.json`` of format 1.
+_OLD_FIELDS = {"figures": "metrics", "figure": "metric"}
 _SHAPES = {"Sequence[str]": list, "Mapping[str, str]": Mapping, "str": str, "float | None": (int, float, type(None))}
 
 
 def _read(kind: Any, entry: Mapping[str, Any]) -> Any:
     """An entry as it was declared; None where a field is missing or is something else. Unknown fields are of a later version."""
     known = {field.name: field for field in fields(kind)}
-    values = {name: value for name, value in entry.items() if name in known}
+    named = {_OLD_FIELDS.get(name, name): value for name, value in entry.items()}
+    values = {name: value for name, value in named.items() if name in known}
     for name, value in values.items():
         inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
         if not isinstance(value, _SHAPES[str(known[name].type)]) or not all(isinstance(one, str) for one in inner):  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a model answered to a question, and what the truth is: what metrics of answers and galleries of failures read."""
+"""Answers of a model beside the truth, as metrics of answers and galleries of failures read them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Prediction:
 
 
 def is_abstention(text: str, phrases: Iterable[str] = ABSTENTIONS) -> bool:
-    """Whether a text declines to answer: it is one of the phrases, but for case, spaces and outer punctuation."""
+    """Tell whether a text declines to answer: it is one of the phrases, but for case, spaces and outer punctuation."""
     plain = re.sub(r"\s+", " ", text).strip(" .,:;!?\"'").lower()
     return plain in {phrase.lower() for phrase in phrases}
 
@@ -107,7 +107,7 @@ def normalized_match(text: str, answers: Sequence[str]) -> float:
 
 
 def score(prediction: Prediction, scorer: Scorer = normalized_match) -> float:
-    """How right a prediction is, from 0 to 1.
+    """Score a prediction from 0 (wrong) to 1 (right).
 
     Where the images do not hold the answer, abstaining is right (1) and anything else wrong (0). Where they hold it,
     abstaining is wrong (0), unless an accepted answer abstains, too (annotators who found the question unanswerable);

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 
 class Probed(NamedTuple):
-    """What a probe is fitted on, or tried on: samples [n] of one split.
+    """Data that a probe is fitted on, or evaluated on: samples [n] of one split.
 
     Args:
-        features: tokens of every sample, [n, H, W, D], in raster order; read in slices, and perhaps larger than memory.
+        features: tokens of every sample, [n, H, W, D], in raster order; a tensor, or something larger than memory with a
+            ``shape``, a length and slices ``features[a:b]`` that are tensors, such as a ``FeatureTable``.
         labels: annotation to one value for every sample.
         images: the pictures themselves, uint8 [n, 3, S, S], read in slices.
     """
@@ -40,8 +41,8 @@ class Probe(Protocol):
 
     Attributes:
         labels: class attribute: annotations of the data that it needs.
-        produces: class attribute: names of its figures, with templates as a metric's.
-        main: class attribute: the figure that says which of several layers is best.
+        produces: class attribute: names of its values, with templates as a metric's.
+        main: class attribute: the value that says which of several layers is best.
         spatial: class attribute: it reads where things are, so that tokens out of order or averaged must do badly.
     """
 
@@ -51,11 +52,11 @@ class Probe(Protocol):
     spatial: ClassVar[bool]
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> Mapping[str, Mapping[str, float]]:
-        """Fit on ``train`` and give the figures of each other split; ``<figure>/low`` and ``/high`` are its 95% interval over
+        """Fit on ``train`` and give the values of each other split; ``<name>/low`` and ``/high`` are its 95% interval over
         samples."""
 
     def oracle(self, data: Probed, seed: int) -> Any:
-        """Features [n, H, W, D'] in which everything that it looks for is written plainly: the ceiling of its figures."""
+        """Features [n, H, W, D'] in which everything that it looks for is written plainly: the ceiling of its values."""
 
 
 @runtime_checkable
@@ -63,12 +64,12 @@ class FindsBoxes(Protocol):
     """A probe whose boxes can be shown on the pictures; it needs the annotation ``boxes``."""
 
     def find(self, train: Probed, others: Mapping[str, Probed], seed: int) -> Mapping[str, PredictedBoxes]:
-        """Fit on ``train`` and give the boxes of each other split: with the arguments of ``measure`` those of its figures."""
+        """Fit on ``train`` and give the boxes of each other split: with the arguments of ``measure`` those of its values."""
 
 
 @runtime_checkable
 class TellsLimits(Protocol):
-    """A probe that knows why its figures stay below those of a perfect one where everything is told."""
+    """A probe that knows why its values stay below those of a perfect one where everything is told."""
 
     def limits(self, data: Probed) -> str:
-        """What is in its way in the samples of a split, in words; empty where nothing is known to be."""
+        """Say what is in its way in the samples of a split; empty where nothing is known to be."""

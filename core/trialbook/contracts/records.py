@@ -1,4 +1,4 @@
-"""What an engine yields: pure data, known to engine, recorder, progress and observers alike."""
+"""Records that an engine yields: pure data, known to engine, recorder, progress and observers alike."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Record:
 
 
 def curve_name(split: str, figure: str) -> str:
-    """Name under which a figure of the split of the curves is recorded: ``val/retrieval/i2t@1``."""
+    """Name under which a value of the validation split is recorded: ``val/retrieval/i2t@1``."""
     return f"{split}/{figure}"
 
 
 def answer_name(split: str, figure: str) -> str:
-    """Name under which a figure of the final split is recorded: its own, but a loss keeps the split: ``test/loss``.
+    """Name under which a value of the final split is recorded: its own, but a loss keeps the split: ``test/loss``.
 
     For ``loss`` itself is what training minimises, taken on its batches.
     """
@@ -46,7 +46,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class ModuleStats:
-    """What was measured inside the parts at a step, for the doctor: one line of ``stats.jsonl``. A repetition reproduces it.
+    """Statistics of modules at a step, for the doctor: one line of ``stats.jsonl``. A repetition reproduces it.
 
     Args:
         step: optimiser steps done so far.
@@ -80,7 +80,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run answered in its last evaluation of the final split: ``predictions.jsonl``, written as a whole."""
+    """Answers of a run in its last evaluation of the final split: ``predictions.jsonl``, written as a whole."""
 
     step: int
     split: str

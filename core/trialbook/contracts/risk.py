@@ -1,4 +1,4 @@
-"""Risk against coverage: how wrong the answers are that stay if those of low confidence are held back."""
+"""Risk against coverage: how wrong the answers are that stay if those of low confidence are left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import groupby
 
 @dataclass(frozen=True)
 class RiskPoint:
-    """What stays if every answer below a confidence is held back.
+    """A point of the curve: the answers that stay if all below a confidence are left out.
 
     Args:
         threshold: the least confidence that stays.
@@ -30,7 +30,7 @@ class RiskCurve:
     """A point for every confidence that there is, the highest first; answers of equal confidence stay or go together.
 
     Between two points lie the places of answers that are tied. There the risk is that of a random order of the tied, in
-    the mean, so that no figure depends on the order in which the answers were given.
+    the mean, so that no value depends on the order in which the answers were given.
 
     Args:
         points: with growing coverage.

@@ -16,7 +16,7 @@ from trialbook.contracts.records import Event, Facts, Measured
 
 @runtime_checkable
 class Task(Protocol):
-    """How components are put together and what is optimised or measured. Wired: ``builder: Builder``.
+    """Puts components together and says what is optimised or measured. Injected: ``builder: Builder``.
 
     Attributes:
         takes: class attribute: component kind -> ``"one"``, ``"optional"``, ``"named"`` or ``"many"``; for kinds that
@@ -43,10 +43,11 @@ class SupportsEvidence(Protocol):
     """Optional for a task: lets the doctor and the plots see what it evaluated."""
 
     def shown(self, split: str) -> Mapping[str, Any]:
-        """What the last evaluation, if it was of ``split``, handed to metrics; empty otherwise.
+        """Show what the last evaluation, if it was of ``split``, handed to metrics; empty otherwise.
 
-        Understood are ``embeddings`` (modality -> [R, D]), ``groups`` (modality -> [R]), ``classes`` ([G] of integers) and
-        ``predictions`` (a list of ``trialbook.contracts.predictions.Prediction``).
+        Understood are ``embeddings`` (modality -> [R, D]), ``groups`` (modality -> [R]), ``classes`` ([G] of integers),
+        ``predictions`` (a list of ``trialbook.contracts.predictions.Prediction``) and ``per_sample`` (name of a value ->
+        float64 [n], see ``trialbook.contracts.MetricValues``), which a run keeps as ``arrays/<split>-per-sample.safetensors``.
         """
 
 
@@ -55,7 +56,7 @@ class SupportsWeights(Protocol):
     """Optional for a task whose loss is a mean over something else than samples (tokens, say)."""
 
     def weigh(self, samples: NDArray[np.int64], epoch: int, step: Step) -> float:
-        """How many things the loss of the batch of these samples is the mean of.
+        """Count the things that the loss of the batch of these samples is the mean of.
 
         The micro-batches of a step, on all processes, count by it, so that a step does not depend on how it is split.
         """
@@ -66,7 +67,7 @@ class SupportsNotes(Protocol):
     """Optional for a task and its parts: what it has to say when it is set up, such as samples that it had to shorten."""
 
     def notes(self) -> Iterator[Event | Facts]:
-        """Facts, merged into ``data.json``, and events; taken when a run begins or goes on."""
+        """Facts, merged into ``data.json``, and events; taken when a run begins or is resumed."""
 
 
 @runtime_checkable
@@ -94,7 +95,7 @@ class SupportsExport(Protocol):
 
 
 class Step(NamedTuple):
-    """Where training stands: the optimiser step (from 0, over all stages), the stage's name, the run's seed."""
+    """Position in training: the optimiser step (from 0, over all stages), the stage's name, the run's seed."""
 
     number: int
     stage: str
@@ -118,7 +119,7 @@ class Trainable(Protocol):
         """Forward pass: scalar tensors; ``"loss"`` is minimised, all are recorded."""
 
     def evaluate(self, split: str) -> Mapping[str, float]:
-        """Figures of ``split``; an empty mapping where there is no such split."""
+        """Metrics of ``split``; an empty mapping where there is no such split."""
 
     def after_step(self) -> None:
         """Called after every optimiser step."""
@@ -129,8 +130,8 @@ class Measurable(Protocol):
     """A task with something to measure, without an optimiser or after it (closed-form probes, similarity)."""
 
     def measurements(self) -> Iterator[Measured]:
-        """Yield figures in a fixed order, and what goes with them; a run that was killed skips the figures that it has, so each
-        must be independent. Artifacts stand before the figure that speaks of them: a figure that is there says that they are.
+        """Yield records in a fixed order, and what goes with them; a run that was killed skips the records that it has, so each
+        must be independent. Artifacts come before the record that speaks of them: a record that is there says that they are.
         """
 
     def measured(self, done: int) -> None:

@@ -42,7 +42,7 @@ def counting_operations(device: torch.device) -> Iterator[FlopCounterMode]:
 
 
 def float64_device(device: torch.device) -> torch.device:
-    """Where float64 is computed for ``device``: there, or on the CPU where it has no such numbers (Apple's MPS)."""
+    """The device that computes float64 for ``device``: itself, or on the CPU where it has no such numbers (Apple's MPS)."""
     return CPU if device.type == "mps" else device
 
 
@@ -52,7 +52,7 @@ def as_float64(tensor: Tensor) -> Tensor:
 
 
 def places_of(which: NDArray[np.bool_], device: torch.device) -> Tensor:
-    """Where ``which`` is true, all its axes counted through: int64 [K] on ``device``, which is not waited for."""
+    """Indices at which ``which`` is true, all its axes counted through: int64 [K] on ``device``, which is not waited for."""
     places: Tensor = to_device(torch.from_numpy(np.flatnonzero(which)), device)
     return places
 

@@ -1,4 +1,4 @@
-"""Contract of trackers: other places that are told of a run while it goes on."""
+"""Contract of trackers: other programs that a run is reported to while it is under way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run as a tracker is told of it.
+    """A run as it is reported to a tracker.
 
     Args:
         name: ``<arm>-s<seed>-<id>``.
@@ -29,7 +29,7 @@ class TrackedRun:
 
 
 class Tracker(Protocol):
-    """What a component of ``mlrun_trackers`` offers; all calls come from one thread. Wired, if asked for: ``runs: Path``.
+    """Reports runs to another program; all calls come from one thread. Injected, if asked for: ``runs: Path``.
 
     The constructor stores its options (keys of ``[tracker.NAME]``) and imports nothing heavy.
     """

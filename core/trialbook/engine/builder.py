@@ -22,10 +22,10 @@ from trialbook.config.runspec import RunSpec
 from trialbook.config.settings import Settings
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import ComponentTable
-from trialbook.contracts import Features, LayerEncoder, Task, Trainable, device_of, to_device
+from trialbook.contracts import Features, FeatureTable, LayerEncoder, Task, Trainable, device_of, to_device
 from trialbook.contracts.datasets import Overlap, find_overlaps, modalities_of
 from trialbook.contracts.randomness import derive_seed
-from trialbook.engine.feature_store import FeatureStore, StoredFeatures, weights_hash
+from trialbook.engine.feature_store import FeatureStore, weights_hash
 from trialbook.engine.seeding import seed_numpy
 from trialbook.engine.warm_start import Lineage, Origin, find_origin, start_part
 from trialbook.errors import TrialbookError
@@ -198,10 +198,8 @@ class RunBuilder:
         finally:
             module.to(home)
 
-    def features(
-        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
-    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Stored tokens [R, N, D] and mask [R, N] of a frozen encoder for all rows of a split."""
+    def features(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> FeatureTable:
+        """Stored tokens [R, N, D] of a frozen encoder for all rows of a split."""
         part = dataset.splits()[split]
         with self._located("encoder", name, {}), ExitStack() as stack:
 
@@ -213,12 +211,11 @@ class RunBuilder:
                 return encode_rows(encoder, part.read(modality, rows), device())
 
             made_of = self._made_of(name, encoder, dataset, split, modality)
-            stored: StoredFeatures = self.workshop.store.get(made_of, len(part.groups(modality)), encode)
-        return stored.tokens, stored.mask
+            return self.workshop.store.get(made_of, len(part.groups(modality)), encode)
 
     def layer_features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
-    ) -> dict[str, NDArray[Any]]:
+    ) -> dict[str, FeatureTable]:
         """Stored tokens [R, H, W, D] of every point of an encoder for all rows of a split; see the contract."""
         if not isinstance(encoder, LayerEncoder):
             raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'encode_layers')")

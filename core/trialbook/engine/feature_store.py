@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Features
+from trialbook.contracts import Features, FeatureTable
 from trialbook.errors import TrialbookError
 
 _DTYPES: dict[np.dtype[Any], str] = {np.dtype("float32"): "F32", np.dtype("float16"): "F16", np.dtype("bool"): "BOOL"}
@@ -30,13 +30,6 @@ _CHUNK = 64
 """Rows encoded at once. Fixed, because the bits of a result may depend on the batch that it was computed in."""
 _SYNC = 64
 """Rows after which what was written is forced to the disk and counts as done."""
-
-
-class StoredFeatures(NamedTuple):
-    """Memory-mapped tokens [R, N, D] and mask [R, N], or None where every token is real."""
-
-    tokens: NDArray[Any]
-    mask: NDArray[np.bool_] | None
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -66,7 +59,7 @@ class FeatureStore:
 
     def get(
         self, made_of: Mapping[str, Any], rows: int, encode: Callable[[NDArray[np.int64]], Features]
-    ) -> StoredFeatures:
+    ) -> FeatureTable:
         """The features of ``made_of``; encoded first if they are not there yet.
 
         A process that is killed while it encodes is continued by the next one; two that want the same features at once
@@ -90,7 +83,7 @@ class FeatureStore:
         rows: int,
         chunk: int,
         encoder: Callable[[tuple[str, ...]], Callable[[NDArray[np.int64]], Mapping[str, Tensor]]],
-    ) -> dict[str, NDArray[Any]]:
+    ) -> dict[str, FeatureTable]:
         """Several features of the same rows, [R, …] each, that one forward pass gives together; memory-mapped.
 
         Each lies in a file of its own under its own address, so that what is there already is not made again when others
@@ -114,7 +107,7 @@ class FeatureStore:
             return encode_named
 
         paths = self._ready(made_of, rows, chunk, begin)
-        return {name: _open(path).tokens for name, path in paths.items()}
+        return {name: _open(path) for name, path in paths.items()}
 
     def _ready(
         self,
@@ -245,12 +238,12 @@ def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]], *, sync: 
             os.fsync(file.fileno())
 
 
-def _open(path: Path) -> StoredFeatures:
+def _open(path: Path) -> FeatureTable:
     maps = {
         name: np.memmap(path, dtype=place.dtype, mode="r", offset=place.offset, shape=place.shape)
         for name, place in _places(path).items()
     }
-    return StoredFeatures(maps["tokens"], maps.get("mask"))
+    return FeatureTable(maps["tokens"], maps.get("mask"))
 
 
 def _replace_text(path: Path, text: str) -> None:

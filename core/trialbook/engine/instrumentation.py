@@ -139,7 +139,7 @@ class Monitor:
     def evaluated(
         self, step: int, split: str, task: object, *, keep: bool
     ) -> Iterator[ModuleStats | Arrays | Predictions]:
-        """After an evaluation: what modules say, what embeddings look like; if asked for, embeddings and answers themselves."""
+        """After an evaluation: what modules say and what embeddings look like; with ``keep`` also what was evaluated, itself."""
         yield from self.own(step, split)
         shown: Mapping[str, Any] = task.shown(split) if isinstance(task, SupportsEvidence) else {}
         if self.every and shown.get("embeddings"):
@@ -148,6 +148,8 @@ class Monitor:
             yield Arrays(step, split, arrays)
         if keep and shown.get("predictions"):
             yield Predictions(step, split, tuple(shown["predictions"]))
+        if keep and shown.get("per_sample"):
+            yield Arrays(step, f"{split}-per-sample", shown["per_sample"])
 
 
 def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trialbook.contracts import LayerEncoder, to_device
+from trialbook.contracts import Features, FeatureTable, LayerEncoder, to_device
 from trialbook.engine.builder import RunBuilder, encode_rows
 from trialbook.errors import TrialbookError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class SurveyBuilder(RunBuilder):
@@ -22,20 +21,17 @@ class SurveyBuilder(RunBuilder):
     those of the run.
     """
 
-    def features(
-        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
-    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Tokens [R, N, D] and mask [R, N] of the first row, repeated without memory."""
+    def features(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> FeatureTable:
+        """Tokens [R, N, D] of the first row, repeated without memory."""
         part = dataset.splits()[split]
         rows = len(part.groups(modality))
         with self._located("encoder", name, {}), self.on_device(encoder) as device:
             found = encode_rows(encoder, part.read(modality, np.zeros(1, np.int64)), device)
-        tokens = _repeated(found.tokens, rows)
-        return tokens, None if found.mask is None else _repeated(found.mask, rows)
+        return _repeated(found, rows)
 
     def layer_features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
-    ) -> dict[str, NDArray[Any]]:
+    ) -> dict[str, FeatureTable]:
         """Tokens [R, H, W, D] of every point for the first row, repeated without memory."""
         if not isinstance(encoder, LayerEncoder):
             raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'encode_layers')")
@@ -45,10 +41,14 @@ class SurveyBuilder(RunBuilder):
             found = encoder.encode_layers(
                 to_device(encoder.prepare(part.read(modality, np.zeros(1, np.int64))), device)
             )
-        return {point: _repeated(tokens, rows) for point, tokens in found.items()}
+        return {point: _repeated(Features(tokens), rows) for point, tokens in found.items()}
 
 
-def _repeated(values: Any, rows: int) -> NDArray[Any]:
-    """A tensor [1, …] as an array [R, …] that takes the memory of one row."""
-    array = values.detach().cpu().float().numpy() if values.is_floating_point() else values.cpu().numpy()
-    return np.broadcast_to(array, (rows, *array.shape[1:]))
+def _repeated(features: Features, rows: int) -> FeatureTable:
+    """Features of one row as a table of ``rows`` rows that takes the memory of one."""
+    tokens, mask = features.tokens.float(), features.mask
+    return FeatureTable.of(Features(_expanded(tokens, rows), None if mask is None else _expanded(mask, rows)))
+
+
+def _expanded(values: Tensor, rows: int) -> Tensor:
+    return values.expand(rows, *values.shape[1:])

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from trialbook.contracts import device_of, to_device
+from trialbook.contracts import Features, FeatureTable, device_of, to_device
 from trialbook.errors import TrialbookError
 
 
@@ -94,21 +93,18 @@ class PartsBuilder:
 
     def layer_features(
         self, name: str, encoder: Any, dataset: Any, split: str, modality: str
-    ) -> dict[str, NDArray[Any]]:
-        """Tokens [R, H, W, D] of every point of the encoder for all rows of a split, computed anew."""
+    ) -> dict[str, FeatureTable]:
+        """Tokens [R, H, W, D] of every point of the encoder for all rows of a split, computed when asked."""
         part = dataset.splits()[split]
         prepared = encoder.prepare(part.read(modality, np.arange(len(part.groups(modality)))))
         with self.on_device(encoder) as device:
             encoder.verify()
             found = encoder.encode_layers(to_device(prepared, device))
-        return {point: tokens.cpu().numpy() for point, tokens in found.items()}
+        return {point: FeatureTable.of(Features(tokens)) for point, tokens in found.items()}
 
-    def features(
-        self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
-    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Outputs of the encoder for all rows of a split, computed anew."""
+    def features(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> FeatureTable:
+        """Outputs of the encoder for all rows of a split, computed when asked."""
         part = dataset.splits()[split]
         prepared = encoder.prepare(part.read(modality, np.arange(len(part.groups(modality)))))  # type: ignore[operator]
         with self.on_device(encoder) as device:
-            tokens, mask = encoder(to_device(prepared, device))
-        return tokens.cpu().numpy(), None if mask is None else mask.cpu().numpy()
+            return FeatureTable.of(Features(*encoder(to_device(prepared, device))))

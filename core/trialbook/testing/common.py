@@ -1,4 +1,4 @@
-"""What the checks of all kinds share: the component under test, its construction, comparison of values."""
+"""Shared by the checks of all kinds: the component under test, its construction, comparison of values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Subject:
     cls: type
     kind: str
     options: dict[str, Any]
-    wired: dict[str, Any]
+    injected: dict[str, Any]
     inputs: Any
     schema: dict[str, Any] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ class Subject:
     def make(self, seed: int = 0) -> Any:
         """A new instance; its weights depend on ``seed``."""
         torch.manual_seed(seed)
-        return construct(self.cls, {**self._made_up(), **self.wired}, self.options)
+        return construct(self.cls, {**self._made_up(), **self.injected}, self.options)
 
     def _made_up(self) -> dict[str, Any]:
         return {
@@ -60,11 +60,11 @@ class Subject:
 
     @property
     def modality(self) -> Modality:
-        """The modality given to an encoder, or one of the first kind that it accepts."""
-        given = self.wired.get("modality")
+        """The modality given, or one of the first kind that an encoder accepts; images for a decoder."""
+        given = self.injected.get("modality")
         if isinstance(given, Modality):
             return given
-        kind = next(iter(getattr(self.cls, "accepts", ())), "vector")
+        kind = next(iter(getattr(self.cls, "accepts", ())), "image" if self.kind == "decoder" else "vector")
         return Modality(kind, _SHAPES.get(kind, ()), corpus=(lambda: _TEXTS) if kind == "text" else None)
 
 
@@ -122,7 +122,7 @@ def features_of(encoder: nn.Module, raw: Any) -> Features:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal to the bit, arrays and tensors inside of them too."""
+    """Tell whether two values are equal to the bit, arrays and tensors inside of them too."""
     if isinstance(one, Tensor):
         return isinstance(other, Tensor) and one.shape == other.shape and bool(torch.equal(one, other))
     if isinstance(one, np.ndarray):

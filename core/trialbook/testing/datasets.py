@@ -66,10 +66,7 @@ def _declared(subject: Subject) -> dict[str, str | None]:
 
 def _check_split(label: str, split: Split, modality: str, described: Modality) -> None:
     groups = split.groups(modality)
-    ensure(groups.dtype == np.int64 and groups.ndim == 1, f"groups of split {label} must be int64 [R]")
-    ensure(len(groups) and groups.min() >= 0 and groups.max() < len(split), f"a group of split {label} is out of range")
-    missing = np.setdiff1d(np.arange(len(split)), groups)
-    ensure(not len(missing), f"{len(missing)} groups of split {label} have no row of '{modality}'")
+    _check_groups(label, groups, len(split), modality)
     content = split.content(modality)
     ensure(
         len(content) == len(groups), f"split {label} has {len(groups)} rows of '{modality}' but {len(content)} hashes"
@@ -90,12 +87,47 @@ def _check_split(label: str, split: Split, modality: str, described: Modality) -
     raise AssertionError(f"split {label} must raise KeyError for an annotation that it does not have")
 
 
+def _check_groups(label: str, groups: Any, length: int, modality: str) -> None:
+    """The group of each row is one of as many groups as the split is long, and there are rows enough to be told apart."""
+    is_array = isinstance(groups, np.ndarray) and groups.dtype == np.int64 and groups.ndim == 1
+    ensure(
+        is_array, f"groups('{modality}') of split {label} must be a NumPy array, int64 [R], not {_described(groups)}"
+    )
+    ensure(
+        len(groups) > 1,
+        f"split {label} has {len(groups)} row of '{modality}': give options that make at least two, since on one row it cannot "
+        "be tried whether rows depend on their order or on their batch",
+    )
+    least, most = int(groups.min()), int(groups.max())
+    ensure(
+        least >= 0 and most < length,
+        f"len() of split {label} is {length}, but groups('{modality}') is out of range, from {least} to {most}: len() is the "
+        "number of groups, and groups are counted from 0",
+    )
+    missing = np.setdiff1d(np.arange(length), groups)
+    ensure(
+        not len(missing),
+        f"len() of split {label} is {length}, but {len(missing)} of these groups have no row of '{modality}': len() is the "
+        "number of groups, not of rows, and every group needs a row of every modality",
+    )
+
+
+def _described(value: Any) -> str:
+    """Type, dtype and number of axes of a value, as far as it has them."""
+    if not isinstance(value, np.ndarray):
+        return type(value).__name__
+    return f"{value.dtype} with {value.ndim} axes"
+
+
 def _check_row(label: str, row: Any, modality: str, described: Modality) -> None:
     if described.kind == "text":
         ensure(isinstance(row, str), f"split {label} must read '{modality}' as str, not {type(row).__name__}")
     elif described.kind in ("image", "vector", "series"):
         dtype = np.uint8 if described.kind == "image" else np.float32
-        ensure(row.dtype == dtype, f"split {label} must read '{modality}' as {np.dtype(dtype)}, not {row.dtype}")
+        ensure(
+            isinstance(row, np.ndarray) and row.dtype == dtype,
+            f"split {label} must read '{modality}' as NumPy {np.dtype(dtype)}, not {_described(row)}",
+        )
         fits = row.ndim == len(described.shape) and all(
             want in (0, have) for want, have in zip(described.shape, row.shape, strict=False)
         )

@@ -32,15 +32,15 @@ def on_device(subject: Subject, *, trains: bool = True) -> Iterator[tuple[Subjec
         subject: the component under test.
         trains: whether it is trained, if it is a task: the encoders of others are on the device only while they are used.
     Raises:
-        AssertionError: something fails in the block; the message says what, where, and how to mend it.
+        AssertionError: something fails in the block; the message says what, where, and how to fix it.
     """
     name = subject.name
     with ExitStack() as stack:
         device = (pretended() or stack.enter_context(pretend_cuda())).device
         try:
             memo: dict[int, Any] = {}
-            wired, inputs = (_copied(value, memo, device, trains) for value in (subject.wired, subject.inputs))
-            yield replace(subject, wired={**wired, "device": device}, inputs=inputs), device
+            injected, inputs = (_copied(value, memo, device, trains) for value in (subject.injected, subject.inputs))
+            yield replace(subject, injected={**injected, "device": device}, inputs=inputs), device
         except AssertionError:
             raise
         except DeviceFault as fault:

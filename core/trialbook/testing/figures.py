@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trialbook.contracts import to_device
 from trialbook.contracts.metric_names import expand_produces
+from trialbook.contracts.metric_values import per_sample_of
 from trialbook.testing.answers import made_up_predictions
 from trialbook.testing.common import Subject, check_gradients, check_names, check_signature, ensure, same
 from trialbook.testing.devices import ensure_on_device, modules_of, on_device, tensors_of
@@ -80,6 +82,7 @@ def check_metric(subject: Subject) -> None:
     for key, figure in figures.items():
         number = isinstance(figure, int | float) and not isinstance(figure, bool)
         ensure(number and math.isfinite(figure), f"'{key}' of {name} must be a finite number, not {figure!r}")
+    _check_per_sample(name, figures)
     with on_device(subject) as (
         there,
         device,
@@ -87,6 +90,20 @@ def check_metric(subject: Subject) -> None:
         for key, figure in there.make().compute(**_with_embeddings_on(device, inputs)).items():
             close = math.isclose(figure, figures[key], rel_tol=1e-4, abs_tol=1e-5)
             ensure(close, f"'{key}' of {name} is {figure} on a CUDA device, {figures[key]} on a CPU")
+
+
+def _check_per_sample(name: str, values: Mapping[str, float]) -> None:
+    """Values of samples, where there are any, are those whose mean the metric gives."""
+    for key, each in per_sample_of("", values).items():
+        own = key.removeprefix("/")
+        ensure(own in values, f"{name} gives values of samples for '{own}', which is no value of it")
+        ensure(each.ndim == 1, f"values of samples of '{own}' of {name} must be [n], not {list(each.shape)}")
+        counted = each[~np.isnan(each)]
+        mean = float(counted.mean()) if len(counted) else math.nan
+        ensure(
+            math.isclose(mean, values[own], rel_tol=1e-6, abs_tol=1e-9),
+            f"the mean of the samples' values of '{own}' of {name} is {mean}, but its value is {values[own]}",
+        )
 
 
 def _with_embeddings_on(device: torch.device, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +118,7 @@ def _with_embeddings_on(device: torch.device, inputs: Mapping[str, Any]) -> dict
 def _inputs(subject: Subject, needs: tuple[str, ...], captions: int) -> dict[str, Any]:
     """Inputs that were given, and made-up predictions, embeddings and groups: ``captions`` texts an image."""
     generator = torch.Generator().manual_seed(0)
-    dim = int(subject.wired.get("dim", 16))
+    dim = int(subject.injected.get("dim", 16))
     image = torch.randn(_ROWS, dim, generator=generator)
     text = image.repeat_interleave(captions, 0) + torch.randn(_ROWS * captions, dim, generator=generator)
     groups = torch.arange(_ROWS)

@@ -56,7 +56,7 @@ def check_projector(subject: Subject) -> None:
     """Shapes, the mask, rows that do not influence each other, repetition, gradients, state, devices."""
     name = subject.name
     projector = _module(subject)
-    dim_in, dim_out = subject.wired.get("dim_in", 16), subject.wired.get("dim_out", 8)
+    dim_in, dim_out = subject.injected.get("dim_in", 16), subject.injected.get("dim_out", 8)
     tokens, mask = _tokens(subject.inputs, dim_in)
     keeps = getattr(projector, "keeps_tokens", None)
     ensure(isinstance(keeps, bool), f"{name}.keeps_tokens must be true or false, not {keeps!r}")
@@ -138,7 +138,7 @@ def _tokens(inputs: Any, dim_in: int) -> tuple[Tensor, Tensor]:
 
 
 def _check_mask(name: str, projector: nn.Module, tokens: Tensor, mask: Tensor, *, keeps: bool) -> None:
-    """What stands in masked tokens must not matter; where tokens are kept, it may matter to themselves."""
+    """Masked tokens must not change the output; where tokens are kept, it may matter to themselves."""
     changed = torch.where(mask[..., None], tokens, tokens.flip(0) * 7 + 3)
     with torch.no_grad():
         one, other = projector(tokens, mask), projector(changed, mask)

@@ -22,7 +22,7 @@ _MEASURES = ("measurements", "measured")
 
 
 def check_task(subject: Subject) -> None:
-    """What it declares; with a builder also that it sets itself up, and trains or measures in a way that repeats."""
+    """Check what it declares; with a builder also that it sets itself up, and trains or measures in a way that repeats."""
     name, cls = subject.name, subject.cls
     takes = getattr(cls, "takes", None)
     ensure(isinstance(takes, Mapping), f"{name}.takes must map component kinds to how many it takes")
@@ -35,7 +35,7 @@ def check_task(subject: Subject) -> None:
     trains, measures = (all(hasattr(cls, part) for part in parts) for parts in (_TRAINS, _MEASURES))
     ensure(trains or measures, f"{name} must have all of {', '.join(_TRAINS)} or all of {', '.join(_MEASURES)}")
     ensure(callable(getattr(cls, "setup", None)), f"{name} has no `setup`")
-    if "builder" in subject.wired:
+    if "builder" in subject.injected:
         if trains:
             _check_training(name, _set_up(subject), _set_up(subject))
             with on_device(subject) as (there, device):

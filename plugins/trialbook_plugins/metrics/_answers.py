@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from trialbook import TrialbookError, suggest
+from trialbook.contracts.metric_values import MetricValues
 from trialbook.contracts.predictions import Prediction, Scorer, score
 
 
@@ -44,9 +47,21 @@ def mean(values: Iterable[float]) -> float:
     return math.fsum(listed) / len(listed) if listed else math.nan
 
 
-def mean_scores(predictions: Sequence[Prediction], scorers: Mapping[str, Scorer]) -> dict[str, float]:
-    """Mean score of the predictions by each scorer, under the scorer's name."""
-    return {name: mean(score(one, scorer) for one in predictions) for name, scorer in scorers.items()}
+def mean_scores(
+    predictions: Sequence[Prediction],
+    scorers: Mapping[str, Scorer],
+    sources: Sequence[str] | None,
+    *,
+    answerable_only: bool = False,
+) -> MetricValues:
+    """Mean score by each scorer of the predictions that are ``chosen``, under the scorer's name, and the score of each."""
+    counted = {id(one) for one in chosen(predictions, sources, answerable_only=answerable_only)}
+    each = {
+        name: [score(one, scorer) if id(one) in counted else math.nan for one in predictions]
+        for name, scorer in scorers.items()
+    }
+    values = {name: mean(value for value in scores if not math.isnan(value)) for name, scores in each.items()}
+    return MetricValues(values, {name: np.array(scores) for name, scores in each.items()})
 
 
 class AnswerMetric:
@@ -65,10 +80,10 @@ class AnswerMetric:
         self.sources = sources
         self.answerable_only = answerable_only
 
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
+    def compute(self, *, predictions: Sequence[Prediction]) -> MetricValues:
         """Figures of a split; NaN where no question counts.
 
         Raises:
             TrialbookError: a source has no question, or a question that is answerable has too few accepted answers.
         """
-        return mean_scores(chosen(predictions, self.sources, answerable_only=self.answerable_only), self.scorers)
+        return mean_scores(predictions, self.scorers, self.sources, answerable_only=self.answerable_only)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
+from trialbook.contracts.metric_values import MetricValues
 from trialbook.contracts.predictions import Prediction
-from trialbook_plugins.metrics._answers import chosen, mean_scores
+from trialbook_plugins.metrics._answers import mean_scores
 
 
 def relaxed_match(text: str, answers: Sequence[str], tolerance: float = 0.05) -> float:
@@ -50,14 +51,14 @@ class RelaxedAccuracy:
         self.sources = sources
         self.answerable_only = answerable_only
 
-    def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
+    def compute(self, *, predictions: Sequence[Prediction]) -> MetricValues:
         """Figures of a split; NaN where no question counts.
 
         Raises:
             TrialbookError: a source has no question, or a question that is answerable has no accepted answer.
         """
-        asked = chosen(predictions, self.sources, answerable_only=self.answerable_only)
-        return mean_scores(asked, {"accuracy": self.scorer})
+        scorers = {"accuracy": self.scorer}
+        return mean_scores(predictions, scorers, self.sources, answerable_only=self.answerable_only)
 
 
 def _near(text: str, answer: str, tolerance: float) -> bool:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from itertools import permutations
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trialbook.contracts.datasets import pair_names
+from trialbook.contracts.metric_values import MetricValues
 from trialbook_plugins.metrics._rows import check_rows, full_precision, without_partner
 
 #: Cosines closer than this are tied: a few times what float32 products of unit vectors differ by between block shapes.
@@ -52,8 +55,8 @@ class Retrieval:
         self.chunk = chunk
 
     @torch.no_grad()
-    def compute(self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> dict[str, float]:
-        """Figures of a split; NaN for a pair with an embedding that is not finite.
+    def compute(self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> MetricValues:
+        """Figures of a split, and recall of every query; NaN for a pair with an embedding that is not finite.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.
@@ -65,20 +68,24 @@ class Retrieval:
         check_rows("retrieval", embeddings, groups)
         sides = {name: _sorted_side(rows, groups[name]) for name, rows in embeddings.items()}
         names = pair_names(list(embeddings))
-        values = {}
+        values: dict[str, float] = {}
+        each: dict[str, NDArray[np.float64]] = {}
         with full_precision(next(iter(embeddings.values())).device):
             for a, b in permutations(sides, 2):
-                ranks = self._ranks(sides[a], sides[b])
+                ranks, asked = self._ranks(sides[a], sides[b])
                 if not len(ranks.own):
                     raise without_partner("retrieval", a, b)
                 finite = bool(sides[a].rows.isfinite().all() and sides[b].rows.isfinite().all())
                 for k in self.k:
-                    values[f"{names[a, b]}@{k}"] = float(ranks.hits(k).mean()) if finite else float("nan")
+                    hits = ranks.hits(k)
+                    values[f"{names[a, b]}@{k}"] = float(hits.mean()) if finite else float("nan")
+                    if finite:
+                        each[f"{names[a, b]}@{k}"] = _by_row(hits, asked, len(sides[a].groups))
                 values[f"{names[a, b]}/median_rank"] = float(ranks.expected().quantile(0.5)) if finite else float("nan")
-        return values
+        return MetricValues(values, each)
 
-    def _ranks(self, queries: _Side, items: _Side) -> _Ranks:
-        """Where the best own row of every query stands that has one."""
+    def _ranks(self, queries: _Side, items: _Side) -> tuple[_Ranks, Tensor]:
+        """Where the best own row of every query stands that has one, and which row of the modality each query is."""
         first = torch.searchsorted(items.groups, queries.groups)
         last = torch.searchsorted(items.groups, queries.groups, right=True)
         asked = first < last
@@ -93,7 +100,10 @@ class Retrieval:
             )
             for i in range(0, len(rows), self.chunk)
         ]
-        return _Ranks(*(torch.cat(counts) for counts in zip(*blocks, strict=True))) if blocks else _Ranks(*[groups] * 3)
+        ranks = (
+            _Ranks(*(torch.cat(counts) for counts in zip(*blocks, strict=True))) if blocks else _Ranks(*[groups] * 3)
+        )
+        return ranks, queries.order[asked]
 
     def _block(self, rows: Tensor, groups: Tensor, items: _Side, first: int, last: int) -> _Ranks:
         """The same for some queries, whose own rows all lie between ``first`` and ``last`` of the sorted items."""
@@ -119,10 +129,11 @@ class Retrieval:
 
 
 class _Side(NamedTuple):
-    """One modality: L2-normalised rows [R, D] in the order of their groups [R]."""
+    """One modality: L2-normalised rows [R, D] in the order of their groups [R], and where each stood before [R]."""
 
     rows: Tensor
     groups: Tensor
+    order: Tensor
 
     def compare(self, rows: Tensor, groups: Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
         """Cosines of queries with ``size`` rows from ``start`` on, and which of these belong to the query's group."""
@@ -132,7 +143,14 @@ class _Side(NamedTuple):
 
 def _sorted_side(rows: Tensor, groups: Tensor) -> _Side:
     groups, order = torch.sort(groups.to(rows.device), stable=True)
-    return _Side(F.normalize(rows.float(), dim=-1)[order], groups)
+    return _Side(F.normalize(rows.float(), dim=-1)[order], groups, order)
+
+
+def _by_row(values: Tensor, rows: Tensor, count: int) -> NDArray[np.float64]:
+    """Values of some rows [Q] as an array [count] in the order of the rows; NaN for the others."""
+    placed = np.full(count, np.nan)
+    placed[rows.cpu().numpy()] = values.cpu().numpy()
+    return placed
 
 
 class _Ranks(NamedTuple):

@@ -1,4 +1,4 @@
-"""Features of samples as matrices: memory-mapped arrays and tensors read a chunk at a time."""
+"""Features of samples as matrices: tables and tensors read a chunk at a time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trialbook import TrialbookError
-from trialbook.contracts import CPU, as_float64, float64_device
+from trialbook.contracts import CPU, FeatureTable, as_float64, float64_device
 
-#: Samples along the first axis: a tensor, an array, a memory-mapped array that is larger than memory, or ``MadeRows``.
-Rows: TypeAlias = "Tensor | NDArray[Any] | MadeRows"
+#: Samples along the first axis: a tensor, an array, a table of stored features, or ``MadeRows``.
+Rows: TypeAlias = "Tensor | NDArray[Any] | FeatureTable | MadeRows"
 #: Share of a GPU's memory that one matrix may take.
 _SHARE = 1 / 16
 

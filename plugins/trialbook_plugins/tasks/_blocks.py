@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trialbook.contracts import Features, places_of, to_device
+from trialbook.contracts import Features, FeatureTable, places_of, to_device
 from trialbook.contracts.datasets import Raw, Split
 
 Blocks: TypeAlias = NDArray[np.bool_]
@@ -87,7 +87,7 @@ def counted_blocks(encoder: nn.Module, raw: Raw) -> Blocks | None:
 
 def count_blocks(
     encoder: nn.Module, split: Split, modality: str, shape: tuple[int, ...],
-    stored: tuple[NDArray[Any], NDArray[Any] | None] | None,
+    stored: FeatureTable | None,
 ) -> NDArray[np.int64]:  # fmt: skip
     """Number of blocks of every picture of a split [R].
 
@@ -96,17 +96,17 @@ def count_blocks(
         split: with the pictures.
         modality: of the pictures.
         shape: of a picture; where sizes differ and nothing is stored, every picture is read.
-        stored: tokens and mask of all pictures, if there are such.
+        stored: features of all pictures, if there are such.
     """
     total = len(split.groups(modality))
     block = getattr(encoder, "block", 0)
     if not block:
         return np.ones(total, np.int64)
     if stored is not None:
-        tokens, mask = stored
+        mask = stored.mask()
         if mask is None:
-            return np.full(total, tokens.shape[1] // block, np.int64)
-        return np.asarray(masked_blocks(encoder, mask)).sum(axis=1)
+            return np.full(total, stored.shape[1] // block, np.int64)
+        return np.asarray(masked_blocks(encoder, mask.numpy())).sum(axis=1)
     if all(shape):
         return np.full(total, blocks_of(encoder, split.read(modality, np.zeros(1, np.int64)))[0], np.int64)
     starts = range(0, total, _AT_ONCE)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook import TrialbookError, suggest
+from trialbook.contracts import FeatureTable
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import Split
 from trialbook_plugins.tasks._rows import Rows, prepared_rows, stored_rows
@@ -55,7 +56,7 @@ class SplitConversations:
 
     def __init__(
         self, split: Split, modality: str, encoder: nn.Module,
-        stored: tuple[NDArray[Any], NDArray[Any] | None] | None, sequencer: Sequencer, lengths: NDArray[np.int64],
+        stored: FeatureTable | None, sequencer: Sequencer, lengths: NDArray[np.int64],
     ) -> None:  # fmt: skip
         self.split, self.modality, self.encoder = split, modality, encoder
         self.stored, self.sequencer, self.lengths = stored, sequencer, lengths

@@ -24,7 +24,7 @@ def probe_profiles(
     return [
         Profile(
             name=name, title=f"Probe '{name}' by layer", places=list(layers),
-            figures={figure: f"{{place}}/{name}/{figure}" for figure in _figures(name, probe, builder)},
+            metrics={figure: f"{{place}}/{name}/{figure}" for figure in _figures(name, probe, builder)},
             ceiling=[one for one in _CEILING if one in references],
             baseline=[one for one in _BASELINE if one in references],
             floor=[one for one in _FLOOR if one in references],
@@ -57,14 +57,14 @@ def similarity_plots(
     if len(columns) == 1:
         found.append(Profile(
             name="similarity", title=f"Similarity to {columns[0]} by layer", axis=axes[0], places=list(rows),
-            figures={measure: f"{{place}}/{columns[0]}/{measure}" for measure in measures}, floor=["null"],
+            metrics={measure: f"{{place}}/{columns[0]}/{measure}" for measure in measures}, floor=["null"],
             chosen=["best_pair", sides[0]],
         ))  # fmt: skip
     else:
         found += [
             HeatMap(
                 name=measure, title=measure, rows=list(rows), columns=list(columns), row_axis=axes[0], column_axis=axes[1],
-                figure=f"{{row}}/{{column}}/{measure}", null="null" if measure in _NULLS else "", chosen=["best_layers"],
+                metric=f"{{row}}/{{column}}/{measure}", null="null" if measure in _NULLS else "", chosen=["best_layers"],
             )
             for measure in measures
         ]  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from trialbook import TrialbookError
-from trialbook.contracts import Builder, LayerEncoder
+from trialbook.contracts import Builder, FeatureTable, LayerEncoder
 from trialbook.contracts.datasets import Split
 from trialbook_plugins.probes.rows import MadeRows
 
@@ -39,7 +39,7 @@ class LayerFeatures:
         if isinstance(encoder, LayerEncoder):
             with builder.on_device(encoder):
                 self.names = list(encoder.points())
-        self._read: dict[str, Mapping[str, Any]] = {}
+        self._read: dict[str, Mapping[str, FeatureTable]] = {}
 
     def verify(self) -> None:
         """Try whether tokens stand where they are said to stand.
@@ -57,23 +57,23 @@ class LayerFeatures:
             return dict(self._encoder.points()[layer]._asdict())
         return {"width": int(self._encoder.dim), "where": "the encoder's tokens"}  # type: ignore[arg-type]
 
-    def read(self, split: str, layer: str) -> Any:
-        """Features [n, H, W, D], memory-mapped."""
+    def read(self, split: str, layer: str) -> FeatureTable:
+        """Features [n, H, W, D]."""
         if split not in self._read:
             self._read[split] = self._stored(split)
         return self._read[split][layer]
 
-    def _stored(self, split: str) -> Mapping[str, Any]:
+    def _stored(self, split: str) -> Mapping[str, FeatureTable]:
         place = (self._name, self._encoder, self._dataset, split, self._modality)
         if isinstance(self._encoder, LayerEncoder):
             return self._builder.layer_features(*place)
-        tokens, mask = self._builder.features(*place)
-        side = math.isqrt(tokens.shape[1])
-        if mask is not None or side * side != tokens.shape[1]:
+        table = self._builder.features(*place)
+        side = math.isqrt(table.shape[1])
+        if table.mask() is not None or side * side != table.shape[1]:
             raise TrialbookError(
-                f"the {tokens.shape[1]} tokens of the encoder are no square grid: probes read tokens on grids"
+                f"the {table.shape[1]} tokens of the encoder are no square grid: probes read tokens on grids"
             )
-        return {ONLY: tokens.reshape(len(tokens), side, side, -1)}
+        return {ONLY: table.on_grid(side, side)}
 
 
 def lazy_images(split: Split, modality: str) -> MadeRows:

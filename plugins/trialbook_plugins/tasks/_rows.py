@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook import TrialbookError
-from trialbook.contracts import Features
+from trialbook.contracts import Features, FeatureTable
 from trialbook.contracts.datasets import Raw, Split
 from trialbook_plugins.tasks._blocks import counted_blocks, masked_blocks
 
@@ -45,7 +45,7 @@ class Source:
     split: Split
     modality: str
     encoder: nn.Module
-    stored: tuple[NDArray[Any], NDArray[Any] | None] | None
+    stored: FeatureTable | None
     prepared: Any
     tags: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
@@ -74,16 +74,11 @@ class Source:
 
 
 def stored_rows(
-    encoder: nn.Module, stored: tuple[NDArray[Any], NDArray[Any] | None], rows: NDArray[np.int64],
-    tags: Mapping[str, Tensor] = MappingProxyType({}),
-) -> Rows:  # fmt: skip
+    encoder: nn.Module, stored: FeatureTable, rows: NDArray[np.int64], tags: Mapping[str, Tensor] = MappingProxyType({})
+) -> Rows:
     """Rows [B] of what a frozen encoder gave."""
-    tokens, mask = stored
-    if mask is None:
-        return Rows(Features(torch.from_numpy(tokens[rows])), None, tags)
-    own = mask[rows]
-    features = Features(torch.from_numpy(tokens[rows]), torch.from_numpy(own))
-    return Rows(features, None, tags, masked_blocks(encoder, own))
+    features = Features(stored.rows(rows), mask := stored.mask(rows))
+    return Rows(features, None, tags, None if mask is None else masked_blocks(encoder, mask.numpy()))
 
 
 def prepared_rows(encoder: nn.Module, raw: Raw, tags: Mapping[str, Tensor] = MappingProxyType({})) -> Rows:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from trialbook import TrialbookError
 from trialbook.contracts import Builder, Features, Step, as_float64, device_of, float64_device, to_device
 from trialbook.contracts.distributed import spread
+from trialbook.contracts.metric_values import per_sample_of
 from trialbook.contracts.randomness import epoch_uniform
 from trialbook.contracts.records import Event
 from trialbook_plugins.tasks._blocks import project
@@ -187,11 +188,16 @@ class Align(nn.Module):
         figures = self._evaluate_losses(self._split(split))
         makers = self._makers(split)
         offered = Known({**makers, "train": lambda: Known(self._makers("train"))})
-        self._shown = (split, {key: offered[key] for key in ("embeddings", "groups", "classes")})
+        per_sample: dict[str, NDArray[np.float64]] = {}
+        self._shown = (
+            split,
+            {**{key: offered[key] for key in ("embeddings", "groups", "classes")}, "per_sample": per_sample},
+        )
         for name, metric in self.metrics.items():
             if "classes" in metric.needs:
                 self.classes.demand(split, f"metric '{name}'")
             found = metric.compute(**handed(offered, metric.needs, f"metric '{name}'"))
+            per_sample |= per_sample_of(name, found)
             figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
         return figures
 
@@ -204,7 +210,7 @@ class Align(nn.Module):
         return known_of_split(self.dataset.splits()[split], self.modalities, embed, self.classes.of(split))
 
     def shown(self, split: str) -> Mapping[str, Any]:
-        """Embeddings, groups and, where every group has one class, classes of the last evaluation, if of ``split``."""
+        """Embeddings, groups, values of samples and classes, where there are any, of the last evaluation, if of ``split``."""
         return self._shown[1] if self._shown[0] == split else {}
 
     def _embed_all(self, name: str, source: Source) -> Tensor:
@@ -228,7 +234,7 @@ class Align(nn.Module):
             samples, first = np.arange(at, at + size), np.zeros(groups)
             batch = {name: self._moved(source.read(source.draw(samples, first))) for name, source in sources.items()}
             found = self.losses(batch)
-            return {name: as_float64(value) for name, value in found.items() if name.split("/")[0] == "loss"}
+            return {name: as_float64(value) for name, value in found.items() if name.split("/")[-1] == "loss"}
 
         for found in spread(losses, starts):
             for name, value in found.items():

@@ -17,6 +17,7 @@ from trialbook import TrialbookError
 from trialbook.contracts import Builder, Features, Generated, Step, as_float64, device_of, to_device
 from trialbook.contracts.conversations import Conversation, Turn
 from trialbook.contracts.distributed import spread
+from trialbook.contracts.metric_values import per_sample_of
 from trialbook.contracts.predictions import ABSTENTIONS, Prediction, is_abstention
 from trialbook.contracts.records import Event, Facts
 from trialbook_plugins.encoders.letterbox import letterboxed
@@ -103,7 +104,7 @@ class Instruct(nn.Module):
         })  # fmt: skip
         self._splits: dict[str, SplitConversations] = {}
         self._mixed: dict[str, NDArray[np.int64]] = {}
-        self._shown: tuple[str, list[Prediction]] = ("", [])
+        self._shown: tuple[str, Mapping[str, Any]] = ("", {})
         self.sequencer = Sequencer(self.llm, self.max_length)
         self.block_tokens = self._count_block_tokens()
 
@@ -188,16 +189,18 @@ class Instruct(nn.Module):
             return {}
         conversations, chosen = self._split(split), self._asked(split)
         predictions, unasked = self._ask(conversations, chosen)
-        self._shown = (split, predictions)
+        per_sample: dict[str, NDArray[np.float64]] = {}
+        self._shown = (split, {"predictions": predictions, "per_sample": per_sample})
         figures = {**self._loss(conversations, chosen), "too_long": float(unasked)}
         for name, metric in self.metrics.items():
             found = metric.compute(predictions=predictions)
+            per_sample |= per_sample_of(name, found)
             figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
         return figures
 
     def shown(self, split: str) -> Mapping[str, Any]:
-        """Answers of the last evaluation, if it was of ``split``."""
-        return {"predictions": self._shown[1]} if self._shown[0] == split else {}
+        """Answers of the last evaluation and how right each is, if it was of ``split``."""
+        return self._shown[1] if self._shown[0] == split else {}
 
     def answer(
         self, images: Sequence[NDArray[np.uint8]], question: str, *, max_new_tokens: int | None = None,

@@ -42,11 +42,11 @@ def train(task: NextToken, stage: str, parameters: list[Any], steps: int) -> Non
 
 
 def test_next_token_keeps_its_contract() -> None:
-    check_component(NextToken, "task", wired={"builder": language_parts()})
+    check_component(NextToken, "task", injected={"builder": language_parts()})
 
 
 def test_ridge_probe_keeps_its_contract() -> None:
-    check_component(RidgeProbe, "task", wired={"builder": probe_parts()}, options={"ridge": [0.1, 1, 10]})
+    check_component(RidgeProbe, "task", injected={"builder": probe_parts()}, options={"ridge": [0.1, 1, 10]})
 
 
 def test_two_stages_learn_to_predict_unseen_sequences() -> None:

@@ -43,13 +43,13 @@ def draw_map(runs: Runs, declared: Mapping[str, HeatMap], *, png: bool) -> Drawn
 def _cells(runs: Sequence[RunData], one: HeatMap, title: str) -> Cells | None:
     """The map of one arm, averaged over seeds; None where the arrays of its runs do not fit each other."""
     read = _from_arrays if one.arrays else _from_figures
-    whole = [read(run, one, one.figure) for run in runs]
+    whole = [read(run, one, one.metric) for run in runs]
     if len({values.shape for values in whole}) != 1 or not whole[0].size:
         return None
     values = mean_known(np.array(whole))
     doubtful = np.zeros(values.shape, bool)
-    if one.null and one.figure:
-        doubtful = values <= mean_known(np.array([_from_figures(run, one, f"{one.figure}/{one.null}") for run in runs]))
+    if one.null and one.metric:
+        doubtful = values <= mean_known(np.array([_from_figures(run, one, f"{one.metric}/{one.null}") for run in runs]))
     columns = list(one.columns) or [str(number) for number in range(values.shape[1])]
     if len(columns) != values.shape[1]:
         raise Undrawable(f"{len(columns)} columns were declared, and there are {values.shape[1]}")

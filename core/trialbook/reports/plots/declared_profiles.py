@@ -28,7 +28,7 @@ def profile_parts(declared: Mapping[str, Profile], layout: Layout) -> list[str]:
     """Nothing where all arms stand in one plot, with a panel for each figure; else figures that have a plot each."""
     if len({tuple(one.places) for one in declared.values()}) == 1 and len(layout.panels) == 1:
         return [""]
-    return list(dict.fromkeys(label for one in declared.values() for label in one.figures))[:_MOST_STRIPS]
+    return list(dict.fromkeys(label for one in declared.values() for label in one.metrics))[:_MOST_STRIPS]
 
 
 def draw_profile(runs: Runs, declared: Mapping[str, Profile], layout: Layout, label: str, *, png: bool) -> Drawn | None:
@@ -39,7 +39,7 @@ def draw_profile(runs: Runs, declared: Mapping[str, Profile], layout: Layout, la
 def _together(runs: Runs, declared: Mapping[str, Profile], layout: Layout, png: bool) -> Drawn | None:
     """A panel for each figure, the arms overlaid."""
     members = [member for member in layout.panels[0].members if member.arm in declared]
-    labels = dict.fromkeys(label for one in declared.values() for label in one.figures)
+    labels = dict.fromkeys(label for one in declared.values() for label in one.metrics)
     strips = [_strip(runs, declared, members, label, label) for label in labels]
     return _drawn(runs, declared, strips, "", _MOST_STRIPS, png)
 
@@ -80,9 +80,9 @@ def _one_each(arms: Mapping[str, object]) -> tuple[Panel, ...]:
 
 def _strip(runs: Runs, declared: Mapping[str, Profile], members: Sequence[Member], label: str, title: str) -> Strip:
     """The panel of one figure, its ceiling the lowest and its floor the highest of the arms'."""
-    own = {m.arm: declared[m.arm] for m in members if label in declared[m.arm].figures}
+    own = {m.arm: declared[m.arm] for m in members if label in declared[m.arm].metrics}
     lower = any(
-        not higher_is_better(one.figure(label, place), runs[arm][0].info.lower_is_better, runs[arm][0].info.gates)
+        not higher_is_better(one.metric(label, place), runs[arm][0].info.lower_is_better, runs[arm][0].info.gates)
         for arm, one in own.items()
         for place in one.places[:1]
     )
@@ -116,7 +116,7 @@ def _strip(runs: Runs, declared: Mapping[str, Profile], members: Sequence[Member
 
 
 def _track(runs: Sequence[RunData], one: Profile, label: str, member: Member) -> Track:
-    singles = np.array([[run.last(one.figure(label, place)) for place in one.places] for run in runs])
+    singles = np.array([[run.last(one.metric(label, place)) for place in one.places] for run in runs])
     values = mean_known(singles)
     low, high = (_means(runs, one, label, end) for end in ("low", "high"))
     chosen = {place for run in runs if isinstance(place := look_up(run.facts, one.chosen), str)}
@@ -126,7 +126,7 @@ def _track(runs: Sequence[RunData], one: Profile, label: str, member: Member) ->
 
 def _means(runs: Sequence[RunData], one: Profile, label: str, end: str) -> Values:
     """Mean over seeds of a figure's end, or reference, at each place."""
-    return mean_known(np.array([[run.last(one.figure(label, place, end)) for place in one.places] for run in runs]))
+    return mean_known(np.array([[run.last(one.metric(label, place, end)) for place in one.places] for run in runs]))
 
 
 def _legend(first: Profile, strips: Sequence[Strip]) -> dict[str, str]:

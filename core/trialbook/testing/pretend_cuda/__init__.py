@@ -19,7 +19,7 @@ How it is done: the tensors are wrappers (``_tensor``), a dispatch mode sees all
 of ours while the device is on (``_autocast``), and a few functions of ``torch.cuda``, ``torch.Tensor`` and others are
 replaced (``_runtime``, ``_methods``).
 
-Not imitated: speed, memory (all figures of it are 0), several devices, NCCL, streams that overlap, CUDA graphs, kernels and
+Not imitated: speed, memory (all its numbers are 0), several devices, NCCL, streams that overlap, CUDA graphs, kernels and
 their rounding, asserts on the device, numerical modes (TF32, deterministic algorithms), ``torch.compile``, sparse and nested
 tensors, a plain number as a device (``torch.zeros(2, device=0)``), other processes.
 """

@@ -228,7 +228,7 @@ def _generator_type(device: PretendDevice) -> type:
 
 
 def _forget_devices(stack: ExitStack) -> None:
-    """Let libraries look for devices anew, now and at the end."""
+    """Let libraries look for devices again, now and at the end."""
 
     def forget() -> None:
         for name in _REMEMBERING:

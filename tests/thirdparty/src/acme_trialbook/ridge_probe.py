@@ -55,7 +55,7 @@ class RidgeProbe:
             Profile(
                 name="strengths", title="R² by strength of the penalty", axis="strength",
                 places=[f"{strength:g}" for strength in self.strengths],
-                figures={name: f"{name}/r2@{{place}}" for name in self.encoders},
+                metrics={name: f"{name}/r2@{{place}}" for name in self.encoders},
             )
         ])  # fmt: skip
         pairs = [(name, strength) for name in self.encoders for strength in self.strengths]
@@ -70,8 +70,9 @@ class RidgeProbe:
 
     def _read(self, name: str, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Pooled features [R, D] and the target of each row [R]."""
-        tokens, mask = self.builder.features(name, self.encoders[name], self.dataset, split, name)
-        weight = np.ones(tokens.shape[:2]) if mask is None else mask.astype(np.float64)
+        table = self.builder.features(name, self.encoders[name], self.dataset, split, name)
+        tokens, mask = table.rows(slice(None)).numpy(), table.mask()
+        weight = np.ones(tokens.shape[:2]) if mask is None else mask.double().numpy()
         pooled = np.einsum("rnd,rn->rd", tokens, weight) / weight.sum(axis=1, keepdims=True)
         part = self.dataset.splits()[split]
         return pooled, np.asarray(part.labels(self.label), dtype=np.float64)[part.groups(name)]

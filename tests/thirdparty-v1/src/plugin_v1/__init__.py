@@ -1,0 +1,1 @@
+"""A plugin against version 1 of trialbook's public API."""
