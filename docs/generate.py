@@ -54,9 +54,9 @@ _PURPOSE_OF_TABLES = (
 _OF_A_FILE = "[experiment file](../experiment-file.md); `mlrun plugins show NAME` prints the same in a terminal."
 #: Core table -> the table whose keys it inherits, and which are not listed again.
 _INHERITS = {"stage": "train"}
-_CORE_ARRAYS = ("stage", "gate", "stated")
+_CORE_ARRAYS = ("stage", "gate", "manual_score")
 _CORE_EITHER = ("claim", "decision")
-_CORE_NAMED = ("published",)
+_CORE_NAMED = ("external_baseline",)
 #: Words of ``Task.takes``.
 _TAKES = {"one": "one", "optional": "one or none", "many": "any number", "named": "any number, named",
           "modality": "one for each modality"}  # fmt: skip
