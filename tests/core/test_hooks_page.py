@@ -63,9 +63,10 @@ def my_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del sys.modules[name]
 
 
-def example(hook: str) -> PluginManager:
-    """The plugins of a process that has the example of a hook alone."""
+def example(hook: str, file: Path = Path("example.py")) -> PluginManager:
+    """The plugins of a process that has the example of a hook alone, as if it stood in a file."""
     module = ModuleType("example")
+    module.__file__ = str(file)
     exec(PAGE.example_of(hook), module.__dict__)
     host = PluginManager.from_modules({"example": module})
     (info,) = host.plugins
@@ -75,7 +76,7 @@ def example(hook: str) -> PluginManager:
 
 def test_the_page_is_up_to_date_and_has_every_hook() -> None:
     assert PAGE.PAGE.read_text(encoding="utf-8") == PAGE.make_page(), "run 'make docs'"
-    assert set(PAGE.hook_names()) == {*OFFERS.values(), *HEARD, "mlrun_commands", "mlrun_launch"}
+    assert set(PAGE.hook_names()) == {*OFFERS.values(), *HEARD, "mlrun_templates", "mlrun_commands", "mlrun_launch"}
 
 
 @pytest.mark.parametrize("hook", PAGE.hook_names())
@@ -100,6 +101,11 @@ def test_the_example_of_a_check_can_be_loaded() -> None:
 
 def test_the_example_of_an_architecture_can_be_loaded() -> None:
     assert list(example("mlrun_architectures").records("architecture")) == ["my-lab-architecture"]
+
+
+def test_the_example_of_templates_gives_the_folder_beside_the_module(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    assert example("mlrun_templates", tmp_path / "plugin.py").templates() == {"example": tmp_path / "templates"}
 
 
 def test_the_example_of_a_command_adds_one() -> None:
