@@ -63,9 +63,10 @@ def my_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del sys.modules[name]
 
 
-def example(hook: str) -> PluginManager:
-    """The plugins of a process that has the example of a hook alone."""
+def example(hook: str, file: Path = Path("plugin.py")) -> PluginManager:
+    """The plugins of a process that has the example of a hook alone, as the module ``file``."""
     module = ModuleType("example")
+    module.__file__ = str(file)
     exec(PAGE.example_of(hook), module.__dict__)
     host = PluginManager.from_modules({"example": module})
     (info,) = host.plugins
@@ -75,7 +76,7 @@ def example(hook: str) -> PluginManager:
 
 def test_the_page_is_up_to_date_and_has_every_hook() -> None:
     assert PAGE.PAGE.read_text(encoding="utf-8") == PAGE.make_page(), "run 'make docs'"
-    assert set(PAGE.hook_names()) == {*OFFERS.values(), *HEARD, "mlrun_commands", "mlrun_launch"}
+    assert set(PAGE.hook_names()) == {*OFFERS.values(), *HEARD, "mlrun_commands", "mlrun_launch", "mlrun_templates"}
 
 
 @pytest.mark.parametrize("hook", PAGE.hook_names())
@@ -106,6 +107,11 @@ def test_the_example_of_a_command_adds_one() -> None:
     group = click.Group("mlrun")
     example("mlrun_commands").add_commands(group)
     assert CliRunner().invoke(group, ["my-lab-hello"]).output == "hello from my-lab\n"
+
+
+def test_the_example_of_templates_names_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    assert example("mlrun_templates", tmp_path / "plugin.py").templates() == {"example": tmp_path / "templates"}
 
 
 def test_the_example_of_a_launcher_leaves_short_plans_to_the_next_one() -> None:
