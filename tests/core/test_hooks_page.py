@@ -114,6 +114,11 @@ def test_the_example_of_a_command_adds_one() -> None:
     assert CliRunner().invoke(group, ["my-lab-hello"]).output == "hello from my-lab\n"
 
 
+def test_the_example_of_templates_names_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    assert example("mlrun_templates", tmp_path / "plugin.py").templates() == {"example": tmp_path / "templates"}
+
+
 def test_the_example_of_a_launcher_leaves_short_plans_to_the_next_one() -> None:
     host = example("mlrun_launch")
     assert host.hook.mlrun_launch(plan=SimpleNamespace(runs=(None,) * 100)) is None
