@@ -131,7 +131,7 @@ def test_a_value_that_a_constructor_refuses_is_named_with_file_and_line_before_a
 def test_a_failing_run_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     text = EXPERIMENT.replace(
         "[arm.mlp.projector.image]",
-        "[arm.broken.train]\nlr = 1e30\nclip = 0.0\nlog_every = 1\n[arm.mlp.projector.image]",
+        "[arm.broken.train]\nlr = 1e30\nmax_grad_norm = 0.0\nlog_every = 1\n[arm.mlp.projector.image]",
     )
     (tmp_path / "small.toml").write_text(text)
     out = mlrun(tmp_path, "run", "small.toml", status=1)

@@ -354,7 +354,7 @@ def test_a_killed_run_is_repeated_as_far_as_it_came(place: Place) -> None:
 
 
 def test_a_failed_run_is_repeated_to_its_failure(place: Place) -> None:
-    run = place.run(EXPERIMENT.replace("steps = 20", "steps = 20\nlr = 1e30\nclip = 0.0\nwarmup = 0.0"))
+    run = place.run(EXPERIMENT.replace("steps = 20", "steps = 20\nlr = 1e30\nmax_grad_norm = 0.0\nwarmup = 0.0"))
     assert run.status() == "failed"
     found = place.again(run)
     assert found.verdict == "equal"
