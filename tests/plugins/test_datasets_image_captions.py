@@ -39,7 +39,8 @@ def texts(split):
 
 
 def test_it_conforms(root):
-    check_component(ImageCaptions, "dataset", options={"file": "table.csv", "size": 8}, injected={"data_root": root})
+    options = {"file": "table.csv", "size": 8, "val": 0.2, "test": 0.2}
+    check_component(ImageCaptions, "dataset", options=options, injected={"data_root": root})
 
 
 def test_rows_of_one_picture_are_its_captions(root):
