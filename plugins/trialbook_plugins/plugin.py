@@ -112,7 +112,7 @@ _COMPONENTS = {
         "matryoshka-retrieval": ("MatryoshkaRetrieval", "recall@K of embeddings cut to sizes"),
         "alignment-uniformity": ("AlignmentUniformity", "closeness of partners, spread of all"),
         "effective-rank": ("EffectiveRank", "how many directions each modality's embeddings use"),
-        "modality-gap": ("ModalityGap", "distance of centroids; cosines of matching and other pairs"),
+        "modality-gap": ("ModalityGap", "distance of centroids; cosines of positive and negative pairs"),
         "exact-match": ("ExactMatch", "share of accepted answers, exactly or normalised"),
         "anls": ("ANLS", "edit similarity of answers, by both definitions (paper, script)"),
         "vqa-accuracy": ("VQAAccuracy", "agreement with ten annotators, by both definitions"),

@@ -136,19 +136,75 @@ def test_an_old_run_is_reproduced(own: Path, run: str, records: int, last: int) 
 
 
 def test_finished_old_runs_are_not_run_again(own: Path) -> None:
-    """With the sources that they were made from; with others their ids are others, and a file means other runs."""
-    before = digests(own / "runs" / "alignment")
+    before = digests(own / "runs")
     text = ask(Command("run alignment.toml --no-plots"), own)
+    note, _, rest = text.partition("\n")
+    assert note.startswith("6 runs of alignment: recorded by an earlier version of trialbook, and kept")
+    assert "starts" not in rest
+    check_numbers("compare-file-alignment", rest[rest.index("alignment: Does") :])
+    assert {path for path in changes(before, own / "runs") if path.count("/") > 1} == set()
+
+
+def test_preparations_of_old_runs_are_kept_too(own: Path) -> None:
+    before = digests(own / "runs")
+    text = ask(Command("run sensors.toml --no-plots"), own)
     assert "starts" not in text
-    check_numbers("compare-file-alignment", text[text.index("alignment: Does") :])
-    assert {path for path in changes(before, own / "runs" / "alignment") if "/" in path} == set()
+    assert {path for path in changes(before, own / "runs") if path.count("/") > 1} == set()
 
 
-def test_a_killed_old_run_goes_on_where_it_stopped(own: Path) -> None:
-    """With the sources that it was made from; with others it has to be refused, as what it went on with would be another run."""
+def test_another_configuration_than_that_of_the_old_runs_is_run(own: Path) -> None:
+    text = ask(Command("run alignment.toml --arm mlp --set seeds=[0] --set train.steps=4 --no-plots"), own)
+    assert "earlier version" not in text
+    assert "finished in" in text
+
+
+def test_a_new_arm_starts_from_old_preparations(own: Path) -> None:
+    text = ask(Command("run sensors.toml --set seeds=[0] --set train.steps=4 --no-plots"), own)
+    assert text.count(": starts,") == 1
+    (made,) = (path for path in own.glob("runs/sensors/*/run.json") if json.loads(path.read_text()).get("format"))
+    assert sorted(json.loads(made.read_text())["inputs"].values())[0].startswith("step.captions/main-s0-")
+
+
+def test_a_killed_old_run_is_refused(own: Path) -> None:
+    before = digests(own / "runs")
+    text = ask(Command("run killed.toml --no-plots", status=1), own)
     (run,) = own.glob("runs/killed/*")
-    recorded = (run / "metrics.jsonl").read_text().splitlines()
-    text = ask(Command("run killed.toml --no-plots"), own)
-    assert f"{run.name}: goes on at step 60, 200 steps" in text
-    assert (run / "results.json").is_file()
-    assert (run / "metrics.jsonl").read_text().splitlines()[: len(recorded)] == recorded
+    assert f"delete it with 'mlrun rm killed/{run.name}'" in text
+    assert {path for path in changes(before, own / "runs") if not path.startswith("registry.db")} <= {
+        f"killed/{run.name}/lock"
+    }
+    ask(Command(f"rm --yes killed/{run.name}"), own)
+    assert "starts, 200 steps" in ask(Command("run killed.toml --no-plots"), own)
+
+
+def test_a_failed_old_run_is_done_anew(own: Path) -> None:
+    text = ask(Command("run broken.toml --no-plots", status=1), own)
+    assert "earlier version" not in text
+    assert len([*own.glob("runs/broken/*/run.json")]) == 2
+
+
+def test_a_registry_of_the_old_version_is_read_under_the_names_of_now(own: Path) -> None:
+    text = ask(
+        Command("sql \"select count(*) from final_metrics where metric like '%info-nce/loss'\" --format csv"), own
+    )
+    assert int(text.split()[-1]) > 0
+    old = "metric like '%loss/info-nce' or metric like 'logit_scale/%' or metric like 'modality-gap/%/other'"
+    assert ask(Command(f'sql "select count(*) from final_metrics where {old}" --format csv'), own).split()[-1] == "0"
+    keys = ask(Command('sql "select distinct key from run_config" --format csv'), own).split()
+    assert "train.max_grad_norm" in keys
+    assert not {"train.clip", "checkpoint.keep"} & {*keys}
+
+
+def test_a_run_of_a_newer_version_is_listed_and_refused(own: Path) -> None:
+    (run,) = own.glob("runs/alignment/mlp-s1-*")
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({"format": 3, "name": facts["name"], "all": "else is other"}))
+    assert ask(Command("registry sync"), own) == "0 added, 0 updated, 0 removed, 38 unchanged\n"
+    (row,) = (line for line in ask(Command("ls"), own).splitlines() if run.name in line)
+    assert "update trialbook" in row
+    sentence = f"{run.name} was recorded by a newer trialbook (format 3; this one reads up to 2): update trialbook"
+    assert sentence in ask(Command(f"show alignment/{run.name}"), own)
+    for words in ("report {} --no-plots", "doctor {}", "reproduce {}", "eval {}", "failures {}", "export {} exported"):
+        assert f"mlrun: {sentence}\n" in ask(Command(words.format(f"alignment/{run.name}"), status=2), own)
+    assert "mlp seed 1: update trialbook" in ask(Command("compare alignment"), own)
+    check_numbers("show-alignment", ask(COMMANDS["show-alignment"], own))

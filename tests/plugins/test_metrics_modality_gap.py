@@ -35,11 +35,11 @@ def test_it_agrees_with_sklearn(seed: int, images: int, texts: int, group_count:
     x, y = (normalize(v.double().numpy()) for v in rows.values())
     cosines = cosine_similarity(x, y)
     assert got["image-text"] == pytest.approx(np.linalg.norm(x.mean(0) - y.mean(0)), abs=1e-6)
-    assert got["image-text/matching"] == pytest.approx(cosines[own].mean(), abs=1e-6)
+    assert got["image-text/positive"] == pytest.approx(cosines[own].mean(), abs=1e-6)
     if own.all():
-        assert math.isnan(got["image-text/other"])
+        assert math.isnan(got["image-text/negative"])
     else:
-        assert got["image-text/other"] == pytest.approx(cosines[~own].mean(), abs=1e-6 * own.size)
+        assert got["image-text/negative"] == pytest.approx(cosines[~own].mean(), abs=1e-6 * own.size)
 
 
 def test_known_values():
@@ -47,10 +47,10 @@ def test_known_values():
     rows = {"image": torch.tensor([[1.0, 0], [2, 0]]), "text": torch.tensor([[-1.0, 0], [-5, 0]])}
     groups = {name: torch.arange(2) for name in rows}
     got = ModalityGap().compute(embeddings=rows, groups=groups)
-    assert got == {"image-text": 2, "image-text/matching": -1, "image-text/other": -1}
+    assert got == {"image-text": 2, "image-text/positive": -1, "image-text/negative": -1}
     same = {name: torch.eye(4) for name in rows}
     got = ModalityGap().compute(embeddings=same, groups={name: torch.arange(4) for name in rows})
-    assert got == {"image-text": 0, "image-text/matching": 1, "image-text/other": 0}
+    assert got == {"image-text": 0, "image-text/positive": 1, "image-text/negative": 0}
 
 
 def test_a_gap_of_shifted_centres_is_the_shift():
@@ -59,7 +59,7 @@ def test_a_gap_of_shifted_centres_is_the_shift():
     rows = {name: torch.stack([a.cos(), a.sin()], 1) for name, a in angles.items()}
     got = ModalityGap().compute(embeddings=rows, groups={name: torch.arange(2) for name in rows})
     assert got["image-text"] == pytest.approx(2 * math.sin(0.5) * math.cos(0.2), abs=1e-6)
-    assert got["image-text/matching"] == pytest.approx(math.cos(1), abs=1e-6)
+    assert got["image-text/positive"] == pytest.approx(math.cos(1), abs=1e-6)
 
 
 def test_many_captions_an_image_count_pair_by_pair(monkeypatch: pytest.MonkeyPatch):
@@ -76,15 +76,15 @@ def test_many_captions_an_image_count_pair_by_pair(monkeypatch: pytest.MonkeyPat
 def test_a_single_pair_has_no_other_pairs():
     rows = {"image": torch.tensor([[1.0, 0]]), "text": torch.tensor([[0.0, 2]])}
     got = ModalityGap().compute(embeddings=rows, groups={name: torch.tensor([0]) for name in rows})
-    assert (got["image-text"], got["image-text/matching"]) == (pytest.approx(math.sqrt(2)), 0)
-    assert math.isnan(got["image-text/other"])
+    assert (got["image-text"], got["image-text/positive"]) == (pytest.approx(math.sqrt(2)), 0)
+    assert math.isnan(got["image-text/negative"])
 
 
 def test_rows_without_partner_count_in_the_centroid_and_among_the_others():
     rows = {"image": torch.tensor([[1.0, 0], [0, 1]]), "text": torch.tensor([[1.0, 0]])}
     groups = {"image": torch.tensor([0, 1]), "text": torch.tensor([0])}
     got = ModalityGap().compute(embeddings=rows, groups=groups)
-    assert got == {"image-text": pytest.approx(math.sqrt(0.5)), "image-text/matching": 1, "image-text/other": 0}
+    assert got == {"image-text": pytest.approx(math.sqrt(0.5)), "image-text/positive": 1, "image-text/negative": 0}
 
 
 def test_an_embedding_that_is_not_finite_gives_nan():

@@ -57,7 +57,7 @@ def plan_of(metric: str, book: SchemaBook, folder: Path) -> Plan:
         ("effective-rank/image", "effective-rank/imag"),
         ("effective-rank/text/share", "effective-rank/text/shares"),
         ("modality-gap/image-text", "modality-gap/image-test"),
-        ("val/modality-gap/image-text/matching", "val/modality-gap/image-text/maching"),
+        ("val/modality-gap/image-text/positive", "val/modality-gap/image-text/positve"),
     ],
 )
 def test_a_gate_on_a_misspelt_figure_is_refused_with_the_right_name(
@@ -74,6 +74,6 @@ def test_which_figures_are_better_when_lower_is_declared(book: SchemaBook, tmp_p
     lower = set(plan_of("cut/i2t@1/d8", book, tmp_path).runs[0].info.lower_is_better)
     assert lower >= {
         "alignment-uniformity/alignment/image-text", "alignment-uniformity/uniformity/image", "modality-gap/image-text",
-        "modality-gap/image-text/other", "val/modality-gap/image-text",
+        "modality-gap/image-text/negative", "val/modality-gap/image-text",
     }  # fmt: skip
-    assert not [name for name in lower if "cut/" in name or "effective-rank" in name or name.endswith("matching")]
+    assert not [name for name in lower if "cut/" in name or "effective-rank" in name or name.endswith("positive")]

@@ -27,13 +27,13 @@ def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: 
     Nothing is run: what is missing is told of, and gates that need it are undecided.
     """
     from trialbook.cli.app import open_app
-    from trialbook.config.load import load_experiment
     from trialbook.errors import TrialbookError
-    from trialbook.planning.planner import make_plan
+    from trialbook.planning.planner import plan_files
+    from trialbook.registry.earlier_runs import keep_earlier_runs
     from trialbook.reports.pages.write import PageOptions
 
     app = open_app(runs)
-    plan = make_plan(load_experiment(file, profile=profile), app.book)
+    (plan,) = keep_earlier_runs(plan_files([file], app.book, profile=profile), app.settings.runs, app.book)
     if not plan.experiment.decisions:
         raise TrialbookError(f"{file} has no [decision]; 'mlrun compare {file}' compares its arms")
     options = PageOptions(not no_plots, png, app.host.templates())

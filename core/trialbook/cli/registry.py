@@ -67,7 +67,11 @@ def _print(table: Table, style: str) -> None:
 
 @click.command()
 @click.option("--experiment", help="Only runs of this experiment.")
-@click.option("--status", type=click.Choice(("running", "finished", "failed", "killed", "gone")), help="Only these.")
+@click.option(
+    "--status",
+    type=click.Choice(("running", "finished", "failed", "killed", "gone", "update trialbook")),
+    help="Only these.",
+)
 @_format_options
 @_runs_option
 def ls(experiment: str | None, status: str | None, style: str, as_json: bool, runs: Path | None) -> None:
@@ -147,7 +151,11 @@ def compare(
     from trialbook.registry.query import open_index
     from trialbook.reports.terminal import print_report
 
-    plan = _plan(names[0], profile, sets) if len(names) == 1 and names[0].endswith(".toml") else None
+    plan = (
+        _plan(names[0], profile, sets, registry_file(runs).parent)
+        if len(names) == 1 and names[0].endswith(".toml")
+        else None
+    )
     if plan is None and (profile or sets):
         raise click.UsageError("--profile and --set need one FILE to compare")
     with open_index(registry_file(runs)) as index:
@@ -157,14 +165,16 @@ def compare(
     print_report(comparison, "json" if as_json else style)
 
 
-def _plan(file: str, profile: str | None, sets: tuple[str, ...]) -> Plan:
+def _plan(file: str, profile: str | None, sets: tuple[str, ...], runs: Path) -> Plan:
     from trialbook.cli.app import open_app
-    from trialbook.config.load import load_experiment
-    from trialbook.planning.planner import make_plan
+    from trialbook.planning.planner import plan_files
+    from trialbook.registry.earlier_runs import keep_earlier_runs
 
     if not Path(file).is_file():
         raise TrialbookError(f"there is no file '{file}'")
-    return make_plan(load_experiment(Path(file), profile=profile, sets=sets), open_app().book)
+    book = open_app().book
+    (plan,) = keep_earlier_runs(plan_files([Path(file)], book, profile=profile, sets=sets), runs, book)
+    return plan
 
 
 @click.command()

@@ -64,6 +64,7 @@ def _of_run(index: Registry, name: str, options: PageOptions) -> Written:
         if not index.find(name):
             select_runs(index, [name], [], Facts(index))  # it says what else might have been meant
         here = index.one(name).directory
+    here.check_readable()
     lock = RunLock(here.lock)
     lock.acquire()
     try:
@@ -89,13 +90,13 @@ def _of_experiment(index: Registry, name: str, options: PageOptions) -> Written:
 
 def _of_file(file: Path, profile: str | None, app: App, options: PageOptions) -> Written:
     from trialbook.analysis.compare.compare import compare_plan
-    from trialbook.config.load import load_experiment
-    from trialbook.planning.planner import make_plan
+    from trialbook.planning.planner import plan_files
+    from trialbook.registry.earlier_runs import keep_earlier_runs
     from trialbook.registry.run_directory import RunDirectory
     from trialbook.reports.pages.experiment_results import write_conclusion
 
     registry = app.settings.registry
-    plan = make_plan(load_experiment(file, profile=profile), app.book)
+    (plan,) = keep_earlier_runs(plan_files([file], app.book, profile=profile), registry.parent, app.book)
     comparison = compare_plan(plan, registry)
     _complete([RunDirectory(registry.parent / spec.relative_path) for spec in plan.runs], options)
     return write_conclusion(plan, comparison, registry.parent, options)

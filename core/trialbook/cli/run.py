@@ -43,15 +43,19 @@ def run(
     from trialbook.config.numerics import prepare_cublas
     from trialbook.execution.launcher import Launcher
     from trialbook.planning.planner import plan_files
+    from trialbook.registry.earlier_runs import describe_earlier, keep_earlier_runs
 
     app = open_app(runs)
     files = experiment_files(file)
-    whole = plan_files(files, app.book, profile=profile, sets=sets)
+    whole = keep_earlier_runs(plan_files(files, app.book, profile=profile, sets=sets), app.settings.runs, app.book)
     plans = list(dict.fromkeys(one for plan in whole for one in (*plan.before, plan)))
     if prepare is not None:
         plans, arms = _until(plans, prepare), ()
     elif arms:
         plans[-1] = plans[-1].only(arms)
+    for plan in plans:
+        if sentence := describe_earlier(plan, app.settings.runs):
+            click.echo(sentence, err=True)
     launcher = Launcher(app.settings, app.host, app.book, watcher(), strict=strict, plots=not no_plots)
     if dry_run:
         click.echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))

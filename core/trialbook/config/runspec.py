@@ -12,6 +12,7 @@ from typing import Any
 from trialbook.config.decision_options import GateOptions
 from trialbook.config.experiment import Experiment
 from trialbook.config.experiment_info import ExperimentInfo
+from trialbook.config.run_format import FORMAT
 from trialbook.config.toml import KeyPath
 from trialbook.errors import Position, TrialbookError, suggest
 
@@ -32,6 +33,7 @@ class RunSpec:
         sources: part name to the hash of its component's source.
         id: 8 hex digits of a hash over configuration, seed, sources and the ids of the runs that it needs.
         inputs: what it needs by name (an arm, a preparation, another experiment) to that run's directory below that of all runs.
+        earlier: directory that an earlier version of the program recorded it in, below that of all runs; empty for other runs.
         info: what the experiment says of itself: question, baseline, gates … No part of the id.
         positions: where each key was written; not kept in JSON.
     """
@@ -45,6 +47,7 @@ class RunSpec:
     sources: Mapping[str, str]
     id: str
     inputs: Mapping[str, str] = field(default_factory=dict)
+    earlier: str = field(default="", compare=False)
     info: ExperimentInfo = field(default_factory=ExperimentInfo, compare=False, repr=False)
     positions: Mapping[KeyPath, Position] = field(default_factory=dict, compare=False, repr=False)
 
@@ -54,18 +57,20 @@ class RunSpec:
     @property
     def name(self) -> str:
         """``<arm>-s<seed>-<id>``, safe as a file name."""
+        if self.earlier:
+            return self.earlier.rpartition("/")[2]
         safe = re.sub(r"[^\w.,=+-]+", "_", self.arm, flags=re.ASCII).lstrip(".-")[:100]
         return f"{safe}-s{self.seed}-{self.id}"
 
     @property
     def relative_path(self) -> str:
         """Its directory below that of all runs."""
-        return f"{self.experiment}/{self.name}"
+        return self.earlier or f"{self.experiment}/{self.name}"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able data; what the experiment says of itself stands beside the run's own keys."""
         return {
-            "name": self.name, **self.info.to_json(),
+            "format": FORMAT, "name": self.name, **self.info.to_json(),
             "experiment": self.experiment, "arm": self.arm, "base_arm": self.base_arm,
             "point": dict(self.point), "seed": self.seed, "id": self.id, "inputs": dict(self.inputs),
             "sources": dict(self.sources), "config": dict(self.config),
@@ -75,9 +80,10 @@ class RunSpec:
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
         """The run that ``to_json`` wrote, without positions."""
         own = ("experiment", "arm", "base_arm", "point", "seed", "config", "sources", "id")
-        return cls(
-            **{key: data[key] for key in own}, inputs=data.get("inputs", {}), info=ExperimentInfo.from_json(data)
-        )
+        info = ExperimentInfo.from_json(data)
+        spec = cls(**{key: data[key] for key in own}, inputs=data.get("inputs", {}), info=info)
+        renamed = data.get("name", spec.name) != spec.name
+        return replace(spec, earlier=f"{spec.experiment}/{data['name']}") if renamed else spec
 
 
 def run_id(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:

@@ -110,7 +110,7 @@ def find_origin(text: str, runs: Path, inputs: Mapping[str, Path], seed: int) ->
         if (here / "manifest.json").is_file() and RunDirectory(here.parent.parent).is_run():
             return Origin(RunDirectory(here.parent.parent), here)
     experiment, _, arm = text.partition("/")
-    every = [(one, RunDirectory(one).read("run")) for one in find_runs(runs)]
+    every = [(one, RunDirectory(one).read("run")) for one in find_runs(runs) if not RunDirectory(one).is_newer()]
     found = [(one, facts) for one, facts in every if facts["experiment"] == experiment]
     if not found:
         known = sorted({str(facts["experiment"]) for _, facts in every})

@@ -14,10 +14,19 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from trialbook.config.run_format import Format1
 from trialbook.errors import TrialbookError
 from trialbook.registry.connection import transaction
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.registry.run_row import begins_with, facts_stamp, file_size, run_facts, run_findings, run_key
+from trialbook.registry.run_row import (
+    UPDATE,
+    begins_with,
+    facts_stamp,
+    file_size,
+    run_facts,
+    run_findings,
+    run_key,
+)
 from trialbook.registry.summary import Summary
 
 #: Bytes of a file that are taken in by one transaction.
@@ -50,6 +59,8 @@ class RunIndexer:
         self._places: dict[str, _Place] = {}
         self._summaries: dict[int, Summary] = {}
         self._metrics: dict[tuple[str, str], int] = {}
+        self._mapping: Format1 | None = None
+        self._newer = False
 
     def refresh(self) -> None:
         """Bring everything in line: facts, then points to the end of the files; a file that was changed is read anew."""
@@ -102,7 +113,7 @@ class RunIndexer:
         )
         row = self.connection.execute("SELECT id FROM run WHERE path = ?", (self.path,)).fetchone()
         self.connection.execute("DELETE FROM finding WHERE run = ?", row)
-        findings = [(*row, *finding) for finding in run_findings(self.run)]
+        findings = [(*row, *finding) for finding in run_findings(self.run)] if columns["outcome"] != UPDATE else []
         self.connection.executemany(f"INSERT INTO finding VALUES ({', '.join('?' * 9)})", findings)
 
     def _load(self) -> None:
@@ -113,6 +124,8 @@ class RunIndexer:
             self._upsert_facts()
             row = self.connection.execute(find, (self.path,)).fetchone()
         self._id = row[0]
+        self._newer = self.run.is_newer()
+        self._mapping = None if self._newer else self.run.mapping()
         self._places = self._stored_places()
         rows = self.connection.execute(
             "SELECT metric, first, last, min, max, min_step, max_step, first_step, last_step, count, not_finite "
@@ -147,7 +160,9 @@ class RunIndexer:
             )
 
     def _read(self, name: str) -> bytes:
-        """Whole lines that are not in yet."""
+        """Whole lines that are not in yet; none of a run that only a newer program can read."""
+        if self._newer:
+            return b""
         try:
             with self.run.lines(name).open("rb") as stream:
                 stream.seek(self._places[name].size)
@@ -177,7 +192,10 @@ class RunIndexer:
 
     def _parsed(self, name: str, data: bytes) -> list[tuple[int, dict[str, float]]]:
         try:
-            return [(record["step"], record["values"]) for record in map(json.loads, data.splitlines())]
+            records = map(json.loads, data.splitlines())
+            if self._mapping is not None and name == "metrics":
+                records = map(self._mapping.line, records)
+            return [(record["step"], record["values"]) for record in records]
         except (ValueError, KeyError, TypeError) as error:
             file = self.run.lines(name)
             raise TrialbookError(f"{file} has a line that is no record ({error}); mend or delete it") from error

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 #: ``PRAGMA user_version`` of an up-to-date registry: the number of migrations. Comparing it does not need the library
 #: that applies them.
-VERSION = 3
+VERSION = 4
 
 _TABLES = """
 CREATE TABLE document (
@@ -162,6 +162,14 @@ CREATE VIEW run_components AS
     JOIN json_each(document.body) AS component;
 """
 
+#: Points stand under names that are mapped as files are read: all runs are read again.
+_NAMES = """
+DELETE FROM point;
+DELETE FROM summary;
+DELETE FROM metric;
+UPDATE run SET stamp = '', metrics_size = 0, metrics_check = 0, timing_size = 0, timing_check = 0;
+"""
+
 
 def migrations() -> Migrations:
     """The registry's migrations, oldest first."""
@@ -180,6 +188,10 @@ def migrations() -> Migrations:
     @registry(name="003-components")
     def _third(db: Any) -> None:
         _execute_all(db, _COMPONENTS)
+
+    @registry(name="004-names")
+    def _fourth(db: Any) -> None:
+        _execute_all(db, _NAMES)
 
     return registry
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.config.experiment_info import ExperimentInfo
+from trialbook.config.run_format import FORMAT
 from trialbook.contracts.findings import Finding
 from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.connection import is_current, read_registry
@@ -91,12 +92,16 @@ def open_index(registry: Path) -> Iterator[Registry]:
 
 
 def stale_runs(connection: sqlite3.Connection, root: Path) -> list[Path]:
-    """Directories that the registry does not know, and those of killed runs of which it has not everything."""
+    """Directories that the registry does not know, those of killed runs of which it has not everything, and those that it read
+    under the names of another version.
+    """
     known = {path for (path,) in connection.execute("SELECT path FROM run")}
     unknown = [run for path in list_folders(root) if path not in known and (run := RunDirectory(root / path)).is_run()]
-    rows = connection.execute("SELECT path, stamp, metrics_size, timing_size FROM run WHERE outcome IS NULL")
-    killed = [run for path, *seen in rows if not is_unchanged(run := RunDirectory(root / path), *seen)]
-    return [run.path for run in (*unknown, *killed) if run.status() not in ("running", "gone")]
+    rows = connection.execute(
+        f"SELECT path, stamp, metrics_size, timing_size FROM run WHERE outcome IS NULL OR stamp NOT LIKE '{FORMAT} %'"
+    )
+    behind = [run for path, *seen in rows if not is_unchanged(run := RunDirectory(root / path), *seen)]
+    return [run.path for run in (*unknown, *behind) if run.status() not in ("running", "gone")]
 
 
 class Registry:

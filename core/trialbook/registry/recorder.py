@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, ModuleStats, Predictions, Record, Timing
+from trialbook.errors import TrialbookError
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
 from trialbook.registry.lock import RunLock
@@ -46,6 +47,7 @@ class Recorder:
         patience: seconds that ``close`` spends on a registry that cannot be written.
     Raises:
         RunLocked: on entering, where another process holds the lock.
+        TrialbookError: on entering, where another version of the program recorded the run.
     """
 
     def __init__(self, directory: Path, registry: Path | None, *, patience: float = 10.0) -> None:
@@ -60,6 +62,11 @@ class Recorder:
     def __enter__(self) -> Recorder:
         self.run.path.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
+        try:
+            self.run.check_resumable()
+        except TrialbookError:
+            self._lock.release()
+            raise
         for name in LINE_FILES:
             file = self.run.lines(name)
             cut_torn_line(file)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trialbook.config.run_format import FORMAT, Format1, NewerFormat, mapping_of
 from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
+from trialbook.errors import TrialbookError
 from trialbook.registry.lock import is_locked
 
 #: Every file of a run that is written once or replaced as a whole, by the name used in code.
@@ -41,16 +43,68 @@ class RunDirectory:
         return file
 
     def read(self, name: str) -> Any:
-        """Content of a JSON file of the run; None where there is none.
+        """Content of a JSON file of the run under the names of now; None where there is none.
 
         Raises:
-            TrialbookError: the file is not JSON.
+            TrialbookError: the file is not JSON, or a newer program wrote the run.
         """
-        return read_json(self.json(name))
+        content = read_json(self.json(name))
+        if content is None or name not in ("run", "results"):
+            return content
+        mapping = mapping_of(content, self.path.name) if name == "run" else self.mapping()
+        return content if mapping is None else getattr(mapping, name)(content)
+
+    def mapping(self) -> Format1 | None:
+        """How records of an earlier format are read; None where they have the names of now.
+
+        Raises:
+            TrialbookError: ``run.json`` is not JSON, or a newer program wrote the run.
+        """
+        return mapping_of(read_json(self.json("run")) or {"format": FORMAT}, self.path.name)
+
+    def check_readable(self) -> None:
+        """Refuse a run that a newer program wrote.
+
+        Raises:
+            TrialbookError: it is one.
+        """
+        self.mapping()
+
+    def check_resumable(self) -> None:
+        """Refuse to go on with a run of another version: its sources are not those of now.
+
+        Raises:
+            TrialbookError: it is of one.
+        """
+        if self.mapping() is not None:
+            name = f"{self.path.parent.name}/{self.path.name}"
+            raise TrialbookError(
+                f"it was begun by an earlier version of trialbook and cannot be resumed, as the program's sources have changed "
+                f"since; delete it with 'mlrun rm {name}' and run it anew"
+            )
+
+    def is_newer(self) -> bool:
+        """Whether a newer program wrote the run, so that this one cannot read it."""
+        try:
+            self.mapping()
+        except NewerFormat:
+            return True
+        return False
 
     def read_lines(self, name: str) -> Iterator[dict[str, Any]]:
-        """Lines of a JSON Lines file of the run; a torn last line is left out."""
-        return read_lines(self.lines(name))
+        """Lines of a JSON Lines file of the run under the names of now; a torn last line is left out.
+
+        Raises:
+            TrialbookError: they are metrics of a run that a newer program wrote.
+        """
+        lines = read_lines(self.lines(name))
+        mapping = self.mapping() if name == "metrics" else None
+        return lines if mapping is None else map(mapping.line, lines)
+
+    def read_evaluation(self, name: str) -> dict[str, Any]:
+        """Values and circumstances of an evaluation that was made of the run later; empty where there is none."""
+        facts, mapping = read_json(self.evaluation(name)) or {}, self.mapping()
+        return facts if mapping is None else mapping.evaluation(facts)
 
     def write(self, name: str, value: Any) -> None:
         """Replace a JSON file of the run, as a whole."""

@@ -9,14 +9,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from trialbook.config.run_format import FORMAT, NewerFormat
 from trialbook.contracts.files import to_json
 from trialbook.contracts.findings import Finding
 from trialbook.registry.run_directory import JSON_FILES, RunDirectory
 
 #: JSON files whose content is kept once however many runs share it, by column.
 _DOCUMENTS = {"environment": "env", "components": "components", "data": "data"}
+#: Outcome of a run that a newer program wrote: what to do about it.
+UPDATE = "update trialbook"
 #: What ``run.json`` has in columns of their own; the rest is the ``plan`` document.
-_OWN = ("experiment", "name", "arm", "base_arm", "point", "seed", "id", "config", "inputs", "relative_path", "sources")
+_OWN = (
+    "format", "experiment", "name", "arm", "base_arm", "point", "seed", "id", "config", "inputs", "relative_path", "sources",
+)  # fmt: skip
 
 
 def run_key(root: Path, run: Path) -> str:
@@ -26,8 +31,8 @@ def run_key(root: Path, run: Path) -> str:
 
 
 def facts_stamp(run: RunDirectory) -> str:
-    """Sizes and times of the files that a run's row is made from: a change of any of them changes it."""
-    parts = []
+    """Sizes and times of the files that a run's row is made from, behind the format that this version reads."""
+    parts = [str(FORMAT)]
     for file in (*(run.json(name) for name in JSON_FILES), run.error):
         try:
             state = file.stat()
@@ -38,8 +43,11 @@ def facts_stamp(run: RunDirectory) -> str:
 
 
 def run_facts(run: RunDirectory) -> tuple[dict[str, Any], dict[str, str]]:
-    """Columns of a run's row, and the bodies of its documents, as its files say."""
-    spec = run.read("run")
+    """Columns of a run's row, and the bodies of its documents, as its files say; of a newer program's run its name alone."""
+    try:
+        spec = run.read("run")
+    except NewerFormat as newer:
+        return _newer_facts(run, str(newer)), dict.fromkeys(("plan", "config", *_DOCUMENTS), "{}")
     results = run.read("results")
     error = run.error.read_text(encoding="utf-8") if run.error.is_file() else None
     sessions = run.read("sessions") or []
@@ -60,6 +68,17 @@ def run_facts(run: RunDirectory) -> tuple[dict[str, Any], dict[str, str]]:
         "seconds": session_seconds(sessions),
     }  # fmt: skip
     return columns, documents
+
+
+def _newer_facts(run: RunDirectory, message: str) -> dict[str, Any]:
+    """Columns of a run that only a newer program can read: it is listed, and no more."""
+    arm, _, seed_and_id = run.path.name.rpartition("-s")
+    seed, _, digest = seed_and_id.partition("-")
+    return {
+        "experiment": run.path.parent.name, "name": run.path.name, "arm": arm, "base_arm": arm, "point": "{}",
+        "seed": int(seed) if seed.isdecimal() else 0, "hash": digest, "outcome": UPDATE, "error": message,
+        "results": None, "started": run.json("run").stat().st_mtime, "ended": None, "seconds": None,
+    }  # fmt: skip
 
 
 def run_findings(run: RunDirectory) -> list[tuple[Any, ...]]:

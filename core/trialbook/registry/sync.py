@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trialbook.config.run_format import FORMAT
 from trialbook.errors import TrialbookError
 from trialbook.registry.connection import open_registry, transaction
 from trialbook.registry.indexer import POINT_FILES, RunIndexer
 from trialbook.registry.run_directory import RunDirectory, find_runs
-from trialbook.registry.run_row import begins_with, facts_stamp, file_size, is_unchanged, run_key
+from trialbook.registry.run_row import UPDATE, begins_with, facts_stamp, file_size, is_unchanged, run_key
 
-_STATE = "SELECT path, stamp, metrics_size, metrics_check, timing_size, timing_check FROM run"
+_STATE = "SELECT path, stamp, metrics_size, metrics_check, timing_size, timing_check, outcome FROM run"
 #: What a directory with files that are not ours, or not whole, can raise.
 _SPOILT = (TrialbookError, OSError, KeyError, TypeError, ValueError)
 
@@ -51,6 +52,7 @@ def sync(registry: Path, *, anew: bool = False) -> SyncReport:
     root = registry.parent
     connection = open_registry(registry)
     try:
+        _update_names(connection, root)
         known = {row[0]: row[1:] for row in connection.execute(_STATE)}
         directories = _all_runs(root, known)
         if anew:
@@ -77,11 +79,13 @@ def sync(registry: Path, *, anew: bool = False) -> SyncReport:
 def check(registry: Path) -> list[Difference]:
     """Every run of which directory and registry do not say the same; the points' files are compared by checksum.
 
-    A run under way is left out: the registry follows it a moment later.
+    A run under way is left out: the registry follows it a moment later. A registry of an older version is brought up to date
+    first.
     """
     root = registry.parent
     connection = open_registry(registry)
     try:
+        _update_names(connection, root)
         known = {row[0]: row[1:] for row in connection.execute(_STATE)}
         counts = dict(connection.execute("SELECT run.path, count(*) FROM point JOIN run ON run.id = run GROUP BY run"))
     finally:
@@ -125,6 +129,15 @@ def delete_runs(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
         connection.execute(f"DELETE FROM document WHERE id NOT IN ({used})")
 
 
+def _update_names(connection: sqlite3.Connection, root: Path) -> None:
+    """Read runs again that the registry has under the names of another version."""
+    rows = connection.execute(f"SELECT path FROM run WHERE stamp NOT LIKE '{FORMAT} %'").fetchall()
+    for run in (RunDirectory(root / path) for (path,) in rows):
+        if run.is_run():
+            with suppress(*_SPOILT):  # it is reported when directory and registry are compared
+                RunIndexer(connection, root, run).refresh()
+
+
 def _all_runs(root: Path, known: Iterable[str]) -> list[Path]:
     """Runs in the registry's folder, and those elsewhere that it knows."""
     elsewhere = [Path(key) for key in known if Path(key).is_absolute() and RunDirectory(Path(key)).is_run()]
@@ -133,6 +146,8 @@ def _all_runs(root: Path, known: Iterable[str]) -> list[Path]:
 
 def _agrees(run: RunDirectory, state: tuple[str | int, ...]) -> bool:
     """Whether a run's files are what the registry read, to the last byte."""
+    if state[5] == UPDATE:
+        return state[0] == facts_stamp(run)
     return is_unchanged(run, state[0], state[1], state[3]) and not _compare(run, state, None)
 
 
@@ -140,6 +155,8 @@ def _compare(run: RunDirectory, state: tuple[str | int, ...] | None, points: int
     """How a run's files differ from what the registry read; ``points`` is how many it has, None leaves them uncounted."""
     if state is None:
         return ["is not in the registry"]
+    if state[5] == UPDATE:
+        return ["a newer trialbook recorded it: update trialbook"]
     found = [] if state[0] == facts_stamp(run) else ["its JSON files changed after the registry read them"]
     for index, name in enumerate(POINT_FILES):
         size, value = int(state[1 + 2 * index]), int(state[2 + 2 * index])

@@ -10,6 +10,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from trialbook.registry.run_directory import RunDirectory
+
 #: From the best down.
 VERDICTS = ("equal", "within tolerance", "within noise", "not equal")
 
@@ -143,9 +145,12 @@ def _lone(record: Mapping[str, Any], repeated: bool) -> Gap:
 
 
 def read_whole_lines(file: Path) -> Iterator[bytes]:
-    """Whole lines of a file."""
+    """Whole lines of a run's file of records, under the names of now."""
+    mapping = RunDirectory(file.parent).mapping()
     with file.open("rb") as stream:
-        yield from (line for line in stream if line.endswith(b"\n"))
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield line if mapping is None else json.dumps(mapping.line(json.loads(line))).encode()
 
 
 def _step(line: bytes) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.config.experiment import Experiment
+from trialbook.config.run_format import rename_config, rename_path
 from trialbook.config.runspec import RunSpec, run_id
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, parse_toml
@@ -77,7 +78,8 @@ def read_recorded(text: str, settings: Settings) -> RecordedRun:
     """The recorded run that ``text`` means: a path, or what ``mlrun show`` understands.
 
     Raises:
-        TrialbookError: there is no such run, it is running, has recorded nothing, or a run that it needs is gone.
+        TrialbookError: there is no such run, it is running, has recorded nothing, or a run that it needs is gone,
+            or a newer program recorded it.
     """
     run = find_run(text, settings)
     status = run.status()
@@ -85,11 +87,15 @@ def read_recorded(text: str, settings: Settings) -> RecordedRun:
         raise TrialbookError(f"the registry remembers '{text}', but its directory {run.path} is gone")
     if status == "running":
         raise TrialbookError(f"{run.path.name} is running; wait for its end")
+    run.check_readable()
     if next(run.read_lines("metrics"), None) is None:
         raise TrialbookError(f"{run.path.name} ({status}) has recorded nothing that could be repeated or loaded")
     spec, document = _read_spec(run)
     inputs = _inputs(run, spec)
     spec, doubts = _fitting(run, spec, document)
+    if run.mapping() is not None:
+        positions = {rename_path(path): position for path, position in spec.positions.items()}
+        spec = replace(RunSpec.from_json(run.read("run")), config=rename_config(spec.config), positions=positions)
     for event in run.read_lines("events"):
         if event["kind"] in _MIXED:
             doubts.append(f"of the recorded run itself, at step {event['step']}: {event['message']}")
@@ -110,8 +116,9 @@ def find_run(text: str, settings: Settings) -> RunDirectory:
 
 
 def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
+    """What the run was made from and its ``config.toml``, as they were written: the id is a hash of that."""
     try:
-        spec = RunSpec.from_json(run.read("run"))
+        spec = RunSpec.from_json(read_json(run.json("run")))
     except (KeyError, TypeError, AttributeError) as error:
         raise TrialbookError(f"{run.json('run')} is not what a run writes ({error!r}); restore it") from error
     text = run.config.read_text(encoding="utf-8") if run.config.is_file() else None

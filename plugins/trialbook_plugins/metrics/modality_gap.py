@@ -14,21 +14,21 @@ from trialbook_plugins.metrics._rows import check_rows, sum_over_matching, unit_
 
 
 class ModalityGap:
-    """Distance between the centroids of two modalities on the sphere, and the mean cosine of matching and of other pairs.
+    """Distance between the centroids of two modalities on the sphere, and the mean cosines of positive and of negative pairs.
 
     On embeddings of length 1: 0 where both centroids coincide, at most 2. The cosines tell what a gap hides: retrieval
-    works across a wide gap as long as matching pairs have larger cosines than other pairs of the same two modalities.
+    works across a wide gap as long as positive pairs (of one group) have larger cosines than all others of the two modalities.
 
     Source: Liang et al. 2022 (Mind the Gap), section 4.2: the difference of the centroids, here its length.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("embeddings", "groups")
-    produces: ClassVar[tuple[str, ...]] = ("{couple}", "{couple}/matching", "{couple}/other")
-    lower_is_better: ClassVar[tuple[str, ...]] = ("{couple}", "{couple}/other")
+    produces: ClassVar[tuple[str, ...]] = ("{couple}", "{couple}/positive", "{couple}/negative")
+    lower_is_better: ClassVar[tuple[str, ...]] = ("{couple}", "{couple}/negative")
 
     @torch.no_grad()
     def compute(self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> dict[str, float]:
-        """Figures of a split; NaN where an embedding is not finite, and for the other pairs where there are none.
+        """Figures of a split; NaN where an embedding is not finite, and for the negative pairs where there are none.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.
@@ -42,14 +42,14 @@ class ModalityGap:
         centroids = {name: x.double().mean(dim=0) for name, x in rows.items()}
         values = {}
         for a, b in combinations(rows, 2):
-            matching, count = sum_over_matching(rows[a], rows[b], groups[a], groups[b], _cosine)
+            positive, count = sum_over_matching(rows[a], rows[b], groups[a], groups[b], _cosine)
             if not count:
                 raise without_partner("modality-gap", a, b)
             pairs = len(rows[a]) * len(rows[b])
             total = float(centroids[a] @ centroids[b]) * pairs
             values[f"{a}-{b}"] = float((centroids[a] - centroids[b]).norm())
-            values[f"{a}-{b}/matching"] = matching / count
-            values[f"{a}-{b}/other"] = (total - matching) / (pairs - count) if pairs > count else math.nan
+            values[f"{a}-{b}/positive"] = positive / count
+            values[f"{a}-{b}/negative"] = (total - positive) / (pairs - count) if pairs > count else math.nan
         return values
 
 

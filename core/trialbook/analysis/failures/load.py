@@ -17,7 +17,7 @@ from trialbook.config.settings import Settings
 from trialbook.config.variants import ComponentTable
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import modalities_of
-from trialbook.contracts.files import read_json, read_lines
+from trialbook.contracts.files import read_lines
 from trialbook.contracts.predictions import Prediction
 from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.construct import ComponentFactory
@@ -66,6 +66,7 @@ def read_answers(run: RunDirectory, evaluation: str | None = None) -> Answers:
     Raises:
         TrialbookError: there are none, or a line is no prediction.
     """
+    run.check_readable()
     file = run.answers(evaluation)
     if evaluation is not None and not run.evaluation(evaluation).is_file():
         known = run.evaluations()
@@ -82,7 +83,7 @@ def read_answers(run: RunDirectory, evaluation: str | None = None) -> Answers:
     if evaluation is None:
         final = EvaluateOptions(**config.get("evaluate", {})).final
         return Answers(run, None, predictions, final, config.get("dataset", {}))
-    facts = read_json(run.evaluation(evaluation)) or {}
+    facts = run.read_evaluation(evaluation)
     return Answers(run, evaluation, predictions, str(facts.get("split", "")), facts.get("data", {}).get("table", {}))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from trialbook.analysis.failures.load import read_answers
-from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Block, Code, Link, Paragraph, TableBlock, Text
@@ -40,7 +39,7 @@ def _failures(run: RunDirectory) -> list[Block]:
 def _evaluations(run: RunDirectory) -> list[Block]:
     rows: list[list[Text]] = []
     for name in run.evaluations():
-        facts: dict[str, Any] = read_json(run.evaluation(name)) or {}
+        facts: dict[str, Any] = run.read_evaluation(name)
         figures = list(facts.get("figures", {}).items())[:_MOST_TOLD]
         data = facts.get("data", {})
         what = "its own" if data.get("own") else str(data.get("table", {}).get("use", ""))

@@ -1,0 +1,131 @@
+"""Runs of a plan that an earlier version of the program recorded: they are kept, not done again.
+
+The id of a run is a hash over sources, too, and an earlier version had others. So its runs are known by what they were asked
+for: experiment, arm, point of the grid, seed, configuration, and the same of the runs that they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trialbook.config.run_format import FORMAT, earlier_name, format_of
+from trialbook.config.runspec import Plan, RunSpec, canonical, run_id
+from trialbook.contracts.files import read_json
+from trialbook.errors import TrialbookError
+from trialbook.planning.defaults import with_defaults
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.run_directory import RunDirectory
+
+#: The best first: where several runs are the same, the first of these stands for them. One that failed is done anew.
+_KEPT = ("finished", "running", "killed")
+
+
+def keep_earlier_runs(plans: Sequence[Plan], runs: Path, book: SchemaBook) -> list[Plan]:
+    """The plans, with runs that an earlier version recorded in place of equal ones that this version has not recorded.
+
+    Args:
+        plans: as they were laid out; those that they need are among them or stand in their ``before``.
+        runs: directory of all runs.
+        book: schemas of components, for defaults that the earlier version did not have.
+    """
+    keeper = _Keeper(runs, book)
+    return [keeper.plan(one) for one in plans]
+
+
+def describe_earlier(plan: Plan, runs: Path) -> str:
+    """A sentence on the finished runs of a plan that an earlier version recorded; empty where there are none."""
+    kept = [one.earlier for one in plan.runs if one.earlier and RunDirectory(runs / one.earlier).status() == "finished"]
+    if not kept:
+        return ""
+    some = f"{len(kept)} run{'s' * (len(kept) > 1)} of {plan.experiment.name}"
+    return (
+        f"{some}: recorded by an earlier version of trialbook, and kept; to run anew, delete with 'mlrun rm {kept[0]}"
+        f"{' …' * (len(kept) > 1)}' or give the experiment another name"
+    )
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """A run directory of an earlier version, with its ``run.json`` under the names of now."""
+
+    run: RunDirectory
+    facts: Mapping[str, Any]
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sorts the best first, of equals the newest."""
+        return _KEPT.index(self.run.status()), -self.run.json("run").stat().st_mtime
+
+
+class _Keeper:
+    def __init__(self, runs: Path, book: SchemaBook) -> None:
+        self.runs, self.book = runs, book
+        self._plans: dict[Plan, Plan] = {}
+        self._earlier: dict[str, dict[str, _Earlier]] = {}
+        self._keys: dict[str, str] = {}
+        self._moved: dict[str, str] = {}
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan and those that it needs."""
+        if plan not in self._plans:
+            before = tuple(self.plan(one) for one in plan.before)
+            runs = tuple(self.spec(one) for one in plan.runs)
+            same = before == plan.before and all(new is old for new, old in zip(runs, plan.runs, strict=True))
+            self._plans[plan] = plan if same else replace(plan, runs=runs, before=before)
+        return self._plans[plan]
+
+    def spec(self, spec: RunSpec) -> RunSpec:
+        """A run, or the earlier one that is equal; the runs that it needs have been seen before."""
+        planned, needed = spec.relative_path, {name: self._keys.get(path, path) for name, path in spec.inputs.items()}
+        key = self._keys[planned] = _key(spec.experiment, spec.base_arm, spec.point, spec.seed, spec.config, needed)
+        inputs = {name: self._moved.get(path, path) for name, path in spec.inputs.items()}
+        if inputs != spec.inputs:
+            spec = replace(spec, inputs=inputs, id=run_id(spec.config, spec.seed, spec.sources, inputs))
+        if not RunDirectory(self.runs / spec.relative_path).is_run() and (found := self.earlier(spec).get(key)):
+            path = found.run.path.relative_to(self.runs).as_posix()
+            spec = replace(spec, id=found.facts["id"], inputs=found.facts.get("inputs", {}), earlier=path)
+        self._moved[planned] = spec.relative_path
+        return spec
+
+    def earlier(self, spec: RunSpec) -> dict[str, _Earlier]:
+        """The runs of earlier versions that are filed under the experiment of a run, by key."""
+        if spec.experiment not in self._earlier:
+            folders = [name for name in (spec.experiment, earlier_name(spec.experiment)) if (self.runs / name).is_dir()]
+            paths = [f"{name}/{path.name}" for name in folders for path in (self.runs / name).iterdir()]
+            found = [one for path in paths if (one := self._read(path))]
+            by_key: dict[str, _Earlier] = {}
+            for one in sorted(found, key=lambda one: one.rank):
+                by_key.setdefault(self._key_of(one), one)
+            self._earlier[spec.experiment] = by_key
+        return self._earlier[spec.experiment]
+
+    def _read(self, path: str) -> _Earlier | None:
+        """The run of an earlier version in a directory, if there is one that can be kept."""
+        run = RunDirectory(self.runs / path)
+        if not run.is_run():
+            return None
+        try:
+            raw = read_json(run.json("run"))
+            if format_of(raw) >= FORMAT or run.status() not in _KEPT:
+                return None
+            return _Earlier(run, run.read("run"))
+        except (TrialbookError, KeyError, TypeError, ValueError):  # 'registry sync' reports what is spoilt
+            return None
+
+    def _key_of(self, one: _Earlier) -> str:
+        facts = one.facts
+        needed = {}
+        for name, path in facts.get("inputs", {}).items():
+            other = self._read(path)
+            needed[name] = self._key_of(other) if other else path
+        config = with_defaults(facts["config"], self.book)
+        return _key(facts["experiment"], facts["base_arm"], facts["point"], facts["seed"], config, needed)
+
+
+def _key(
+    experiment: str, arm: str, point: Mapping[str, Any], seed: int, config: Mapping[str, Any], needed: Mapping[str, str]
+) -> str:
+    return canonical([earlier_name(experiment), arm, point, seed, config, needed])
