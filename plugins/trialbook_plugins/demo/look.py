@@ -36,7 +36,7 @@ def theme() -> gr.themes.Base:
 @lru_cache(maxsize=1)
 def head() -> str:
     """A style element: that of reports, kept within ``.trialbook``, with gradio's colours; and that of the demo."""
-    reports = Path(trialbook.reports.__file__).with_name("page.css").read_text(encoding="utf-8")
+    reports = (Path(trialbook.reports.__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
     own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
     return f"<style>\n.trialbook {{\n{reports}\n}}\n{own}</style>"
 

@@ -31,7 +31,7 @@ from trialbook.reports.document.blocks import (
 from trialbook.reports.document.escape import escape
 from trialbook.reports.document.examples import choices_css, examples_html, photos_html
 
-_STYLE = Path(__file__).with_name("page.css")
+_STYLE = Path(__file__).parents[1] / "templates" / "page.css"
 #: No script, no request: whatever a name or an error may hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
