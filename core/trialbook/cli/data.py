@@ -43,7 +43,7 @@ def build(
     mlrun data build --use receipts --set root=/data/sroie OUT
     mlrun data build experiments/mixture.toml OUT
     """
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
     from trialbook.curation.build import build_folder
     from trialbook.curation.source import open_source
 

@@ -83,7 +83,7 @@ def _of_experiment(index: Registry, name: str, *, plots: bool, png: bool) -> Wri
 
 def _of_file(file: Path, profile: str | None, registry: Path, *, plots: bool, png: bool) -> Written:
     from trialbook.analysis.compare.compare import compare_plan
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
     from trialbook.config.load import load_experiment
     from trialbook.planning.planner import make_plan
     from trialbook.registry.run_directory import RunDirectory
