@@ -23,13 +23,13 @@ import numpy as np
 from click.testing import CliRunner, Result
 
 from benchmarks._measure import save
-from trialbook.cli.app import App, open_app
+from trialbook.api.app import App, open_app
 from trialbook.cli.main import cli
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.errors import TrialbookError
 from trialbook.planning.planner import plan_files
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.replay.load import load_run
+from trialbook.replay.load import load_weights
 from trialbook.testing import pretend_cuda
 from trialbook.testing.pretend_cuda import PretendDevice
 
@@ -136,7 +136,7 @@ def _use(run: RunDirectory, spec: RunSpec, app: App, uses: Sequence[str]) -> Ite
             yield f"{command}: {' '.join(_failures(result))}"
     if "answer" in uses and spec.config["task"]["use"] == "instruct":
         try:
-            loaded = load_run(str(run.path), app.settings, app.host, app.book)
+            loaded = load_weights(str(run.path), app.settings, app.host, app.book)
             (shape,) = {loaded.data.describe(loaded.task.modality).shape}  # type: ignore[attr-defined]
             with loaded.computing():
                 loaded.task.answer([np.zeros([side or 32 for side in shape], np.uint8)], "What is it?")  # type: ignore[attr-defined]

@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks.gpu.bench import Bench, inside
 from benchmarks.gpu.workplace import SHIPPED, Workplace
 from benchmarks.pretend_device import shorten
-from trialbook.cli.app import open_app
-from trialbook.replay.load import load_run
+from trialbook.api.app import open_app
+from trialbook.replay.load import load_weights
 from trialbook_plugins.demo.answering import Answerer
 
 
@@ -81,7 +81,7 @@ def _ask(bench: Bench, place: Workplace, run: Path) -> None:
     """Ask the run about a picture, as the demo does."""
     with inside(place.folder):
         app = open_app()
-        loaded = load_run(str(run), app.settings, app.host, app.book)
+        loaded = load_weights(str(run), app.settings, app.host, app.book)
         picture = np.random.default_rng(0).integers(0, 256, (3, 40, 60), dtype=np.uint8)
         reply = Answerer(loaded).ask([picture], "what is it?")
     bench.rows.check(f"{bench.of}: answer", isinstance(reply.prediction.prediction, str))

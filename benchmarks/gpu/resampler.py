@@ -18,7 +18,7 @@ from benchmarks.gpu.pace import Pace, steps_of_runs
 from benchmarks.gpu.workplace import SHIPPED, Workplace, final
 from trialbook.contracts import Trainable
 from trialbook.contracts import parts as contracts
-from trialbook.replay.load import LoadedRun, load_run
+from trialbook.replay.load import LoadedRun, load_weights
 
 _CLIP = "openai/clip-vit-large-patch14"
 _SMALL = (
@@ -84,10 +84,10 @@ class Step:
 
 def _take_apart(bench: Bench, run: Path, arm: str) -> None:
     """Reading a batch, copying it and computing on it, each waited for."""
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
 
     app = open_app()
-    step = Step(load_run(str(run), app.settings, app.host, app.book))
+    step = Step(load_weights(str(run), app.settings, app.host, app.book))
     taken = in_turn(
         {what: partial(bench.timed, getattr(step, what)) for what in ("read", "copy", "compute")}, rounds=_ROUNDS
     )

@@ -15,7 +15,8 @@ import pytest
 import torch
 from small_align import align_file
 
-from trialbook.cli import app, main
+from trialbook.api import app
+from trialbook.cli import main
 from trialbook.contracts.files import read_lines
 from trialbook.plugins import provenance as source
 from trialbook.registry.run_directory import RunDirectory

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trialbook.cli import app, main
+from trialbook.api import app
+from trialbook.cli import main
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_json
 from trialbook.contracts.predictions import Prediction

@@ -23,7 +23,7 @@ PLUGINS = CORE.parent.parent / "plugins" / "trialbook_plugins"
 
 ORDER = (
     "_version", "_lazy", "errors", "contracts", "config", "plugins", "planning", "registry", "engine", "doctor", "analysis",
-    "reports", "curation", "execution", "replay", "testing", "cli", "", "__main__",
+    "reports", "curation", "execution", "replay", "api", "testing", "cli", "", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "accelerate", "transformers", "peft", "bitsandbytes", "gradio", "diffusers", "datasets", "tokenizers"}
 #: Packages that may import torch when they are imported, and the contracts that speak of tensors.
@@ -126,7 +126,7 @@ def test_plugins_import_public_names_alone() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "said"),
     [
-        ("trialbook.registry.lock", "from trialbook.cli.app import App", "stands above it"),
+        ("trialbook.registry.lock", "from trialbook.cli.main import cli", "stands above it"),
         (
             "trialbook.config.merge",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from trialbook.planning import planner",

@@ -20,7 +20,7 @@ from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.plugins import provenance as source
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.evaluate import evaluate
-from trialbook.replay.load import LoadedRun, load_run
+from trialbook.replay.load import LoadedRun, load_weights
 from trialbook.replay.recorded_run import find_run
 
 STANDIN = Path(__file__).parent / "standin"
@@ -82,7 +82,7 @@ def place(trained: tuple[Any, RunDirectory, RunDirectory], parts: Any, tmp_path:
 
 
 def load(place: Any, text: str, **options: Any) -> LoadedRun:
-    return load_run(text, place.settings, place.host, place.book, **options)
+    return load_weights(text, place.settings, place.host, place.book, **options)
 
 
 def recorded(run: RunDirectory, step: int) -> dict[str, float]:

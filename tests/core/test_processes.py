@@ -29,7 +29,7 @@ from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.lock import RunLocked
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory
-from trialbook.replay.load import load_run
+from trialbook.replay.load import load_weights
 from trialbook.reports.pages.sections import environment_facts
 
 
@@ -140,7 +140,7 @@ def test_the_number_of_processes_is_read_and_shown() -> None:
 def test_recorded_weights_are_loaded_by_one_process(book: SchemaBook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(TrialbookError, match="loaded by one process; start this command without torchrun"):
-        load_run("some-run", load_settings(), book.host, book)
+        load_weights("some-run", load_settings(), book.host, book)
 
 
 def test_costs_of_processes_add_up() -> None:

@@ -20,7 +20,6 @@ from small_align import align_file
 
 import trialbook_plugins.plugin
 from trialbook.cli import main as command
-from trialbook.cli.reproduce import describe
 from trialbook.config.load import load_experiment
 from trialbook.config.numerics import CUBLAS_VARIABLE
 from trialbook.config.settings import Settings
@@ -39,7 +38,8 @@ from trialbook.registry.run_directory import RunDirectory, find_runs
 from trialbook.registry.sync import sync
 from trialbook.replay import reproduce
 from trialbook.replay.record_diff import Gap, match_records, relative
-from trialbook.replay.reproduce import Reproducer, Reproduction
+from trialbook.replay.reproduce import Reproducer
+from trialbook.replay.reproduction import Reproduction
 from trialbook.testing import pretend_cuda
 
 ACME = Path(__file__).parents[1] / "thirdparty" / "src"
@@ -666,13 +666,13 @@ def test_the_command_says_where_repetitions_part_and_what_is_beyond(
     noisy: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = noisy.run(NOISY)
-    within = describe(noisy.again(run, repetitions=4))
+    within = noisy.again(run, repetitions=4).text()
     assert within.startswith(f"small/{run.path.name}: equal within the device's noise\n")
     assert "  they part at step 0 in val/loss: " in within.replace("compared; they", "\n  they")
     assert "  the 2 repetitions part at step 0 in val/loss: " in within
     assert "  nowhere is the run further from the nearest repetition than 8 times the noise" in within
     edit(run, "weight_decay", 50.0)
-    beyond = describe(noisy.again(run, repetitions=2))
+    beyond = noisy.again(run, repetitions=2).text()
     assert "  beyond the noise at step 5 in " in beyond
     assert noisy.again(run, repetitions=2).as_dict()["noise"]["beyond"]["step"] == 5
 

@@ -79,7 +79,7 @@ def loaded(answer: Any) -> Any:
         yield
 
     return SimpleNamespace(
-        task=SimpleNamespace(answer=answer), computing=computing, spec=SimpleNamespace(config={"task": {"use": "x"}}),
+        task=SimpleNamespace(answer=answer), computing=computing, config={"task": {"use": "x"}},
         run=SimpleNamespace(path=Path("run")),
     )  # fmt: skip
 
@@ -171,7 +171,7 @@ def sheets() -> Any:
 
 
 def run_of(data: Any, final: str = "test") -> Any:
-    return SimpleNamespace(data=data, spec=SimpleNamespace(config={"evaluate": {"final": final}}))
+    return SimpleNamespace(data=data, config={"evaluate": {"final": final}})
 
 
 def test_examples_are_answerable_and_not_in_turn_each_with_a_picture_of_its_own(sheets: Any, tmp_path: Path) -> None:

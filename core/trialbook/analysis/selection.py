@@ -135,13 +135,22 @@ def select_runs(registry: Registry, names: Sequence[str], conditions: Sequence[C
         raise TrialbookError("the registry has no runs yet; 'mlrun run FILE' makes some")
     found: dict[int, Run] = {}
     for name in names or experiments[-1:]:
-        found |= {run.id: run for run in _named(registry, name, experiments)}
-    runs = list(found.values())
+        found |= {run.id: run for run in named_runs(registry, name)}
+    runs = filter_runs(list(found.values()), conditions, facts)
+    if not runs:
+        raise TrialbookError("no run meets the conditions; 'mlrun ls' lists all runs")
+    return runs
+
+
+def filter_runs(runs: list[Run], conditions: Sequence[Condition], facts: Facts) -> list[Run]:
+    """Those of the runs that meet all conditions.
+
+    Raises:
+        TrialbookError: no run has a condition's key.
+    """
     for condition in conditions:
         check_key(condition.key, facts.known(runs))
         runs = [run for run in runs if condition.holds(facts.value(run, condition.key))]
-    if not runs:
-        raise TrialbookError("no run meets the conditions; 'mlrun ls' lists all runs")
     return runs
 
 
@@ -169,7 +178,13 @@ def check_key(key: str, known: Iterable[str]) -> None:
         raise TrialbookError(f"no run has the key '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
 
 
-def _named(registry: Registry, name: str, experiments: Sequence[str]) -> list[Run]:
+def named_runs(registry: Registry, name: str) -> list[Run]:
+    """The runs that a name means: of an experiment, an experiment file, or a run.
+
+    Raises:
+        TrialbookError: it means nothing, or no run of the file is recorded.
+    """
+    experiments = registry.experiments()
     if name in experiments:
         return registry.runs(experiment=name)
     if name.endswith(".toml") and Path(name).is_file():

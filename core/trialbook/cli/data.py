@@ -43,7 +43,7 @@ def build(
     mlrun data build --use receipts --set root=/data/sroie OUT
     mlrun data build experiments/mixture.toml OUT
     """
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
     from trialbook.curation.build import build_folder
     from trialbook.curation.source import open_source
 
@@ -80,7 +80,7 @@ def show(
     if html is None:
         click.echo("\n\n".join(as_text(name, line.conversation) for name, line in chosen))
         return
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
     from trialbook.reports.document.html import to_html
 
     html.write_text(to_html(as_page(read, chosen), open_app().host.templates()), encoding="utf-8")

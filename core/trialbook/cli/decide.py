@@ -26,7 +26,7 @@ def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: 
 
     Nothing is run: what is missing is told of, and gates that need it are undecided.
     """
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
     from trialbook.errors import TrialbookError
     from trialbook.planning.planner import plan_files
     from trialbook.registry.earlier_runs import keep_earlier_runs

@@ -108,9 +108,9 @@ def _load(
     batch_size: int | None, runs: Path | None,
 ) -> tuple[LoadedRun, str, Any]:  # fmt: skip
     """The run with the tables that the command line asks for, a short name for the data, and the settings."""
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
     from trialbook.replay.evaluate_options import given_data, given_metrics
-    from trialbook.replay.load import load_run, split_checkpoint
+    from trialbook.replay.load import load_weights, split_checkpoint
     from trialbook.replay.recorded_run import read_recorded
 
     app = open_app(runs)
@@ -123,7 +123,7 @@ def _load(
         tables["metric"] = chosen
     if batch_size is not None:
         tables["evaluate"] = {**config.get("evaluate", {}), "batch_size": batch_size}
-    loaded = load_run(
+    loaded = load_weights(
         run, app.settings, app.host, app.book, dataset=None if data is None else data.table, checkpoint=checkpoint,
         tables=tables, positions=None if data is None else data.positions,
     )  # fmt: skip

@@ -42,7 +42,7 @@ def failures(
     """
     from trialbook.analysis.failures.corrections import parse_tags
     from trialbook.analysis.failures.load import read_answers
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
     from trialbook.contracts.files import to_json
     from trialbook.replay.recorded_run import find_run
     from trialbook.reports.gallery_page import write_gallery

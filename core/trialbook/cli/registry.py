@@ -14,7 +14,6 @@ from trialbook.errors import TrialbookError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trialbook.config.runspec import Plan
     from trialbook.reports.tables import Table
 
 _FORMATS = ("table", "markdown", "csv", "json", "latex")  # as in trialbook.reports.tables, which is imported late
@@ -147,34 +146,15 @@ def compare(
     paired difference to the baseline and whether the seeds decide; below it stand answers to claims, effects of a grid, cost,
     gates, findings, missing runs and what else differed.
     """
-    from trialbook.analysis.compare.compare import compare as make_comparison
-    from trialbook.registry.query import open_index
+    from trialbook.api.comparison import compare as compare_names
     from trialbook.reports.terminal import print_report
 
-    plan = (
-        _plan(names[0], profile, sets, registry_file(runs).parent)
-        if len(names) == 1 and names[0].endswith(".toml")
-        else None
-    )
-    if plan is None and (profile or sets):
+    if (profile or sets) and not (len(names) == 1 and names[0].endswith(".toml")):
         raise click.UsageError("--profile and --set need one FILE to compare")
-    with open_index(registry_file(runs)) as index:
-        comparison = make_comparison(
-            index, names, metrics=metrics, by=by, where=where, at=at, baseline=baseline, plan=plan
-        )
+    comparison = compare_names(
+        *names, metrics=metrics, by=by, where=where, at=at, baseline=baseline, profile=profile, sets=sets, runs=runs
+    )
     print_report(comparison, "json" if as_json else style)
-
-
-def _plan(file: str, profile: str | None, sets: tuple[str, ...], runs: Path) -> Plan:
-    from trialbook.cli.app import open_app
-    from trialbook.planning.planner import plan_files
-    from trialbook.registry.earlier_runs import keep_earlier_runs
-
-    if not Path(file).is_file():
-        raise TrialbookError(f"there is no file '{file}'")
-    book = open_app().book
-    (plan,) = keep_earlier_runs(plan_files([Path(file)], book, profile=profile, sets=sets), runs, book)
-    return plan
 
 
 @click.command()
@@ -186,19 +166,9 @@ def sql(query: str, style: str, as_json: bool, runs: Path | None) -> None:
 
     Views for this: run_overview, final_metrics, metric_points, run_config, run_components; see docs/registry.md.
     """
-    import sqlite3
+    from trialbook.api.registry import open_registry
 
-    from trialbook.registry.query import open_index
-    from trialbook.reports.tables import Column, Table
-
-    with open_index(registry_file(runs)) as index:
-        try:
-            cursor = index.connection.execute(query)
-            rows = cursor.fetchall()
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            raise TrialbookError(f"SQL: {error}") from error
-    columns = [Column(name, right=_all_numbers(rows, i)) for i, (name, *_) in enumerate(cursor.description or ())]
-    _print(Table(columns, rows), "json" if as_json else style)
+    _print(open_registry(runs=runs).sql(query).table, "json" if as_json else style)
 
 
 @click.command()
@@ -269,7 +239,3 @@ def registry_check(as_json: bool, runs: Path | None) -> None:
             click.echo(f"{difference.run}: {difference.message}")
         click.echo("mlrun registry sync mends this" if found else "registry and run directories agree")
     sys.exit(1 if found else 0)
-
-
-def _all_numbers(rows: list[tuple[Any, ...]], index: int) -> bool:
-    return bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)

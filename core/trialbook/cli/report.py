@@ -12,7 +12,7 @@ import click
 from trialbook.cli.registry import complete_run, registry_file
 
 if TYPE_CHECKING:
-    from trialbook.cli.app import App
+    from trialbook.api.app import App
     from trialbook.registry.query import Registry
     from trialbook.registry.run_directory import RunDirectory
     from trialbook.reports.pages.write import PageOptions, Written
@@ -32,7 +32,7 @@ def report(name: str | None, png: bool, no_plots: bool, open_it: bool, profile: 
     that file as it stands now; pages of their runs are written where there are none yet. Without a name the experiment
     with the newest run is taken.
     """
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
     from trialbook.registry.query import open_index
     from trialbook.reports.pages.write import PageOptions
 

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from trialbook.cli.app import App
-    from trialbook.config.runspec import Outcome, Plan, RunSpec
+    from trialbook.api.app import App
+    from trialbook.config.runspec import Plan
     from trialbook.execution.launcher import Launcher
-    from trialbook.execution.progress import Progress
-
-#: Ends of a run that keep what needs it from being run.
-_FAILED = ("failed", "busy")
+    from trialbook.execution.plans import PlanResult
 
 
 @click.command()
@@ -36,19 +33,18 @@ def run(
 ) -> None:  # fmt: skip
     """Check FILE and run all of it that is not done yet.
 
-    Steps of the file and other files that it needs are run first. Finished runs are kept, interrupted ones go on exactly where
-    they stopped, the rest starts. Then the arms are compared. Of a folder, all files are run, each behind those that it needs.
+    Preparations of the file and other files that it needs are run first. Finished runs are kept, interrupted ones resume
+    exactly where they stopped, the rest starts. Then the arms are compared. Of a folder, all files are run, each behind those that it needs.
     """
-    from trialbook.cli.app import open_app
+    from trialbook.api.app import open_app
+    from trialbook.api.execute import plans_of
     from trialbook.config.numerics import prepare_cublas
     from trialbook.execution.launcher import Launcher
-    from trialbook.planning.planner import plan_files
-    from trialbook.registry.earlier_runs import describe_earlier, keep_earlier_runs
+    from trialbook.execution.progress import choose_progress
+    from trialbook.registry.earlier_runs import describe_earlier
 
     app = open_app(runs)
-    files = experiment_files(file)
-    whole = keep_earlier_runs(plan_files(files, app.book, profile=profile, sets=sets), app.settings.runs, app.book)
-    plans = list(dict.fromkeys(one for plan in whole for one in (*plan.before, plan)))
+    plans = plans_of(file, app, profile, sets)
     if prepare is not None:
         plans, arms = _until(plans, prepare), ()
     elif arms:
@@ -56,53 +52,31 @@ def run(
     for plan in plans:
         if sentence := describe_earlier(plan, app.settings.runs):
             click.echo(sentence, err=True)
-    launcher = Launcher(app.settings, app.host, app.book, watcher(), strict=strict, plots=not no_plots)
+    progress = choose_progress(partial(click.echo, err=True))
+    launcher = Launcher(app.settings, app.host, app.book, progress, strict=strict, plots=not no_plots)
     if dry_run:
         click.echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
         return
     prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings.numerics)
     app.host.register("local-launcher", launcher)
     with launcher.peers:
-        if _run_all(plans, launcher, app, whole=not (arms or sets)):
+        if not _run_all(plans, launcher, app, whole=not (arms or sets)):
             sys.exit(1)
 
 
-def _run_all(plans: Sequence[Plan], launcher: Launcher, app: App, *, whole: bool) -> set[Plan]:
-    """Run plans one after the other and say what came of each; those that failed, or need one that did."""
+def _run_all(plans: Sequence[Plan], launcher: Launcher, app: App, *, whole: bool) -> bool:
+    """Run plans one after the other and say what came of each; whether all went well."""
+    from trialbook.execution.plans import run_plans
     from trialbook.registry.ranks import is_first_process
 
-    failed: set[Plan] = set()
-    for plan in plans:
-        if lost := [one.experiment.name for one in plan.before if one in failed]:
-            click.echo(f"{plan.experiment.name}: not run, as it needs {', '.join(lost)}", err=True)
-            failed.add(plan)
-            continue
-        if launcher.peers.first(partial(_several_to_do, plan, launcher)):
-            launcher.survey(plan)
-        outcomes = app.host.launch(plan) if plan.runs else ()
-        if any(outcome.state in _FAILED for outcome in outcomes):
-            failed.add(plan)
-        if is_first_process():
-            _finish(plan, app, outcomes, whole=whole, plots=launcher.plots)
-    return failed
-
-
-def _several_to_do(plan: Plan, launcher: Launcher) -> bool:
-    return sum(not launcher.is_finished(spec) for spec in plan.variants()) > 1
-
-
-def experiment_files(place: Path) -> list[Path]:
-    """The experiment file, or those of a folder.
-
-    Raises:
-        TrialbookError: the folder has none.
-    """
-    from trialbook.errors import TrialbookError
-
-    files = sorted(place.glob("*.toml")) if place.is_dir() else [place]
-    if not files:
-        raise TrialbookError(f"{place} holds no experiment files (*.toml)")
-    return files
+    well = True
+    for result in run_plans(plans, launcher):
+        well = well and not result.lost and not result.failed
+        if result.lost:
+            click.echo(f"{result.plan.experiment.name}: not run, as it needs {', '.join(result.lost)}", err=True)
+        elif is_first_process():
+            _finish(result, app, whole=whole, plots=launcher.plots)
+    return well
 
 
 def _until(plans: list[Plan], prepare: str) -> list[Plan]:
@@ -118,25 +92,12 @@ def _until(plans: list[Plan], prepare: str) -> list[Plan]:
     return [*known[prepare].before, known[prepare]]
 
 
-def watcher() -> Progress:
-    from trialbook.execution.progress import BarProgress, NullProgress, PlainProgress
-    from trialbook.registry.ranks import is_first_process
-
-    if not is_first_process():
-        return NullProgress()
-    return BarProgress() if sys.stderr.isatty() else PlainProgress(lambda line: click.echo(line, err=True))
-
-
 def _plan_text(plan: Plan, launcher: Launcher) -> str:
     """Runs, steps, and parameters by part of each variant."""
-    if not plan.runs:
-        return f"{plan.experiment.name}: a decision, without runs of its own"
-    count = len(plan.runs)
-    lines = [f"{plan.experiment.name}: {count} run{'s' if count > 1 else ''}"]
-    for spec in plan.runs:
-        state = "finished" if launcher.is_finished(spec) else "to do"
-        lines.append(f"  {spec.name}  {_length(spec)}  {state}")
-    for label, parts in launcher.survey(plan).items():
+    from trialbook.api.plan import experiment_plan
+
+    lines = [experiment_plan(plan, launcher.settings.runs).text()]
+    for label, parts in (launcher.survey(plan) if plan.runs else {}).items():
         lines.append(f"\n{label}")
         width = max((len(f"{p.name} ({p.use})") for p in parts), default=0)
         for part in parts:
@@ -147,28 +108,18 @@ def _plan_text(plan: Plan, launcher: Launcher) -> str:
     return "\n".join(lines)
 
 
-def _length(spec: RunSpec) -> str:
-    """How long a run is, as its file says it: ``100 steps + 2 epochs``."""
-    from trialbook.config.options import stages_of
-
-    if not spec.config.get("train") and not spec.config.get("stage"):
-        return "no training"
-    stages = stages_of(dict(spec.config))
-    return " + ".join(f"{s.steps} steps" if s.steps is not None else f"{s.epochs:g} epochs" for s in stages)
-
-
-def _finish(plan: Plan, app: App, outcomes: Sequence[Outcome], *, whole: bool, plots: bool) -> None:
+def _finish(result: PlanResult, app: App, *, whole: bool, plots: bool) -> None:
     """Say what failed, and what came of the rest."""
     from trialbook.analysis.compare.compare import compare_plan
     from trialbook.reports.pages.experiment_results import write_conclusion
     from trialbook.reports.pages.write import PageOptions
     from trialbook.reports.terminal import print_report
 
-    registry, options = app.settings.registry, PageOptions(plots, templates=app.host.templates())
-    failed = [outcome for outcome in outcomes if outcome.state in _FAILED]
-    for outcome in failed:
+    plan, registry = result.plan, app.settings.registry
+    options = PageOptions(plots, templates=app.host.templates())
+    for outcome in result.failed:
         click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
-    if not plan.experiment.is_preparation and any(outcome.state in ("finished", "kept") for outcome in outcomes):
+    if not plan.experiment.is_preparation and result.recorded:
         comparison = compare_plan(plan, registry)
         print_report(comparison)
         if whole:
@@ -176,7 +127,7 @@ def _finish(plan: Plan, app: App, outcomes: Sequence[Outcome], *, whole: bool, p
             click.echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
             for problem in written.problems:
                 click.echo(f"warning: {problem}", err=True)
-    if plan.experiment.decisions and whole and not failed:
+    if plan.experiment.decisions and whole and not result.failed:
         from trialbook.cli.decide import decide_plan
 
         decide_plan(plan, registry, options)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.records import Event, Item, Record, Timing
+from trialbook.registry.ranks import is_first_process
 
 _PLAIN_SECONDS = 10.0
 """Seconds between the plain lines of a run."""
@@ -32,6 +34,20 @@ class Progress(Protocol):
 
     def close(self) -> None:
         """The plan is over."""
+
+
+def choose_progress(echo: Callable[[str], Any]) -> Progress:
+    """Bars in a terminal, lines by ``echo`` elsewhere; nothing in a process that only computes along."""
+    if not is_first_process():
+        return NullProgress()
+    return BarProgress() if sys.stderr.isatty() else PlainProgress(echo)
+
+
+def progress_of(wanted: bool | Progress) -> Progress:
+    """What is told of progress: nothing, bars or lines on the standard error, or what was given."""
+    if isinstance(wanted, bool):
+        return choose_progress(lambda line: sys.stderr.write(f"{line}\n")) if wanted else NullProgress()
+    return wanted
 
 
 def describe(values: Mapping[str, float], names: Sequence[str]) -> str:

@@ -74,7 +74,7 @@ def open_index(registry: Path) -> Iterator[Registry]:
     Raises:
         TrialbookError: nothing was ever recorded here, or the registry is damaged.
     """
-    if not registry.is_file() and next(find_runs(registry.parent), None) is None:
+    if not has_runs(registry):
         raise TrialbookError(f"no run is recorded in {registry.parent}; 'mlrun run FILE' makes some")
     if not is_current(registry):
         from trialbook.registry.sync import sync  # late, as below: the usual case needs no writing
@@ -89,6 +89,11 @@ def open_index(registry: Path) -> Iterator[Registry]:
         yield Registry(connection, registry.parent)
     finally:
         connection.close()
+
+
+def has_runs(registry: Path) -> bool:
+    """Whether anything was ever recorded beside a registry."""
+    return registry.is_file() or next(find_runs(registry.parent), None) is not None
 
 
 def stale_runs(connection: sqlite3.Connection, root: Path) -> list[Path]:

@@ -58,6 +58,11 @@ class LoadedRun:
     replaced: bool = False
 
     @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved configuration."""
+        return self.spec.config
+
+    @property
     def data(self) -> Any:
         """The data that can be evaluated: the run's own, or those given in their place."""
         return getattr(self.builder.dataset, "given", self.builder.dataset)
@@ -99,7 +104,7 @@ class LoadedRun:
         return self.task.shown(split) if isinstance(self.task, SupportsEvidence) else {}
 
 
-def load_run(
+def load_weights(
     text: str, settings: Settings, host: PluginManager, book: SchemaBook, *, dataset: Mapping[str, Any] | None = None,
     checkpoint: str | None = None, tables: Mapping[str, Any] | None = None,
     positions: Mapping[KeyPath, Position] | None = None,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trialbook.config.numerics import numerics_of, prepare_cublas
 from trialbook.config.settings import Settings
@@ -16,59 +14,14 @@ from trialbook.execution.run_services import RunServices
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.ranks import is_first_process
-from trialbook.replay.environment_diff import Change, as_then, check_components, check_processes, find_changes
-from trialbook.replay.noise import MOST, Noise
-from trialbook.replay.record_diff import RecordMatch
-from trialbook.replay.recorded_run import RecordedRun, read_recorded
-from trialbook.replay.trial import Trial, verdict_of
-
-if TYPE_CHECKING:
-    from trialbook.engine.weight_diff import WeightMatch
+from trialbook.replay.environment_diff import as_then, check_components, check_processes, find_changes
+from trialbook.replay.noise import MOST
+from trialbook.replay.recorded_run import read_recorded
+from trialbook.replay.reproduction import Reproduction
+from trialbook.replay.trial import Trial
 
 #: Largest difference of two values that counts as none, as a share of the larger of the two.
 TOLERANCE = 1e-5
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """What became of a repetition.
-
-    Args:
-        recorded: the run that was repeated.
-        records: its records beside those of the repetition.
-        weights: its last weights beside those of the repetition; None where there are none to compare.
-        tolerance: above which values are not equal.
-        changes: what is other now than when the run was made.
-        remarks: what else there is to say: of the record, and of how the repetition ended.
-        noise: what several repetitions differ by; None where there was one only.
-        kept: where the repetition lies, if it was kept.
-    """
-
-    recorded: RecordedRun
-    records: RecordMatch
-    weights: WeightMatch | None
-    tolerance: float
-    changes: tuple[Change, ...]
-    remarks: tuple[str, ...]
-    noise: Noise | None = None
-    kept: Path | None = None
-
-    @property
-    def verdict(self) -> str:
-        """``equal``, ``within tolerance``, ``within noise`` or ``not equal``."""
-        return verdict_of(self.records, self.weights, self.noise)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as JSON-able data."""
-        return {
-            "run": f"{self.recorded.spec.experiment}/{self.recorded.run.path.name}",
-            "path": str(self.recorded.run.path), "status": self.recorded.status, "verdict": self.verdict,
-            "tolerance": self.tolerance, "records": self.records.as_dict(),
-            "weights": self.weights.as_dict() if self.weights else None,
-            "noise": self.noise.as_dict() if self.noise else None,
-            "changes": [vars(change) for change in self.changes], "remarks": list(self.remarks),
-            "kept": None if self.kept is None else str(self.kept),
-        }  # fmt: skip
 
 
 class Reproducer:

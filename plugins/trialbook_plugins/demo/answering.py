@@ -17,7 +17,7 @@ from trialbook import TrialbookError
 from trialbook.contracts.predictions import Prediction, score
 
 if TYPE_CHECKING:
-    from trialbook.replay.load import LoadedRun
+    from trialbook import LoadedRun
 
 #: Most characters of a question.
 LONGEST_QUESTION = 500
@@ -49,7 +49,7 @@ class Answerer:
 
     def __init__(self, loaded: LoadedRun) -> None:
         if not callable(getattr(loaded.task, "answer", None)):
-            name = loaded.spec.config.get("task", {}).get("use", "?")
+            name = loaded.config.get("task", {}).get("use", "?")
             raise TrialbookError(f"the task '{name}' of {loaded.run.path.name} answers no questions about pictures")
         self._loaded, self._busy = loaded, threading.Lock()
 

@@ -11,12 +11,10 @@ from typing import Any
 
 import gradio as gr
 
-from trialbook.reports.document.blocks import Block, Code, KeyValues, Paragraph, Text
-from trialbook.reports.document.html import escape
 from trialbook_plugins.demo.answering import LONGEST_QUESTION, Answerer, CannotAnswer, Expectation, Reply, decide
 from trialbook_plugins.demo.examples import Example
 from trialbook_plugins.demo.images import BadPicture, Limits, read_picture
-from trialbook_plugins.demo.look import html, navigation, shown
+from trialbook_plugins.demo.look import definitions, escape, html, navigation, panel, paragraphs
 
 #: What ``gr.Image`` hands over if it does not open the file itself.
 Upload = Mapping[str, Any] | None
@@ -49,7 +47,7 @@ class AskPage:
         examples: questions of the evaluation.
         threshold: where the slider stands at first.
         headline: the run in a line.
-        about: all that there is to say of it.
+        about: all that there is to say of it, as HTML.
         remark: why there are no examples, if there are none.
     """
 
@@ -59,13 +57,13 @@ class AskPage:
     examples: Sequence[Example]
     threshold: float
     headline: str
-    about: Sequence[Block]
+    about: str
     remark: str = ""
 
     def build(self) -> None:
         """Make the page within the blocks that are open."""
         navigation()
-        html(f'<div class="trialbook"><h1>Ask a document</h1><p class="soft">{escape(self.headline)}</p></div>')
+        html(panel("<h1>Ask a document</h1>", f'<p class="soft">{escape(self.headline)}</p>'))
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=320):
                 most = f"at most {self.limits.size / 1e6:g} MB and {self.limits.megapixels:g} megapixels"
@@ -81,7 +79,7 @@ class AskPage:
                     elem_id="question",
                 )  # fmt: skip
                 asked = gr.Button("Ask", variant="primary", elem_id="ask")
-                reply = html(shown([]), "reply")
+                reply = html(panel(), "reply")
                 threshold = gr.Slider(
                     0, 1, self.threshold, step=0.01, label="Abstain below this confidence", elem_id="threshold"
                 )
@@ -89,7 +87,7 @@ class AskPage:
                 truth = html("", "truth")
         self._connect(picture, noticed, question, asked, threshold, reply, expected, truth)
         with gr.Accordion("What is answering", open=True):
-            html(shown(self.about))
+            html(self.about)
 
     def _connect(
         self,
@@ -125,7 +123,7 @@ class AskPage:
 
     def _examples(self, outputs: Sequence[Any], at_once: Mapping[str, Any]) -> None:
         if not self.examples:
-            html(shown([Paragraph(self.remark)]) if self.remark else "")
+            html(paragraphs([self.remark]) if self.remark else "")
             return
         gallery = gr.Gallery(
             [(str(one.picture), one.conversation.question) for one in self.examples],
@@ -157,7 +155,7 @@ class AskPage:
                 remarks = read_picture(Path(picture["path"]), self.limits).remarks if picture else ()
         except BadPicture as error:
             return _failed(error)
-        return shown([Paragraph(f"{one}.") for one in remarks])
+        return paragraphs([f"{one}." for one in remarks])
 
     def decide_again(self, picture: Upload, said: Said | None, threshold: float) -> tuple[Any, str]:
         """The same answer at another threshold; the model is not asked. None where the picture is another one by now."""
@@ -165,12 +163,12 @@ class AskPage:
         return _shown(said.reply, threshold) if said and same else gr.skip(), self._expected(threshold)
 
     def _expected(self, threshold: float) -> str:
-        return f'<div class="trialbook"><p class="small">{escape(self.expectation.sentence(threshold))}</p></div>'
+        return panel(f'<p class="small">{escape(self.expectation.sentence(threshold))}</p>')
 
 
 def _failed(error: Exception) -> str:
     logging.getLogger(__name__).info("refused: %s", error)
-    return _panel("failed", "No answer", [f'<p class="answer">{escape(str(error))}</p>'])
+    return _reply("failed", "No answer", [f'<p class="answer">{escape(str(error))}</p>'])
 
 
 def _shown(reply: Reply, threshold: float, remarks: Sequence[str] = ()) -> str:
@@ -194,7 +192,7 @@ def _shown(reply: Reply, threshold: float, remarks: Sequence[str] = ()) -> str:
             f'<details><summary>What the model would have said</summary><p class="answer">{text}</p></details>'
         )
     lines += [f'<p class="small">{escape(remark)}.</p>' for remark in remarks]
-    return _panel(outcome, _STATES[outcome], lines)
+    return _reply(outcome, _STATES[outcome], lines)
 
 
 def _meter(confidence: float | None, threshold: float) -> str:
@@ -205,7 +203,7 @@ def _meter(confidence: float | None, threshold: float) -> str:
     return f'<div class="meter" aria-hidden="true">{bar}{line}</div>'
 
 
-def _panel(kind: str, state: str, lines: Sequence[str]) -> str:
+def _reply(kind: str, state: str, lines: Sequence[str]) -> str:
     inside = "\n".join(filter(None, lines))
     return f'<div class="trialbook" aria-live="polite"><div class="reply {kind}"><p class="state">{state}</p>{inside}</div></div>'
 
@@ -217,10 +215,10 @@ def _truth(one: Example) -> str:
         if one.conversation.answerable
         else "the picture does not hold it"
     )
-    facts: dict[str, Text] = {"right answer": right or one.conversation.answer}
+    facts = {"right answer": right or one.conversation.answer}
     if one.conversation.kind:
-        facts["kind of question"] = Code(one.conversation.kind)
+        facts["kind of question"] = one.conversation.kind
     if one.recorded is not None:
         sure = "" if one.recorded.confidence is None else f" (confidence {one.recorded.confidence:.2f})"
         facts["answer in the evaluation"] = f"{one.recorded.prediction or '(nothing)'}{sure}"
-    return shown([KeyValues(facts)])
+    return definitions(facts)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import trialbook
 from trialbook import TrialbookError
 
 if TYPE_CHECKING:
     from socket import socket
 
-    from trialbook.cli.app import App
-    from trialbook.config.settings import Settings
+    from trialbook import Run
     from trialbook_plugins.demo.gate import Rules
     from trialbook_plugins.demo.images import Limits
 
@@ -43,9 +43,11 @@ class FileSize(click.ParamType):
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from trialbook.cli.registry import complete_run
-
-    return complete_run(ctx, param, incomplete)
+    try:
+        names = [run.name for run in trialbook.runs(runs=ctx.params.get("runs"))]
+    except TrialbookError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @click.command(short_help="Ask a finished run in a browser, and look at the registry there.")
@@ -87,7 +89,6 @@ def demo(
 
     if importlib.util.find_spec("gradio") is None:
         raise TrialbookError("'mlrun demo' needs gradio; pip install 'trialbook[demo]'")
-    from trialbook.cli.app import open_app
     from trialbook_plugins.demo.address import address_of, bind, is_loopback
     from trialbook_plugins.demo.gate import LOOPBACK_NAMES, Rules
     from trialbook_plugins.demo.images import Limits
@@ -96,47 +97,45 @@ def demo(
     if password is None and not is_loopback(host):
         click.echo(f"warning: whoever reaches {host} can ask and see all runs; set a password", err=True)
     listening = bind(host, port)
-    app = open_app(runs)
     with tempfile.TemporaryDirectory(prefix="mlrun-demo-") as folder:
         limits = Limits(max_megapixels, max_upload)
-        ask = _load(app, run, Path(folder), limits, threshold, examples)
+        ask = _load(trialbook.load_run(run, runs=runs), Path(folder), limits, threshold, examples)
         hosts = LOOPBACK_NAMES if is_loopback(host) else None
         rules = Rules(Path(folder) / _UPLOADS, max_upload, hosts, password)
-        _serve(app.settings, ask, rules, listening, address_of(listening, host))
+        home = trialbook.open_registry(runs=runs).path.parent
+        _serve(home, ask, rules, listening, address_of(listening, host))
 
 
-def _load(app: App, run: str, folder: Path, limits: Limits, threshold: float, count: int) -> dict[str, Any]:
+def _load(run: Run, folder: Path, limits: Limits, threshold: float, count: int) -> dict[str, Any]:
     """The run, its examples and what is known of its answers: what the first page is made of, but for its look."""
-    from trialbook.replay.load import load_run
-    from trialbook_plugins.demo.about import about, headline
     from trialbook_plugins.demo.answering import Answerer, Expectation
-    from trialbook_plugins.demo.examples import make_examples, read_predictions
+    from trialbook_plugins.demo.examples import make_examples
 
-    loaded = load_run(run, app.settings, app.host, app.book)
-    predictions = read_predictions(loaded.run)
+    loaded, predictions = run.load(), run.predictions
     examples, remark = make_examples(loaded, predictions, count, folder) if count else ([], "")
     for said in filter(None, (*loaded.remarks, remark)):
         click.echo(said, err=True)
     return {
         "answerer": Answerer(loaded), "limits": limits, "expectation": Expectation(predictions), "examples": examples,
-        "threshold": threshold, "headline": headline(loaded), "about": about(loaded), "remark": remark,
-        "experiment": loaded.spec.experiment,
+        "threshold": threshold, "run": run, "loaded": loaded, "remark": remark,
     }  # fmt: skip
 
 
-def _serve(settings: Settings, parts: dict[str, Any], rules: Rules, listening: socket, address: str) -> None:
+def _serve(home: Path, parts: dict[str, Any], rules: Rules, listening: socket, address: str) -> None:
     rules.uploads.mkdir()
     os.environ |= {
         "GRADIO_TEMP_DIR": str(rules.uploads),
         "GRADIO_ANALYTICS_ENABLED": "False",
     }  # read when it is imported
+    from trialbook_plugins.demo.about import about, headline
     from trialbook_plugins.demo.ask_page import AskPage
     from trialbook_plugins.demo.records import Records
     from trialbook_plugins.demo.registry_page import RegistryPage
     from trialbook_plugins.demo.server import make_app, serve
 
-    registry = RegistryPage(Records(settings.registry), parts.pop("experiment"))
-    application = make_app(AskPage(**parts), registry, settings.runs, rules)
+    run, loaded = parts.pop("run"), parts.pop("loaded")
+    ask = AskPage(**parts, headline=headline(run, loaded), about=about(run, loaded))
+    application = make_app(ask, RegistryPage(Records(home), run.experiment), home, rules)
     serve(application, listening, lambda: click.echo(f"{address}  (end with Ctrl+C)"))
 
 

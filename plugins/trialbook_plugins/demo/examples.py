@@ -13,12 +13,10 @@ import numpy as np
 from PIL import Image
 
 from trialbook.contracts.conversations import Conversation
-from trialbook.contracts.files import read_lines
 from trialbook.contracts.predictions import Prediction
 
 if TYPE_CHECKING:
-    from trialbook.registry.run_directory import RunDirectory
-    from trialbook.replay.load import LoadedRun
+    from trialbook import LoadedRun
 
 #: Conversations that are looked through at most.
 _MOST = 4096
@@ -37,11 +35,6 @@ class Example:
     picture: Path
     conversation: Conversation
     recorded: Prediction | None
-
-
-def read_predictions(run: RunDirectory) -> list[Prediction]:
-    """What the run answered in its last evaluation; empty where nothing is recorded."""
-    return [Prediction.from_dict(line) for line in read_lines(run.predictions)]
 
 
 def make_examples(
@@ -82,7 +75,7 @@ def _make(loaded: LoadedRun, recorded: Mapping[str, Prediction], count: int, fol
 
 
 def _final(loaded: LoadedRun) -> str:
-    return str(loaded.spec.config.get("evaluate", {}).get("final", "test"))
+    return str(loaded.config.get("evaluate", {}).get("final", "test"))
 
 
 def _varied(

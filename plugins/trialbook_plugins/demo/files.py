@@ -9,8 +9,6 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
-from trialbook.registry.run_directory import RunDirectory
-
 #: Where they are served.
 PREFIX = "files"
 _TYPES = {
@@ -39,8 +37,8 @@ def find_file(runs: Path, path: str) -> Path | None:
 
 
 def _find(experiment: Path, parts: Sequence[str]) -> Path | None:
-    run = RunDirectory(experiment / parts[0])
-    home = run.path if run.is_run() else experiment if _has_runs(experiment) else None
+    run = experiment / parts[0]
+    home = run if _is_run(run) else experiment if _has_runs(experiment) else None
     file = experiment.joinpath(*parts).resolve(strict=True)
     known = file.is_file() and file.suffix.lower() in _TYPES
     return file if home is not None and known and file.is_relative_to(home.resolve()) else None
@@ -65,5 +63,10 @@ def serve_files(runs: Path) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
+def _is_run(folder: Path) -> bool:
+    """Whether a run was ever started there: its description is the first file that is written."""
+    return (folder / "run.json").is_file()
+
+
 def _has_runs(folder: Path) -> bool:
-    return folder.is_dir() and any(RunDirectory(one).is_run() for one in folder.iterdir())
+    return folder.is_dir() and any(map(_is_run, folder.iterdir()))

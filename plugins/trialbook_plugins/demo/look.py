@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import html as markup
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import gradio as gr
 
-from trialbook.reports.document.blocks import Block
-from trialbook.reports.document.format import TEMPLATES
-from trialbook.reports.document.html import to_fragment
+import trialbook
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "Arial", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
@@ -36,9 +35,8 @@ def theme() -> gr.themes.Base:
 @lru_cache(maxsize=1)
 def head() -> str:
     """A style element: that of reports, kept within ``.trialbook``, with gradio's colours; and that of the demo."""
-    reports = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
-    return f"<style>\n.trialbook {{\n{reports}\n}}\n{own}</style>"
+    return f"<style>\n{trialbook.stylesheet()}{own}</style>"
 
 
 def navigation() -> None:
@@ -56,6 +54,28 @@ def html(text: str = "", name: str | None = None) -> gr.HTML:
     return gr.HTML(text, elem_id=name, apply_default_css=False, js_on_load=None)
 
 
-def shown(blocks: Iterable[Block]) -> str:
-    """Blocks of a report as HTML for a page of the demo."""
-    return f'<div class="trialbook">{to_fragment(blocks)}</div>'
+def escape(text: str) -> str:
+    """Text of which nothing is markup; what UTF-8 cannot hold becomes a question mark."""
+    return markup.escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def panel(*lines: str) -> str:
+    """HTML of ours in the style of reports."""
+    return f'<div class="trialbook">{"".join(lines)}</div>'
+
+
+def paragraphs(texts: Sequence[str]) -> str:
+    """Each text as a paragraph."""
+    return panel(*(f"<p>{escape(text)}</p>" for text in texts))
+
+
+def definitions(pairs: Mapping[str, str]) -> str:
+    """Names and what they are."""
+    rows = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs.items())
+    return panel("<dl>", *rows, "</dl>")
+
+
+def folded(title: str, texts: Sequence[str]) -> str:
+    """A list behind its title."""
+    items = (f"<li>{escape(text)}</li>" for text in texts)
+    return panel(f"<details><summary>{escape(title)}</summary><ul>", *items, "</ul></details>")

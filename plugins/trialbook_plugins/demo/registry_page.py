@@ -8,8 +8,7 @@ from typing import Any
 import gradio as gr
 
 from trialbook import TrialbookError
-from trialbook.reports.document.blocks import Block, Paragraph
-from trialbook_plugins.demo.look import html, navigation, shown
+from trialbook_plugins.demo.look import html, navigation, panel, paragraphs
 from trialbook_plugins.demo.records import MOST_CURVES, Records
 
 #: Runs whose curves are drawn before any are chosen: the newest ones.
@@ -31,14 +30,14 @@ class RegistryPage:
     def build(self, page: gr.Blocks) -> None:
         """Make the page within the blocks that are open; ``page`` says when it is opened."""
         navigation()
-        html('<div class="trialbook"><h1>Registry</h1></div>')
+        html(panel("<h1>Registry</h1>"))
         with gr.Row(equal_height=True):
             experiment = gr.Dropdown(
                 [self.experiment], value=self.experiment, label="Experiment", elem_id="experiment", scale=4
             )
             again = gr.Button("Read again", scale=0, min_width=140, elem_id="again")
         runs = html("", "runs")
-        html('<div class="trialbook"><h2>Learning curves</h2></div>')
+        html(panel("<h2>Learning curves</h2>"))
         with gr.Row():
             chosen = gr.Dropdown(
                 [], multiselect=True, max_choices=MOST_CURVES, label=f"Runs, at most {MOST_CURVES}", elem_id="chosen",
@@ -46,7 +45,7 @@ class RegistryPage:
             )  # fmt: skip
             figure = gr.Dropdown([], label="Figure", elem_id="figure", scale=2, min_width=240)
         curves = html("", "curves")
-        html('<div class="trialbook"><h2>What the experiment answers</h2></div>')
+        html(panel("<h2>What the experiment answers</h2>"))
         comparison = html("", "comparison")
         at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "minimal"}
         drawn: dict[str, Any] = {"fn": self.draw, "inputs": [experiment, chosen, figure], "outputs": curves, **at_once}
@@ -60,31 +59,28 @@ class RegistryPage:
         """The experiments, the runs of one, and whose curves are drawn first."""
         try:
             names = self.records.experiments()
+            if not names:
+                raise TrialbookError("no run is recorded here")
             one = experiment if experiment in names else names[0]
             figures = self.records.curve_names(one)
             listed = self.records.run_names(one)
             return (
-                gr.Dropdown(names, value=one), shown(self.records.runs(one)),
+                gr.Dropdown(names, value=one), self.records.runs(one),
                 gr.Dropdown(listed, value=listed[-_FIRST:]), gr.Dropdown(figures, value=figures[0] if figures else None),
             )  # fmt: skip
         except TrialbookError as error:
-            return gr.skip(), _told(error), gr.skip(), gr.skip()
+            return gr.skip(), paragraphs([str(error)]), gr.skip(), gr.skip()
 
     def draw(self, experiment: str, chosen: list[str], figure: str | None) -> str:
         """The curves of chosen runs."""
         try:
-            return shown(self.records.curves(experiment, chosen or [], figure or ""))
+            return self.records.curves(experiment, chosen or [], figure or "")
         except TrialbookError as error:
-            return _told(error)
+            return paragraphs([str(error)])
 
     def compare(self, experiment: str) -> str:
         """What the experiment answers."""
         try:
-            return shown(self.records.comparison(experiment))
+            return self.records.comparison(experiment)
         except TrialbookError as error:
-            return _told(error)
-
-
-def _told(error: TrialbookError) -> str:
-    blocks: list[Block] = [Paragraph(str(error))]
-    return shown(blocks)
+            return paragraphs([str(error)])

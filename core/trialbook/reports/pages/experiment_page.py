@@ -83,6 +83,26 @@ def experiment_page(arms: Arms, pictures: Sequence[Picture] = (), profile: str |
     ], comparison.as_dict())  # fmt: skip
 
 
+def comparison_blocks(comparison: Comparison) -> list[Block]:
+    """A comparison without its runs, to stand in another page: verdicts and metrics, and the rest folded."""
+
+    def no_plots(*names: str) -> list[Block]:
+        return []
+
+    rest: dict[str, list[Block]] = {
+        "Claims": _claims(comparison, no_plots),
+        "Effects": _effects(comparison, no_plots),
+        "Gates": _gates(comparison),
+        "Findings": _findings(comparison),
+        "Missing runs": [Items(comparison.missing)] if comparison.missing else [],
+        "What else differed": _different(comparison),
+        "Notes": [Items(comparison.notes)] if comparison.notes else [],
+        "Cost": _cost(comparison),
+    }
+    folded = [Collapsible(title, blocks) for title, blocks in rest.items() if blocks]
+    return [*_head(comparison), *_figures(comparison, no_plots), *folded]
+
+
 def _directories(arms: Arms) -> dict[str, list[RunDirectory]]:
     return {arm: [run.directory for run in own] for arm, own in arms.runs.items()}
 

@@ -67,7 +67,7 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
         Section("Findings", [finding_notice(finding) for finding in findings]),
         Section("Plots", [Gallery(pictures)] if pictures else []),
         Section("Pictures", [*run_pictures(run)]),
-        Section("Figures", [_metric_grid(metrics) if metrics else Paragraph("Nothing was recorded.")]),
+        Section("Figures", [metric_table(metrics) if metrics else Paragraph("Nothing was recorded.")]),
         Section("Answers", answer_blocks(run)),
         Section("Setup", _setup(run, spec, data)),
         Section("Cost", _cost(run, results, data)),
@@ -132,7 +132,8 @@ def _warnings(findings: Sequence[Finding], metrics: Mapping[str, Mapping[str, An
     return [Items(said)] if said else []
 
 
-def _metric_grid(metrics: Mapping[str, Mapping[str, Any]]) -> TableBlock:
+def metric_table(metrics: Mapping[str, Mapping[str, Any]]) -> TableBlock:
+    """Summaries of metrics, as ``results.json`` has them: first, last, extremes, number of values."""
     keys = ("first", "last", "min", "max", "count")
     columns = [Column("metric"), *(Column(key, "values" if key == "count" else key, right=True) for key in keys)]
     rows = [[name, *(_figure(one, key) for key in keys)] for name, one in metrics.items()]

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.experiment_info import ExperimentInfo
+from trialbook.registry.curves import read_curves
 from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -57,11 +58,7 @@ class RunData:
     @cached_property
     def curves(self) -> dict[str, Curve]:
         """Metric to its values over steps; of a step that was recorded twice the later one."""
-        found: dict[str, dict[int, float]] = {}
-        for line in self.directory.read_lines("metrics"):
-            for name, value in line["values"].items():
-                found.setdefault(name, {})[line["step"]] = float("nan") if value is None else value
-        return {name: (list(points), list(points.values())) for name, points in found.items()}
+        return read_curves(self.directory.read_lines("metrics"))
 
     @property
     def arm(self) -> str:
