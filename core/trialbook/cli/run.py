@@ -34,7 +34,8 @@ def run(
     """Check FILE and run all of it that is not done yet.
 
     Preparations of the file and other files that it needs are run first. Finished runs are kept, interrupted ones resume
-    exactly where they stopped, the rest starts. Then the arms are compared. Of a folder, all files are run, each behind those that it needs.
+    exactly where they stopped, the rest starts. Then the arms are compared. Of a folder, all files are run, each behind
+    those that it needs.
     """
     from trialbook.api.app import open_app
     from trialbook.api.execute import plans_of
