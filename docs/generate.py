@@ -180,7 +180,7 @@ def _key_table(schema: ComponentSchema, leave_out: Iterable[str] = ()) -> list[s
             if named
             else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}: its table, or its name alone"
         )
-        default = "**required**" if part in schema.wired else "unset"
+        default = "**required**" if part in schema.injected else "unset"
         rows.insert(0, (f"`{part}`", what, default, texts.get(part, "")))
     rows.sort(key=lambda row: row[2] != "**required**")
     return _table(rows) if rows else ["It has no keys of its own."]

@@ -28,7 +28,7 @@ class Head:
     """A head for tests.
 
     Args:
-        dim: width, wired.
+        dim: width, injected.
         model: name of
             the model.
         layers: number of layers.
@@ -58,8 +58,8 @@ class Head:
 
 def schema_of(cls: type) -> ComponentSchema:
     described = {**describe_class(cls)}
-    wired = {key: tuple(described.pop(key)) for key in ("wired", "wired_optional")}
-    return ComponentSchema("projector", "head", "t:T", "tests", "0" * 64, **described, **wired)
+    injected = {key: tuple(described.pop(key)) for key in ("injected", "injected_optional")}
+    return ComponentSchema("projector", "head", "t:T", "tests", "0" * 64, **described, **injected)
 
 
 GOOD: dict[str, Any] = {"use": "head", "model": "m", "of": {"use": "x"}}
@@ -129,7 +129,7 @@ def test_a_misspelt_required_key_is_not_missing_as_well() -> None:
 
 def test_a_schema_holds_what_checks_need() -> None:
     schema = schema_of(Head)
-    assert (schema.wired, schema.wired_optional) == (("dim", "of"), ("extra",))
+    assert (schema.injected, schema.injected_optional) == (("dim", "of"), ("extra",))
     assert schema.attributes == {"needs": ["embeddings"], "parts": {"of": "loss"}}
     assert schema.defaults() == {
         "layers": 2, "ratio": 0.5, "pool": "mean", "betas": [0.9, 0.99], "sizes": 3, "scale": None,
@@ -274,7 +274,7 @@ def test_a_schema_that_is_cached_is_read_and_not_made(book: SchemaBook, tmp_path
     file.write_text(json.dumps({**described, "doc": "from the cache"}))
     again = SchemaBook(book.host, tmp_path / "cache").get("projector", "head")
     assert (first.doc, again.doc) == ("A head.", "from the cache")
-    assert again.wired == first.wired == ("dim",)
+    assert again.injected == first.injected == ("dim",)
 
 
 def test_a_changed_source_is_another_schema(book: SchemaBook, tmp_path: Path) -> None:

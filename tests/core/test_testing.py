@@ -471,9 +471,9 @@ BAD: list[tuple[type, str, str]] = [
 
 @pytest.mark.parametrize(("cls", "kind", "message"), BAD, ids=[f"{kind}-{message[:24]}" for _, kind, message in BAD])
 def test_what_breaks_its_contract_is_told_so(cls: type, kind: str, message: str) -> None:
-    wired = {"builder": PartsBuilder({})} if kind == "task" else None
+    injected = {"builder": PartsBuilder({})} if kind == "task" else None
     with pytest.raises(AssertionError, match=message):
-        check_component(cls, kind, injected=wired, inputs=PROBED if kind == "probe" else None)
+        check_component(cls, kind, injected=injected, inputs=PROBED if kind == "probe" else None)
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -66,7 +66,7 @@ def test_a_component_is_shown_with_its_keys_and_where_it_is_from(site: Path, tmp
         assert "gate_bias  a number, default 2.0. bias of the gate at the start" in text
         assert "acme_trialbook.gated:Gated" in text
     shown = json.loads(mlrun("plugins", "show", "gated", "--json", site=site, cwd=tmp_path))
-    assert shown["wired"] == ["dim_in", "dim_out"]
+    assert shown["injected"] == ["dim_in", "dim_out"]
     assert shown["provenance"]["version"] == "0.3.0"
 
 

@@ -79,7 +79,7 @@ _PAGES = {
 _REGISTRY = {
     "registry-check": Command("registry check"),
     "registry-sync": Command("registry sync"),
-    "registry-sync-anew": Command("registry sync --anew"),
+    "registry-sync-anew": Command("registry sync --reread"),
     **{
         f"sql-{view}": Command(f'sql "select * from {view} order by experiment, arm, seed" --format csv')
         for view in ("run_overview", "run_components", "run_findings")

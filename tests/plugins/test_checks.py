@@ -65,11 +65,11 @@ def healthy() -> RunEvidence:
             chart.stats += [stats for split in splits for stats in (own(step, split), embeddings(step, split))]
         if step == 0:
             parts = {"projector.image": 16640, "projector.text": 4160, "loss.info-nce": 1}
-            wired = {
+            injected = {
                 n: {"stage": "train", "frozen": False, "parameters": p, "in_module": p, "optimized": p}
                 for n, p in parts.items()
             }
-            wired["encoder.image"] = {
+            injected["encoder.image"] = {
                 "stage": "train",
                 "frozen": True,
                 "parameters": 900,
@@ -77,7 +77,7 @@ def healthy() -> RunEvidence:
                 "optimized": 0,
             }
             chart.stats += [
-                ModuleStats(0, "wiring", wired),
+                ModuleStats(0, "wiring", injected),
                 ModuleStats(0, "frozen", {"encoder.image": {"sum": "a" * 64}}),
             ]
         elif step == 1 or step % 10 == 0:

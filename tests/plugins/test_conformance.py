@@ -58,10 +58,10 @@ _PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "name", "options", "wired"), _PLAIN)
-def test_it_conforms(kind: str, name: str, options: dict[str, Any], wired: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("kind", "name", "options", "injected"), _PLAIN)
+def test_it_conforms(kind: str, name: str, options: dict[str, Any], injected: dict[str, Any]) -> None:
     found = PluginManager.from_modules({"trialbook": plugin}).find(kind, name)
-    check_component(found.target, kind, options=options, injected=wired)
+    check_component(found.target, kind, options=options, injected=injected)
 
 
 def test_the_align_task_conforms() -> None:

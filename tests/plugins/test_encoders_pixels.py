@@ -217,7 +217,7 @@ def test_values_out_of_range_are_refused_by_name(options, message):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "options", "wired"),
+    ("encoder", "options", "injected"),
     [
         (Identity, {}, {}),
         (Identity, {}, {"modality": Modality("series", (12, 4))}),
@@ -227,5 +227,5 @@ def test_values_out_of_range_are_refused_by_name(options, message):
         (ViT, {"width": 16, "depth": 1, "class_token": True, "dropout": 0.1}, {}),
     ],
 )
-def test_the_encoder_keeps_the_contract(encoder, options, wired):
-    check_component(encoder, "encoder", options=options, injected=wired)
+def test_the_encoder_keeps_the_contract(encoder, options, injected):
+    check_component(encoder, "encoder", options=options, injected=injected)

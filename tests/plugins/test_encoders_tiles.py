@@ -187,9 +187,9 @@ def test_pages_of_one_size_have_no_mask_and_others_are_refused() -> None:
 @pytest.mark.parametrize(("modality", "count"), [(Modality("image", (3, 40, 24)), None), (PAGES, 3)])
 def test_it_conforms(modality: Modality, count: int | None) -> None:
     torch.manual_seed(0)
-    wired = {"modality": modality, "of": ViT(CROP, patch=8, width=8, depth=1, heads=2)}
+    injected = {"modality": modality, "of": ViT(CROP, patch=8, width=8, depth=1, heads=2)}
     inputs = noise((40, 24), (10, 10), (16, 60))[:count] if count else None
-    check_component(Tiles, "encoder", options={"size": 16}, injected=wired, inputs=inputs)
+    check_component(Tiles, "encoder", options={"size": 16}, injected=injected, inputs=inputs)
 
 
 def test_more_tiles_than_are_read_at_once_give_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:

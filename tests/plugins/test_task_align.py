@@ -79,11 +79,12 @@ class _Builder:
         }
         return named.get(kind, ("retrieval",))
 
-    def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
+    def make(self, kind: str, name: str | None = None, /, **injected: Any) -> Any:
         torch.manual_seed(hash((kind, name)) % 1000)
         makers = {
-            "dataset": _Data, "encoder": lambda: Identity(wired["modality"]), "loss": InfoNCE, "metric": lambda: Retrieval(k=[1]),
-            "projector": lambda: Linear(wired["dim_in"], wired["dim_out"]),
+            "dataset": _Data, "encoder": lambda: Identity(injected["modality"]), "loss": InfoNCE,
+            "metric": lambda: Retrieval(k=[1]),
+            "projector": lambda: Linear(injected["dim_in"], injected["dim_out"]),
         }  # fmt: skip
         return makers[kind]()
 

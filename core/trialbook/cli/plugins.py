@@ -67,7 +67,8 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         described = {
             "kind": schema.kind, "name": schema.name, "plugin": schema.plugin, "summary": registered.summary,
-            "doc": schema.doc, "keys": schema.json_schema, "wired": schema.wired, "wired_optional": schema.wired_optional,
+            "doc": schema.doc, "keys": schema.json_schema, "injected": schema.injected,
+            "injected_optional": schema.injected_optional,
             "attributes": schema.attributes, "provenance": origin,
         }  # fmt: skip
         click.echo(json.dumps(described, indent=2))
@@ -75,7 +76,7 @@ def show(name: str, as_json: bool) -> None:
     click.secho(f"{schema.kind} {schema.name}", bold=True)
     click.echo(f"\n{_without_args(schema.doc)}\n")
     _echo_rows("Keys", _key_rows(schema))
-    _echo_rows("Wired by the task", [(one, "") for one in schema.wired + schema.wired_optional])
+    _echo_rows("Injected by the task", [(one, "") for one in schema.injected + schema.injected_optional])
     _echo_rows("From", [(key, str(value)) for key, value in origin.items() if value is not None])
 
 

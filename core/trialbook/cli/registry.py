@@ -200,17 +200,17 @@ def registry() -> None:
 
 
 @registry.command("sync")
-@click.option("--anew", is_flag=True, help="Read every directory again, whatever the registry says of it.")
+@click.option("--reread", is_flag=True, help="Read every directory again, whatever the registry says of it.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @_runs_option
-def registry_sync(anew: bool, as_json: bool, runs: Path | None) -> None:
+def registry_sync(reread: bool, as_json: bool, runs: Path | None) -> None:
     """Bring the registry in line with the run directories, those copied from elsewhere included."""
     from trialbook.contracts.files import to_json
     from trialbook.registry.sync import sync
 
     file = registry_file(runs)
     with _writing(file):
-        report = sync(file, anew=anew)
+        report = sync(file, reread=reread)
     if as_json:
         click.echo(to_json(vars(report)))
     else:

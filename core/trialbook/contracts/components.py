@@ -135,8 +135,8 @@ class Builder(Protocol):
     def names(self, kind: str) -> tuple[str, ...]:
         """Names of the tables of ``kind``: modalities for encoders, given or component names for losses and metrics."""
 
-    def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
-        """Make the component of table ``[kind]`` or ``[kind.name]``; ``wired`` offers values for positional-only parameters."""
+    def make(self, kind: str, name: str | None = None, /, **injected: Any) -> Any:
+        """Make the component of ``[kind]`` or ``[kind.name]``; ``injected`` offers values for positional-only parameters."""
 
     def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
         """A reserved key of a table: ``frozen``, ``weight``."""

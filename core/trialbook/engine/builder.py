@@ -1,4 +1,4 @@
-"""From a run's configuration to its parts: components made, seeded and wired, with errors that name file and line."""
+"""From a run's configuration to its parts: components made, seeded and injected, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class RunBuilder:
         """A reserved key of a table."""
         return self._table(kind, name)[1].get(key, default)
 
-    def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
+    def make(self, kind: str, name: str | None = None, /, **injected: Any) -> Any:
         """Make the component of ``[kind]`` or ``[kind.name]``; its random numbers depend on the seed and its place alone.
 
         A module is put on the device. A frozen encoder is not: it goes there while its features are made (``on_device``).
@@ -159,7 +159,7 @@ class RunBuilder:
         seed = derive_seed(self.seed, "build", label)
         seed_numpy(seed)
         torch.manual_seed(seed)
-        made = self._construct(kind, path, table, wired)
+        made = self._construct(kind, path, table, injected)
         if isinstance(made, nn.Module) and kind in _STARTED:
             self._start(label, path, table, made)
         frozen = bool(table.get("frozen", False)) or not getattr(made, "learns", True)
@@ -276,8 +276,8 @@ class RunBuilder:
             return (kind, name), tables[name]
         raise TrialbookError(f"the experiment has no [{kind}.{name}]")
 
-    def _construct(self, kind: str, path: KeyPath, table: Mapping[str, Any], wired: Mapping[str, Any]) -> Any:
-        return self._wiring.construct(ComponentTable(kind, path, table), wired)
+    def _construct(self, kind: str, path: KeyPath, table: Mapping[str, Any], injected: Mapping[str, Any]) -> Any:
+        return self._wiring.construct(ComponentTable(kind, path, table), injected)
 
     @property
     def _wiring(self) -> ComponentFactory:

@@ -34,8 +34,8 @@ class ComponentFactory:
     positions: Mapping[KeyPath, Position]
     offered: Mapping[str, Any]
 
-    def construct(self, table: ComponentTable, wired: Mapping[str, Any]) -> Any:
-        """The component of a table, with ``wired`` for its positional-only parameters.
+    def construct(self, table: ComponentTable, injected: Mapping[str, Any]) -> Any:
+        """The component of a table, with ``injected`` for its positional-only parameters.
 
         Raises:
             ExperimentErrors: a constructor refuses a value; with file and line.
@@ -44,13 +44,17 @@ class ComponentFactory:
         schema = self.book.get(table.kind, table.use or "")
         parts: Mapping[str, str] = schema.attributes.get("parts", {})
         options = {key: value for key, value in component_options(table.content).items() if key not in parts}
-        offered = {**self.offered, **wired, **self._parts(table, parts, self._for_parts(table, schema, wired, options))}
-        if missing := [name for name in schema.wired if name not in offered]:
+        offered = {
+            **self.offered,
+            **injected,
+            **self._parts(table, parts, self._for_parts(table, schema, injected, options)),
+        }
+        if missing := [name for name in schema.injected if name not in offered]:
             raise TrialbookError(
                 f"{table.kind} '{schema.name}' wants '{missing[0]}', which the task does not offer (it offers "
-                f"{', '.join(wired)})"
+                f"{', '.join(injected)})"
             )
-        handed = {name: offered[name] for name in (*schema.wired, *schema.wired_optional) if name in offered}
+        handed = {name: offered[name] for name in (*schema.injected, *schema.injected_optional) if name in offered}
         with self.located(table.path, options):
             return construct(_import(schema), handed, options)
 
@@ -60,26 +64,26 @@ class ComponentFactory:
         return Located(self.file, self.positions, path, named)
 
     def _for_parts(
-        self, table: ComponentTable, schema: ComponentSchema, wired: Mapping[str, Any], options: Mapping[str, Any]
+        self, table: ComponentTable, schema: ComponentSchema, injected: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """What components nested in this one are offered: what it is offered itself, unless its class says otherwise."""
         change = getattr(_import(schema), "offered_to_parts", None) if schema.attributes.get("parts") else None
         if change is None:
-            return wired
+            return injected
         with self.located(table.path, options):
-            changed: Mapping[str, Any] = change(wired, options)
+            changed: Mapping[str, Any] = change(injected, options)
         return changed
 
-    def _parts(self, table: ComponentTable, parts: Mapping[str, str], wired: Mapping[str, Any]) -> dict[str, Any]:
+    def _parts(self, table: ComponentTable, parts: Mapping[str, str], injected: Mapping[str, Any]) -> dict[str, Any]:
         """Nested components by the parameter that takes them; those that have names as a mapping."""
         made: dict[str, Any] = {}
         depth = len(table.path)
         for inner in nested_tables(table, parts):
             part = str(inner.path[depth])
             if part_kind(parts[part])[1]:
-                made.setdefault(part, {})[inner.path[-1]] = self.construct(inner, wired)
+                made.setdefault(part, {})[inner.path[-1]] = self.construct(inner, injected)
             else:
-                made[part] = self.construct(inner, wired)
+                made[part] = self.construct(inner, injected)
         return made
 
 

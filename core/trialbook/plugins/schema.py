@@ -34,8 +34,8 @@ class ComponentSchema:
         plugin: name of the plugin that offers it.
         source: hash of its source.
         json_schema: of the keyword-only parameters, with descriptions and defaults; nothing else is allowed.
-        wired: required positional-only parameters.
-        wired_optional: positional-only parameters with a default.
+        injected: required positional-only parameters.
+        injected_optional: positional-only parameters with a default.
         attributes: class attributes that checks need (``needs``, ``produces``, ``takes`` …), tuples as lists.
         doc: the docstring.
     """
@@ -46,8 +46,8 @@ class ComponentSchema:
     plugin: str
     source: str
     json_schema: dict[str, Any]
-    wired: tuple[str, ...] = ()
-    wired_optional: tuple[str, ...] = ()
+    injected: tuple[str, ...] = ()
+    injected_optional: tuple[str, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict)
     doc: str = ""
 
@@ -115,8 +115,8 @@ class SchemaBook:
 
                 described = describe_class(load_target(target))
                 _store(file, described)
-            wired = {name: tuple(described[name]) for name in ("wired", "wired_optional")}
-            self._read[key] = ComponentSchema(kind, name, target, plugin, source, **{**described, **wired})
+            injected = {name: tuple(described[name]) for name in ("injected", "injected_optional")}
+            self._read[key] = ComponentSchema(kind, name, target, plugin, source, **{**described, **injected})
         return self._read[key]
 
     def _address(self, target: str, source: str) -> str:
@@ -144,7 +144,7 @@ def table_problems(
     one: dict[str, Any] = {"anyOf": [{"type": "object"}, {"type": "string"}]}
     several = {"type": "object", "additionalProperties": one}
     nested = {name: several if part_kind(declared)[1] else one for name, declared in parts.items()}
-    needed = [name for name in parts if name in schema.wired]
+    needed = [name for name in parts if name in schema.injected]
     own = schema.json_schema
     whole = {
         **own,
@@ -162,15 +162,15 @@ def _with_new_name(problem: SchemaError, schema: ComponentSchema) -> SchemaError
     return SchemaError(problem.path, told) if told else problem
 
 
-def construct(cls: type, wired: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+def construct(cls: type, injected: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     """Call a component's constructor with checked options.
 
     Args:
         cls: the component.
-        wired: values of positional-only parameters by name; those that the constructor does not have are left aside.
+        injected: values of positional-only parameters by name; those that the constructor does not have are left aside.
         options: values of keyword-only parameters.
     Raises:
-        TrialbookError: an option is unknown, missing or of a wrong type, or a required wired value was not given; the
+        TrialbookError: an option is unknown, missing or of a wrong type, or a required injected value was not given; the
             constructor's own errors pass through.
     """
     from pydantic import ValidationError  # late: slow to import
@@ -182,19 +182,19 @@ def construct(cls: type, wired: Mapping[str, Any], options: Mapping[str, Any]) -
     except ValidationError as error:
         problems = schema_problems(options, describe_class(cls)["json_schema"])
         raise TrialbookError("; ".join(map(str, problems)) or _pydantic_says(error)) from None
-    return cls(*_positional(cls, wired), **values)
+    return cls(*_positional(cls, injected), **values)
 
 
-def _positional(cls: type, wired: Mapping[str, Any]) -> list[Any]:
-    """Wired values in the order of the parameters; the default of an optional one that is not given."""
+def _positional(cls: type, injected: Mapping[str, Any]) -> list[Any]:
+    """Injected values in the order of the parameters; the default of an optional one that is not given."""
     import inspect
 
     values = []
     parameters = [p for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     for p in parameters:
-        if p.name not in wired and p.default is p.empty:
+        if p.name not in injected and p.default is p.empty:
             raise TrialbookError(f"'{cls.__name__}' needs '{p.name}', which was not given")
-        values.append(wired.get(p.name, p.default))
+        values.append(injected.get(p.name, p.default))
     return values
 
 
@@ -208,7 +208,7 @@ def _load(file: Path) -> dict[str, Any] | None:
         described: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    expected = {"json_schema", "wired", "wired_optional", "attributes", "doc"}
+    expected = {"json_schema", "injected", "injected_optional", "attributes", "doc"}
     return described if isinstance(described, dict) and set(described) == expected else None
 
 

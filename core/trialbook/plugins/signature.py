@@ -1,6 +1,6 @@
 """The constructor is the schema: reads the signature and the docstring of a class, with pydantic's help.
 
-Positional-only parameters are wired by core; keyword-only ones are the keys of the TOML table. This module is imported
+Positional-only parameters are injected by core; keyword-only ones are the keys of the TOML table. This module is imported
 only when a schema is not cached or a component is made, since pydantic and the component's own imports are slow.
 """
 
@@ -66,22 +66,22 @@ def load_target(target: str) -> type:
 
 
 def describe_class(cls: type) -> dict[str, Any]:
-    """What a schema holds of a class: json_schema, wired, wired_optional, attributes, doc.
+    """What a schema holds of a class: json_schema, injected, injected_optional, attributes, doc.
 
     Raises:
         TrialbookError: the constructor breaks a rule: ``**kwargs``, a parameter that is neither positional-only nor
             keyword-only, one without a type, or a type that a TOML file cannot hold.
     """
     parameters = _parameters(cls)
-    wired = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    injected = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
     attributes = {name: _plain(getattr(cls, name)) for name in ATTRIBUTES if _is_plain(getattr(cls, name, None))}
     for part in attributes.get("parts", ()):
-        if part not in [p.name for p in wired]:
+        if part not in [p.name for p in injected]:
             raise TrialbookError(f"'{_name(cls)}' names the part '{part}', which is no positional-only parameter of it")
     return {
         "json_schema": _json_schema(cls, [p for p in parameters if p.kind is p.KEYWORD_ONLY]),
-        "wired": [p.name for p in wired if p.default is p.empty],
-        "wired_optional": [p.name for p in wired if p.default is not p.empty],
+        "injected": [p.name for p in injected if p.default is p.empty],
+        "injected_optional": [p.name for p in injected if p.default is not p.empty],
         "attributes": attributes,
         "doc": inspect.getdoc(cls) or "",
     }
@@ -164,7 +164,7 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
             raise TrialbookError(f"'{_name(cls)}' takes '{p}': name every option, so that a misspelt one is found")
         if p.kind is p.POSITIONAL_OR_KEYWORD:
             raise TrialbookError(
-                f"parameter '{p.name}' of '{_name(cls)}' must stand before '/' (wired by the task) or after '*' (a key)"
+                f"parameter '{p.name}' of '{_name(cls)}' must stand before '/' (injected by the task) or after '*' (a key)"
             )
         if p.kind is p.KEYWORD_ONLY and p.annotation is p.empty:
             raise TrialbookError(f"parameter '{p.name}' of '{_name(cls)}' has no type")
@@ -172,7 +172,7 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
 
 
 def _hints(cls: type, options: list[inspect.Parameter]) -> dict[str, Any]:
-    """Types of the options. Those of wired parameters are not resolved: they may exist for type checkers alone."""
+    """Types of the options. Those of injected parameters are not resolved: they may exist for type checkers alone."""
     if dataclasses.is_dataclass(cls):
         return typing.get_type_hints(cls, include_extras=True)
     scope = getattr(_constructor(cls), "__globals__", vars(sys.modules[cls.__module__]))

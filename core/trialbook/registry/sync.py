@@ -39,12 +39,12 @@ class Difference:
     message: str
 
 
-def sync(registry: Path, *, anew: bool = False) -> SyncReport:
+def sync(registry: Path, *, reread: bool = False) -> SyncReport:
     """Bring the registry in line with all run directories beside it: those that were copied here, those that are gone.
 
     Args:
         registry: the SQLite file.
-        anew: read every directory again, whatever the registry says of it.
+        reread: read every directory again, whatever the registry says of it.
     Raises:
         TrialbookError: the registry is damaged.
     """
@@ -55,13 +55,13 @@ def sync(registry: Path, *, anew: bool = False) -> SyncReport:
         _update_names(connection, root)
         known = {row[0]: row[1:] for row in connection.execute(_STATE)}
         directories = _all_runs(root, known)
-        if anew:
+        if reread:
             delete_runs(connection, known)
         for path in directories:
             run = RunDirectory(path)
             key = run_key(root, path)
             state = known.pop(key, None)
-            if not anew and state is not None and _agrees(run, state):
+            if not reread and state is not None and _agrees(run, state):
                 report.unchanged += 1
                 continue
             try:
@@ -165,7 +165,7 @@ def _compare(run: RunDirectory, state: tuple[str | int, ...] | None, points: int
         elif file_size(run.lines(name)) != size:
             found.append(f"{name}.jsonl has more than the registry")
     if not found and points is not None and points != _count_points(run):
-        found.append("the registry has another number of points than its files (sync --anew reads them again)")
+        found.append("the registry has another number of points than its files (sync --reread reads them again)")
     return found
 
 

@@ -53,16 +53,16 @@ class Rebuilder(RunBuilder):
         """The split that is evaluated whole."""
         return self.asked or super().final_split
 
-    def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
+    def make(self, kind: str, name: str | None = None, /, **injected: Any) -> Any:
         """As ever, but the data to be evaluated in place of the run's own."""
         if kind != "dataset":
-            return super().make(kind, name, **wired)
+            return super().make(kind, name, **injected)
         if self.other is None:
-            self.own = super().make(kind, name, **wired)
+            self.own = super().make(kind, name, **injected)
         elif not isinstance(self.dataset, Joined):
             given, why = RunBuilder(self.other, self.workshop).make("dataset"), ""
             try:
-                self.own = super().make(kind, name, **wired)
+                self.own = super().make(kind, name, **injected)
             except (TrialbookError, OSError) as error:
                 self.remarks.append(
                     f"the run's own data cannot be read, so no overlap with them was looked for: {error}"

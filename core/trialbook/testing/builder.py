@@ -64,8 +64,8 @@ class PartsBuilder:
         parts = self._parts.get(kind, {})
         return tuple(parts) if isinstance(parts, Mapping) else (kind,)
 
-    def make(self, kind: str, name: str | None = None, /, **wired: Any) -> Any:
-        """The part, ready-made: ``wired`` is not used. A module is put on the device, but for a frozen encoder."""
+    def make(self, kind: str, name: str | None = None, /, **injected: Any) -> Any:
+        """The part, ready-made: ``injected`` is not used. A module is put on the device, but for a frozen encoder."""
         part = self._parts.get(kind)
         if isinstance(part, Mapping):
             part = part.get(name)

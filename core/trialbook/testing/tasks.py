@@ -31,7 +31,7 @@ def check_task(subject: Subject) -> None:
         ensure(how in _TAKES, f"{name}.takes['{kind}'] is '{how}'; it must be one of {', '.join(_TAKES)}")
     check_names(name, "provides", getattr(cls, "provides", None))
     check_names(name, "produces", getattr(cls, "produces", None))
-    ensure("builder" in subject.schema["wired"], f"the first parameter of {name} must be `builder, /`")
+    ensure("builder" in subject.schema["injected"], f"the first parameter of {name} must be `builder, /`")
     trains, measures = (all(hasattr(cls, part) for part in parts) for parts in (_TRAINS, _MEASURES))
     ensure(trains or measures, f"{name} must have all of {', '.join(_TRAINS)} or all of {', '.join(_MEASURES)}")
     ensure(callable(getattr(cls, "setup", None)), f"{name} has no `setup`")

@@ -78,7 +78,7 @@ def shows_training(chart: RunEvidence, step: int) -> bool:
 
 
 def _starts(chart: RunEvidence, options: list[StageOptions]) -> list[int | None]:
-    """Step before each stage: as recorded where the stage was wired, else counted."""
+    """Step before each stage: as recorded where the stage was injected, else counted."""
     recorded = {
         facts["stage"]: one.step for one in chart.of("wiring") for facts in one.values.values() if "stage" in facts
     }

@@ -47,9 +47,9 @@ class Frames(nn.Module):
         self.dim = int(self.of.dim)
 
     @staticmethod
-    def offered_to_parts(wired: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def offered_to_parts(injected: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
         """The inner encoder sees images."""
-        return {**wired, "modality": Modality("image", wired["modality"].shape[1:])}
+        return {**injected, "modality": Modality("image", injected["modality"].shape[1:])}
 
     def prepare(self, raw: Raw) -> dict[str, Any]:
         """Clips uint8 [B, T, 3, H, W] as the inner encoder wants their frames."""

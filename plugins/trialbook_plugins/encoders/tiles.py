@@ -66,10 +66,10 @@ class Tiles(nn.Module):
         self.max_length = self.block * tile_count(*most)
 
     @staticmethod
-    def offered_to_parts(wired: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def offered_to_parts(injected: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
         """The inner encoder sees crops, all of one size."""
         side = int(options.get("size", 0))
-        return {**wired, "modality": Modality("image", (3, side, side))}
+        return {**injected, "modality": Modality("image", (3, side, side))}
 
     def blocks(self, raw: Raw) -> list[int]:
         """Number of tiles of each picture."""
