@@ -25,7 +25,7 @@ def write_page() -> Path:
     """``benchmarks/README.md`` from ``results/*.json``."""
     lines = [
         "# Benchmarks", "",
-        "Each figure is a median; each ratio was measured side by side, in turn, in one run on one machine. Made by",
+        "Each metric is a median; each ratio was measured side by side, in turn, in one run on one machine. Made by",
         "`python -m benchmarks.all` from the repository's root; one script a subject, its result as JSON in `results/`.", "",
     ]  # fmt: skip
     for name in SUBJECTS:

@@ -29,7 +29,7 @@ class Rows:
     def add(
         self, what: str, value: float, unit: str = "", bound: str = "", *, note: str = "", at_size: bool = False
     ) -> None:  # fmt: skip
-        """A figure.
+        """A metric.
 
         Args:
             what: it is.

@@ -39,7 +39,7 @@ class Answer:
 
 
 class CommandFailed(Exception):
-    """A command failed that others go on from."""
+    """A command failed that others resume from."""
 
 
 class Workplace:
@@ -160,11 +160,11 @@ def _stopping(stop: int) -> contextlib.AbstractContextManager[Any]:
 
 
 def values(run: Path, name: str, file: str = "metrics") -> dict[int, float]:
-    """Step to the value of a figure of a run, where it was recorded."""
+    """Step to the value of a metric of a run, where it was recorded."""
     found = read_lines(RunDirectory(run).lines(file))
     return {line["step"]: line["values"][name] for line in found if name in line["values"]}
 
 
 def final(run: Path, name: str, file: str = "timing") -> float:
-    """The last value of a figure of a run."""
+    """The last value of a metric of a run."""
     return list(values(run, name, file).values())[-1]

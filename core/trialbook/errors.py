@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class TrialbookError(Exception):
-    """A mistake that the user can mend: printed as one sentence, exit status 2."""
+    """A mistake that the user can fix: printed as one sentence, exit status 2."""
 
 
 @dataclass(frozen=True)

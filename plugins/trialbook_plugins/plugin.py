@@ -160,8 +160,8 @@ _COMPONENTS = {
         "misaligned-pairs": ("check", "pairs that are off by a few rows"),
         "evaluation-at-chance": ("check", "split at chance though training learned"),
         "over-fitting": ("check", "loss of a split that rose while training's fell"),
-        "small-evaluation": ("check", "split of the answer with few groups"),
-        "changed-midway": ("check", "run that went on with other data or numbers"),
+        "small-evaluation": ("check", "test split with few groups"),
+        "changed-midway": ("check", "run that resumed with other data or numbers"),
     },
     "trackers": {
         "tensorboard": ("TensorBoard", "event files in the run's directory"),

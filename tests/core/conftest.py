@@ -206,9 +206,9 @@ def toy_file(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def record_plan(toys: SchemaBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
-    """Plans a file of toys and records its runs as a program would, with figures that ``figures(spec)`` makes up.
+    """Plans a file of toys and records its runs as a program would, with metrics that ``figures(spec)`` makes up.
 
-    A run without figures (None) is left out. ``data`` is what ``data.json`` says of every run. Nothing waits for the disk.
+    A run without metrics (None) is left out. ``data`` is what ``data.json`` says of every run. Nothing waits for the disk.
     """
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 

@@ -1,4 +1,4 @@
-"""Comparisons: figures against scipy, missing cells, what else differed, gates, where a figure is taken."""
+"""Comparisons: metrics against scipy, missing cells, what else differed, gates, where a metric is taken."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_two_seeds_decide_nothing_however_alike_they_are(store: Store) -> None:
 
 
 def test_a_verdict_takes_less_than_the_usual_5_percent(store: Store) -> None:
-    """Between 0.04 and 0.05 nothing is decided: the margin that keeps wrong winners at 5% where figures are not normal."""
+    """Between 0.04 and 0.05 nothing is decided: the margin that keeps wrong winners at 5% where metrics are not normal."""
     for seed, value in enumerate((0.10, 0.02, 0.11, 0.07, 0.005)):
         store.add("mlp", seed, {"retrieval/i2t@1": 0.5})
         store.add("per", seed, {"retrieval/i2t@1": 0.5 + value})
@@ -362,7 +362,7 @@ def test_figures_are_taken_where_asked(store: Store) -> None:
         comparison = store.compare(metrics=[name], at=at)
         assert comparison.at == at
         assert dict(row(comparison, "mlp", name).values) == {"seed 0": value}
-    # At the best step of the curve the final figure was not taken: there is no value, and none is made up.
+    # At the best step of the curve the final metric was not taken: there is no value, and none is made up.
     assert row(store.compare(metrics=["retrieval/i2t@1"], at=f"best:{name}"), "mlp").estimate is None
     assert dict(row(store.compare(metrics=["loss"], at="best:loss"), "mlp", "loss").values) == {"seed 0": 0.5}
 
@@ -475,7 +475,7 @@ def cost_data(flops: float | None, trained: int) -> dict[str, Any]:
 
 
 def pareto_of(store: Store, arms: Mapping[str, tuple[float, float | None, int]], **options: Any) -> tuple[str, ...]:
-    """The arms that no other beats; of each its figure, FLOPs and trained parameters."""
+    """The arms that no other beats; of each its metric, FLOPs and trained parameters."""
     for arm, (figure, flops, trained) in arms.items():
         for seed in range(2):
             store.add(arm, seed, {"retrieval/i2t@1": figure, "loss": 0.1}, data=cost_data(flops, trained))

@@ -124,7 +124,7 @@ def files(toy_file: Write, tmp_path: Path) -> Callable[..., Path]:
 def decided(
     files: Callable[..., Path], record_plan: RecordPlan, toys: SchemaBook, tmp_path: Path
 ) -> Callable[..., Decision]:
-    """Records the runs and decides; ``one`` and ``two`` make up the figures of the candidates."""
+    """Records the runs and decides; ``one`` and ``two`` make up the metrics of the candidates."""
 
     def make(*changes: tuple[str, str], one: Any, two: Any, both: Any = None, append: str = "") -> Decision:
         file = files(*changes, append=append)

@@ -138,7 +138,7 @@ def commands(page: Path) -> Iterator[str]:
 
 
 def words_of(line: str) -> list[str]:
-    """The words of a command line; quotes may go on in the next one."""
+    """The words of a command line; quotes may be resumed in the next one."""
     try:
         return shlex.split(line)
     except ValueError:
@@ -201,7 +201,7 @@ def test_the_mistakes_that_the_readme_shows_come_out_so(book: SchemaBook, tmp_pa
 
 
 def test_every_example_of_the_format_passes_the_check(book: SchemaBook, tmp_path: Path) -> None:
-    """The first is a whole file; the others are laid over it."""
+    """The first is a whole file; the others are merged over it."""
     whole, *rest = blocks(INTRO, "toml")
     assert is_whole(whole)
     base = tmp_path / "width.toml"

@@ -198,7 +198,7 @@ def test_a_resume_says_so_and_says_what_may_make_it_inexact(tmp_path: Path) -> N
 
 
 class _Both(Regression):
-    """Trains, then measures five figures, each drawn at random."""
+    """Trains, then measures five metrics, each drawn at random."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -63,7 +63,7 @@ def grid(experiment: str) -> list[RunSpec]:
 
 
 def noise(draw: random.Random, spec: RunSpec) -> float:
-    """A figure as good in every run."""
+    """A metric as good in every run."""
     return draw.gauss(0.5, 0.1)
 
 

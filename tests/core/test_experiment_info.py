@@ -38,9 +38,9 @@ direction = "higher"
 """
 #: Keys of ``run.json`` in the order in which they stand there.
 KEYS = [
-    "format", "name", "question", "file", "profile", "seeds", "baseline", "headline", "results", "gates", "external_baseline", "doctor",
-    "factors", "claims", "arms", "changes", "lower_is_better", "experiment", "arm", "base_arm", "point", "seed", "id", "inputs",
-    "sources", "config",
+    "format", "name", "question", "file", "profile", "seeds", "baseline", "headline", "results", "gates", "external_baseline",
+    "doctor", "factors", "claims", "arms", "changes", "lower_is_better", "experiment", "arm", "base_arm", "point", "seed", "id",
+    "inputs", "sources", "config",
 ]  # fmt: skip
 
 

@@ -249,11 +249,11 @@ def test_who_meets_every_must_stands_first_then_scores_then_tie_breaks() -> None
 @pytest.mark.parametrize(("above", "confidence"), [(2.5, "high"), (1.0, "medium"), (0.2, "low")])
 def test_confidence_is_the_share_of_draws_that_come_to_the_same(above: float, confidence: str) -> None:
     stats = pytest.importorskip("scipy.stats", reason="scipy is the oracle")
-    outcomes = [{"when": {"passes": "must"}, "recommend": "go on with {best}"}, {"recommend": "stop"}]
+    outcomes = [{"when": {"passes": "must"}, "recommend": "continue with {best}"}, {"recommend": "stop"}]
     ballot = Ballot(CRITERIA[:1], ["a"], outcomes, 0.02)
     found = Measured(1, 0.6 + above * 0.01, 0.01, 0.01, basis="samples", decides=True)
     advice = advise(ballot, {("iou", "a"): found}, [0])
-    assert (advice.text, advice.confidence) == ("go on with a", confidence)
+    assert (advice.text, advice.confidence) == ("continue with a", confidence)
     assert advice.share == pytest.approx(stats.norm.cdf(above), abs=0.035)  # three errors of a share of 2,000
     assert sum(advice.shares.values()) == pytest.approx(1)
     assert advise(ballot, {("iou", "a"): found}, [0]) == advice

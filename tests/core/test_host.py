@@ -1,4 +1,4 @@
-"""Plugins are found and isolated: a broken one is set aside and named, everything else works."""
+"""Plugins are found and isolated: a broken one is disabled and named, everything else works."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_an_unknown_component_comes_with_candidates_and_what_was_meant() -> None
 
 def test_an_unknown_component_names_plugins_that_were_set_aside() -> None:
     host = PluginManager.from_modules({"ours": Offers(linear()), "bad": Offers(3)})
-    with pytest.raises(UnknownComponent, match="set aside: plugin 'bad'"):
+    with pytest.raises(UnknownComponent, match="disabled: plugin 'bad'"):
         host.find("projector", "perceiver")
 
 

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on with the same command, to the same bits."""
+"""A run that is killed at any moment continues with the same command, to the same bits."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def load(place: Any, text: str, **options: Any) -> LoadedRun:
 
 
 def recorded(run: RunDirectory, step: int) -> dict[str, float]:
-    """All figures that a run recorded at a step."""
+    """All metrics that a run recorded at a step."""
     found: dict[str, float] = {}
     for line in run.read_lines("metrics"):
         found |= line["values"] if line["step"] == step else {}

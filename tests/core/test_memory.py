@@ -1,4 +1,4 @@
-"""Running out of memory ends a run as failed, says what to change, and leaves it to go on."""
+"""Running out of memory ends a run as failed, says what to change, and leaves it to continue."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_run_that_ran_out_of_memory_fails_with_advice_and_goes_on_from_its_che
     monkeypatch.setattr(Align, "losses", plain)
     outcome, run = launch(tmp_path)
     assert (outcome.state, run.status()) == ("finished", "finished")
-    assert "went on from the checkpoint" in run.lines("events").read_text()
+    assert "resumed from the checkpoint" in run.lines("events").read_text()
 
 
 def caught(work: Any) -> BaseException:

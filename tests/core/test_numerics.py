@@ -66,7 +66,7 @@ MISTAKES = {
     "deterministic = 1": r"runner\.toml:2: 'deterministic' has the wrong type: 1$",
     "threads = true": r"runner\.toml:2: 'threads' has the wrong type: True$",
     "determinstic = true": r"runner\.toml:2: unknown key 'determinstic'; did you mean 'deterministic'\?$",
-    "deterministic = true\ncudnn_benchmark = true": r"runner\.toml:3: 'cudnn_benchmark' chooses algorithms anew each time",
+    "deterministic = true\ncudnn_benchmark = true": r"runner\.toml:3: 'cudnn_benchmark' chooses algorithms again each time",
 }
 
 
@@ -81,7 +81,7 @@ REFUSED = {
         "[arm.deep.train] 'matmul_precision' must be one of 'highest', 'high', 'medium', not 'hihg'; did you mean 'high'?"
     ),
     "[arm.deep.train]\ndeterministic = true\ncudnn_benchmark = true": (
-        "[arm.deep.train] 'cudnn_benchmark' chooses algorithms anew each time, which 'deterministic' rules out"
+        "[arm.deep.train] 'cudnn_benchmark' chooses algorithms again each time, which 'deterministic' rules out"
     ),
     "[arm.deep.evaluate]\ndeterministic = true": (
         "[arm.deep.evaluate] 'deterministic' holds for the whole run, which trains: write it in [train]"

@@ -52,7 +52,7 @@ def test_the_answer_stands_at_the_top_in_a_sentence(record_course: Course, toy_f
     )
     written = conclude(plan, tmp_path)
     text = written.files[1].read_text()
-    assert text.index("is better than") < text.index("Every figure of every arm")
+    assert text.index("is better than") < text.index("Every metric of every arm")
     assert "deep** is better than **flat** at `found/i2t@1`" in written.files[0].read_text()
 
 
@@ -88,7 +88,7 @@ def test_an_experiment_has_all_that_its_figures_rest_on(record_course: Course, t
     names = [file.name for file in written.files]
     assert names[:3] == ["report.md", "report.html", "results.json"]
     assert {
-        "figure-1.svg",
+        "metric-1.svg",
         "differences.svg",
         "loss.svg",
         "loss-evaluated.svg",
@@ -145,7 +145,7 @@ def test_missing_runs_and_broken_arms_are_told_before_the_figures(
         record_course(toy_file(SEEDS), change, findings=lambda spec: [bad] if spec.arm == "flat" else []), tmp_path
     )
     text = written.files[1].read_text()
-    head = text[: text.index("Every figure of every arm")]
+    head = text[: text.index("Every metric of every arm")]
     assert "1 run is not finished" in head
     assert "Broken runs</strong> in flat" in head
     assert "deep seed 1: failed" in text

@@ -348,8 +348,8 @@ def test_densities_are_those_of_a_kernel_estimate() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"groups.text": np.arange(1000, 1120)}, "no matching pairs"),
-        ({"groups.text": np.zeros(120, int), "groups.image": np.zeros(60, int)}, "no other pairs"),
+        ({"groups.text": np.arange(1000, 1120)}, "no positive pairs"),
+        ({"groups.text": np.zeros(120, int), "groups.image": np.zeros(60, int)}, "no negative pairs"),
         ({"embeddings.image": np.full((60, 6), np.nan, np.float32)}, "image are not finite"),
     ],
 )
@@ -364,7 +364,7 @@ def test_collapsed_embeddings_are_drawn() -> None:
         "embeddings.image": np.ones((60, 6), np.float32),
         "embeddings.text": np.zeros((120, 6), np.float32),
     }
-    assert "matching pairs" in texts(draw_similarity({"a": measure_similarity(kept, ("image", "text"))})[0])
+    assert "positive pairs" in texts(draw_similarity({"a": measure_similarity(kept, ("image", "text"))})[0])
     assert np.isfinite(make_map(kept).places).all()
 
 

@@ -1,4 +1,4 @@
-"""What the page of a study says beside its figures: what it is built of, what each stage took, how its arms fail."""
+"""What the page of a study says beside its metrics: what it is built of, what each stage took, how its arms fail."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def study(record_course: Course, toy_file: Write, tmp_path: Path) -> Callable[..
     def record(wrong: dict[tuple[str, int], int] | None = None) -> dict[str, str]:
         def change(spec: RunSpec, items: list[Item]) -> list[Item]:
             own: list[Item] = [Facts(0, DATA)]
-            # 40 steps in one process, another one goes on from step 30, and a third one makes the rest
+            # 40 steps in one process, another one resumes from step 30, and a third one makes the rest
             own += timings((20, 2.0, 7e8), (40, 4.0, 9e8), (40, 1.5, 8e8), (70, 5.5, 3e8), (100, 2.5, 2e8))
             if wrong:
                 rows = answers(spec.seed, wrong[spec.arm, spec.seed])

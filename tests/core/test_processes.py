@@ -103,7 +103,7 @@ def test_what_two_processes_began_one_does_not_go_on_with_and_leaves_alone(make:
     before = {file.name: file.read_bytes() for file in run.path.iterdir() if file.is_file() and file.name != "lock"}
     outcome = _go_on(make)
     assert outcome.state == "failed"
-    assert "was begun by 2 processes and cannot go on with 1" in outcome.message
+    assert "was begun by 2 processes and cannot continue with 1" in outcome.message
     assert "torchrun --nproc-per-node 2" in outcome.message
     assert {f.name: f.read_bytes() for f in run.path.iterdir() if f.is_file() and f.name != "lock"} == before
     assert run.status() == "killed"
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_other_processes_is_refused_whatever_the_environment_say
     run = _interrupted(make)
     state = json.loads((max(run.path.glob("checkpoints/step-*")) / "manifest.json").read_text())["manifest"]["state"]
     assert state["processes"] == 1
-    with pytest.raises(TrialbookError, match=r"step-00000004 was begun by 4 processes and cannot go on with 1"):
+    with pytest.raises(TrialbookError, match=r"step-00000004 was begun by 4 processes and cannot continue with 1"):
         check_processes(Checkpoint(4, {}, {**state, "processes": 4}), 1)
     check_processes(Checkpoint(4, {}, {}), 3)  # older ones do not say
     assert _go_on(make).state == "finished"

@@ -18,9 +18,9 @@ def test_brackets_in_messages_are_shown_and_are_no_markup(capsys: pytest.Capture
     watcher = BarProgress()
     watcher.plan_started(Plan(Experiment(Path("e.toml"), "e", "", Document()), (spec,)), 0)
     watcher.run_started(spec, 10, 0)
-    watcher.item(spec, Event(0, "resumed", "[stage] went on"))
+    watcher.item(spec, Event(0, "resumed", "[stage] resumed"))
     watcher.run_ended(spec, "failed", "e.toml:4: [loss] must not be [/red]")
     watcher.close()
     shown = " ".join(capsys.readouterr().err.split())
-    assert "[stage] went on" in shown
+    assert "[stage] resumed" in shown
     assert "e.toml:4: [loss] must not be [/red]" in shown

@@ -185,7 +185,7 @@ def test_an_error_on_one_process_ends_all_within_seconds_with_its_message(course
 
 def test_what_two_processes_began_two_go_on_with_bit_for_bit(course: Course) -> None:
     events = [event["message"] for event in read_lines(course.run("broken").lines("events"))]
-    assert events == ["went on from the checkpoint at step 10"]
+    assert events == ["resumed from the checkpoint at step 10"]
     assert course.run("broken").errors_of_processes() == []
     metrics = [course.run(arm).lines("metrics").read_bytes() for arm in ("whole", "broken")]
     assert metrics[0] == metrics[1]

@@ -97,7 +97,7 @@ def test_findings_stand_before_the_figures_with_their_evidence(one: Callable[...
     )
     text = to_html(run_page(run := one(findings=lambda spec: [found]), run.read("results")))
     assert "The doctor found what breaks it" in text
-    assert text.index("the loss is &lt;that&gt; of chance") < text.index("All figures over the course")
+    assert text.index("the loss is &lt;that&gt; of chance") < text.index("All metrics over the course")
     for said in (
         'class="notice error"',
         "loss 4.159; batch 64",
@@ -201,12 +201,12 @@ def test_a_disk_that_takes_nothing_is_a_problem_and_no_crash(one: Callable[..., 
 def test_events_overlaps_and_operations_are_told(one: Callable[..., RunDirectory]) -> None:
     overlap = {"modality": "image", "first": "train", "second": "val", "count": 5, "rows": 64}
     more: list[Item] = [
-        Event(3, "resume", "went on from step 3"), Facts(0, {"overlaps": [overlap], "flops": {"training": 2.5e12}}),
+        Event(3, "resume", "resumed from step 3"), Facts(0, {"overlaps": [overlap], "flops": {"training": 2.5e12}}),
         ModuleStats(0, "modules", {"projector": {"dead": 0.0}}),
     ]  # fmt: skip
     run = one(lambda spec, items: [*more, *items])
     text = to_markdown(run_page(run, run.read("results")))
-    assert "step 3: went on from step 3" in text
+    assert "step 3: resumed from step 3" in text
     assert "5 rows of 'image' stand in 'train' and 'val'" in text
     assert "2.5 T" in text
 

@@ -123,7 +123,7 @@ def test_broken_plugins_are_named_and_everything_else_works(site: Path, tmp_path
     assert rows["thief"]["error"] == "the command 'run' exists already"
     assert rows["acme"]["error"] is None
     text = mlrun("plugins", "list", site=site, cwd=tmp_path, extra=broken)
-    assert "set aside: importing raising_module raises RuntimeError: bad day" in text
+    assert "disabled: importing raising_module raises RuntimeError: bad day" in text
     assert mlrun("acme-about", site=site, cwd=tmp_path, extra=broken) == "made by acme\n"
     assert "Usage: mlrun run" in mlrun("run", "--help", site=site, cwd=tmp_path, extra=broken)
 

@@ -139,7 +139,7 @@ def test_a_tracker_that_fails_is_set_aside_with_an_event(
     (outcome,) = run_windows(tmp_path / "run", host=host, trackers=("notes",), tracker={"notes": {"fails": fails}})
     assert outcome.state == "finished"
     assert (run_folder(tmp_path / "run") / "metrics.jsonl").read_bytes() == undisturbed
-    assert set_aside(tmp_path / "run") == [f"tracker 'notes' is set aside, the run goes on without it: {says}"]
+    assert set_aside(tmp_path / "run") == [f"tracker 'notes' is disabled, the run continues without it: {says}"]
 
 
 @pytest.mark.parametrize("fails", ["start", "log", "stop"])
@@ -154,7 +154,7 @@ def test_a_tracker_that_hangs_is_left_behind(
     assert outcome.state == "finished"
     assert (run_folder(tmp_path / "run") / "metrics.jsonl").read_bytes() == undisturbed
     assert set_aside(tmp_path / "run") == [
-        "tracker 'notes' is set aside, the run goes on without it: it is still behind after 0.5 s"
+        "tracker 'notes' is disabled, the run continues without it: it is still behind after 0.5 s"
     ]
 
 
@@ -165,7 +165,7 @@ def test_a_missing_package_is_one_sentence_that_says_what_to_install(
     (outcome,) = run_windows(tmp_path, trackers=("wandb",))
     assert outcome.state == "finished"
     why = "the package 'wandb' is not installed; pip install 'trialbook[wandb]'"
-    assert set_aside(tmp_path) == [f"tracker 'wandb' is set aside, the run goes on without it: {why}"]
+    assert set_aside(tmp_path) == [f"tracker 'wandb' is disabled, the run continues without it: {why}"]
 
 
 def test_a_failed_run_is_told_as_failed(host: PluginManager, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ at_most = 3.0
 )
 #: Names that the writer of a file is free to choose: another spelling of them is no mistake.
 FREE = {"pooled", "resampled", "linear", "deep", "own", "slow", "full", "at1"}
-#: Keys whose value is a name: what a component, an arm or a figure is called.
+#: Keys whose value is a name: what a component, an arm or a metric is called.
 NAMING = {"use", "metric", "arm", "baseline"}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

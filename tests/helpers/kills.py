@@ -32,7 +32,7 @@ class Workplace:
         return self
 
     def start(self, command: str = "run") -> subprocess.Popen[str]:
-        """Begin to run it, or go on; or another command."""
+        """Begin to run it, or continue; or another command."""
         paths = {"TRIALBOOK_RUNS": str(self.folder / "runs"), "TRIALBOOK_CACHE": str(self.folder / "cache")}
         # threads that wait for one another are slow on a busy machine
         around = {**os.environ, **paths, "OMP_NUM_THREADS": "1"}
@@ -74,7 +74,7 @@ class Workplace:
         return first, time.monotonic() - started
 
     def kill_until_done(self, kills: int, before: float, lines: int, seed: int) -> int:
-        """Kill the run at random moments, some before its first record, go on each time; the kills that met it alive.
+        """Kill the run at random moments, some before its first record, continue each time; the kills that met it alive.
 
         Moments are counted in records, since time is worth more or less as other work on the machine comes and goes.
         """

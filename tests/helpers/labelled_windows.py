@@ -158,7 +158,7 @@ def run_windows(
     folder: Path, parts: str = LOSS, *, top: str = "", dataset: str = "", watcher: Progress | None = None,
     host: PluginManager | None = None, **settings: Any,
 ) -> list[Outcome]:  # fmt: skip
-    """Run the experiment with these losses and metrics in ``folder``, or go on with it."""
+    """Run the experiment with these losses and metrics in ``folder``, or continue with it."""
     folder.mkdir(exist_ok=True)
     file = folder / "windows.toml"
     file.write_text(EXPERIMENT.format(top=top, dataset=dataset, parts=parts))

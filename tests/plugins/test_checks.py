@@ -164,7 +164,7 @@ def looks(step: int) -> list[ModuleStats]:
 
 
 def until(chart: RunEvidence, step: int) -> RunEvidence:
-    """The chart as it was at a step, while the run went on."""
+    """The chart as it was at a step, while the run resumed."""
     kept = {
         field: [one for one in getattr(chart, field) if one.step <= step] for field in ("records", "stats", "events")
     }
@@ -795,11 +795,11 @@ def test_a_small_test_split_is_a_note_that_says_how_coarse_it_is() -> None:
 def test_a_run_that_went_on_with_other_data_is_named() -> None:
     chart = healthy()
     assert found("changed-midway", chart) == []
-    chart.events.append(Event(0, "data-changed", "went on with other data", {"dataset.fingerprint": ["a", "b"]}))
+    chart.events.append(Event(0, "data-changed", "resumed with other data", {"dataset.fingerprint": ["a", "b"]}))
     assert only("changed-midway", chart).severity == "error"
-    chart.events[:] = [Event(0, "data-changed", "went on with other data", {"parameters.llm": [1, 2]})]
+    chart.events[:] = [Event(0, "data-changed", "resumed with other data", {"parameters.llm": [1, 2]})]
     assert only("changed-midway", chart).severity == "note"
-    chart.events[:] = [Event(0, "resumed", "went on"), Event(0, "resume-diverged", "going on gave another record")]
+    chart.events[:] = [Event(0, "resumed", "resumed"), Event(0, "resume-diverged", "resuming gave another record")]
     assert only("changed-midway", chart).severity == "warning"
 
 

@@ -139,7 +139,7 @@ def test_switches_that_are_said_to_be_on_are_green_and_counted(level):
 
 
 def test_answers_about_real_documents_follow_from_their_values(real):
-    """Largest, count and total are computed anew from the values; a value is one of those that can be read."""
+    """Largest, count and total are computed again from the values; a value is one of those that can be read."""
     part, checked = real.splits()["train"], Counter()
     kinds, values = part.labels("kind"), part.labels("values")
     for group, one in conversations_of(real):

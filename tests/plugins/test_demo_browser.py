@@ -122,7 +122,7 @@ def test_the_threshold_decides_again_without_asking_again(browser: Browser, demo
     assert "Of 24 evaluation questions 12 (50%) would be answered, 100% of them rightly" in page.text("#expected")
     page.move(0.99)
     browser.wait_for("document.querySelector('#reply .withheld')")
-    assert "held back by the threshold" in page.text("#reply .state")
+    assert "abstained by the threshold" in page.text("#reply .state")
     assert "green" not in page.text("#reply > * > .reply > .answer, #reply .reply > .answer")
     assert page.text("#reply details .answer") == "green"
     assert page.text("#reply .small").rpartition(";")[2] == took

@@ -151,7 +151,7 @@ def test_a_run_that_ran_out_of_memory_says_what_to_change_and_goes_on(
     mlrun("run", "tiny.toml", "--no-plots")
     assert run.status() == "finished"
     broken = run.lines("metrics").read_bytes()
-    assert "went on from the checkpoint" in run.lines("events").read_text()
+    assert "resumed from the checkpoint" in run.lines("events").read_text()
     monkeypatch.setenv("TRIALBOOK_RUNS", str(tmp_path / "again"))
     mlrun("run", "tiny.toml", "--no-plots")
     (whole,) = tmp_path.glob("again/tiny/*/metrics.jsonl")

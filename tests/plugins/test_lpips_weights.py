@@ -64,7 +64,7 @@ def said(folder: Path) -> list[str]:
 def test_other_weights_than_the_published_ones_are_named(workplace: Path) -> None:
     (message,) = said(workplace)
     assert "alexnet.pth" in message
-    assert "compare these figures of LPIPS with none from elsewhere" in message
+    assert "compare these metrics of LPIPS with none from elsewhere" in message
 
 
 def test_the_published_file_is_taken_without_a_word(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The checker knows the names of all figures before a run: right ones pass as gates, misspelt ones are refused."""
+"""The checker knows the names of all metrics before a run: right ones pass as gates, misspelt ones are refused."""
 
 from __future__ import annotations
 

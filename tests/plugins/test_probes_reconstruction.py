@@ -1,4 +1,4 @@
-"""Probe ``reconstruction``: a perceptual distance beside its figures, under its own name."""
+"""Probe ``reconstruction``: a perceptual distance beside its metrics, under its own name."""
 
 from __future__ import annotations
 

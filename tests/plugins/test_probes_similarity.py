@@ -70,7 +70,7 @@ def test_cka_agrees_with_ckatorch() -> None:
 
 
 def test_independent_noise_is_told_from_a_relation_only_by_the_unbiased_estimate() -> None:
-    """The widths and the number of samples of a published study, whose biased figure noise alone reproduces."""
+    """The widths and the number of samples of a published study, whose biased metric noise alone reproduces."""
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal((360, width), dtype=np.float32) for width in (3584, 8192))
     sums = linear_similarity(x, y, chunk=360)

@@ -1,4 +1,4 @@
-"""What a task shares out among the processes of a run gives the figures of one process, bit for bit."""
+"""What a task shares out among the processes of a run gives the metrics of one process, bit for bit."""
 
 from __future__ import annotations
 

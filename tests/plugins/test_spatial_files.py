@@ -45,7 +45,7 @@ def settings(*values: str) -> list[str]:
 
 
 def recorded(place: Path, arm: str) -> dict[str, float]:
-    """All figures of the only run of an arm."""
+    """All metrics of the only run of an arm."""
     (file,) = place.glob(f"{arm}-s0-*/metrics.jsonl")
     return {name: value for line in file.read_text().splitlines() for name, value in json.loads(line)["values"].items()}
 

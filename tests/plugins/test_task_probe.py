@@ -284,7 +284,7 @@ def test_pictures_are_declared_with_the_layer_that_was_read(shapes: Shapes) -> N
     assert "8 of 60 pictures" in shown.caption
     assert len(re.findall(r"IoU 0\.\d\d", shown.alt)) == 8
     kinds = [type(item) for item in items]
-    assert kinds.index(Artifact) < len(kinds) - 1 - kinds[::-1].index(Record)  # before the figure that speaks of it
+    assert kinds.index(Artifact) < len(kinds) - 1 - kinds[::-1].index(Record)  # before the metric that speaks of it
 
 
 def test_no_picture_is_made_where_none_is_wanted(shapes: Shapes) -> None:

@@ -183,7 +183,7 @@ class Depths(torch.nn.Module):
 def items_of(
     shapes: Shapes, a: torch.nn.Module, b: torch.nn.Module
 ) -> tuple[dict[str, float], dict[str, Any], set[str]]:
-    """Figures, facts and names of arrays of a comparison."""
+    """Metrics, facts and names of arrays of a comparison."""
     parts = {"dataset": shapes, "encoder": {"a": a, "b": b}}
     task = Similarity(PartsBuilder(parts), permutations=19, measures=["cka", "procrustes"], pool="mean", channels=True)
     task.setup()

@@ -88,7 +88,7 @@ def test_a_wrong_order_is_refused_in_half_precision(
 def test_tokens_that_the_picture_does_not_reach_are_not_read_from_their_rounding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Rounded anew in every row, they would differ from themselves, and spell out any place."""
+    """Rounded again in every row, they would differ from themselves, and spell out any place."""
     encoder = HFVLM(tiny="vision", layers=["V1"], dtype="bfloat16").eval()
     (hook,) = encoder.tapped.hooks
     generator = torch.Generator().manual_seed(0)

@@ -35,12 +35,12 @@ class Measured:
         n: values that it is the mean of, one for each seed.
         mean: their mean.
         below, above: standard error towards lower and towards higher values; 0 where nothing says how sure it is. An interval
-            that ends at the value counts as if it went on as far as on its other side.
+            that ends at the value counts as if it reached as far as on its other side.
         low, high: interval that the metric recorded, mean over seeds; None where it is not used.
         df: degrees of freedom; infinite for an interval that was recorded.
         basis: ``seeds``, ``samples`` (the metric's own interval), ``published``, or ``none``.
         decides: whether verdicts may rest on it.
-        where: arm or figure that it was taken from, where several were to be chosen from.
+        where: arm or metric that it was taken from, where several were to be chosen from.
     """
 
     n: int

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 #: A corrected p below this decides. It is not 0.05, because the t-test finds a difference between equal arms up to a quarter
-#: too often where figures take few values (recall of a handful of hits) or training fails now and then: the margin keeps
+#: too often where metrics take few values (recall of a handful of hits) or training fails now and then: the margin keeps
 #: wrong winners at or about 5% of tables there, too.
 ALPHA = 0.04
 #: Fewer pairs than this decide nothing: with two, a pair of lucky runs is enough for any p.

@@ -1,7 +1,7 @@
 """Verdicts on gates: one-sided tests, corrected together, so that a gate is passed by mistake in less than 1% of decisions.
 
 Two families are tested, each corrected after Holm: that gates are passed, and that they are failed. A gate is *passed* where the
-first says so, *failed* where the second does, and *undecided* else. Holm's correction holds whatever the figures have to do with
+first says so, *failed* where the second does, and *undecided* else. Holm's correction holds whatever the metrics have to do with
 one another.
 """
 
@@ -14,7 +14,7 @@ from trialbook.analysis import statistics as stats
 from trialbook.analysis.estimates import Measured
 from trialbook.config.scale import Scale
 
-#: A corrected p below this decides. Half of the 1% that is promised: the t-test errs more often than it says where figures take
+#: A corrected p below this decides. Half of the 1% that is promised: the t-test errs more often than it says where metrics take
 #: few values, as shares of a handful of samples do.
 GATE_ALPHA = 0.005
 

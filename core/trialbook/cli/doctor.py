@@ -32,7 +32,7 @@ def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: boo
     """Say what looks broken in recorded runs, with the evidence and what to try.
 
     RUN is a name or the beginning of one, an id, or a path; EXPERIMENT and FILE stand for all their runs. Without a name the
-    newest run is looked at. Everything is read from the run's directory and judged anew by the checks that are installed
+    newest run is looked at. Everything is read from the run's directory and judged again by the checks that are installed
     now; nothing is written.
     """
     from trialbook.cli.plugins import open_host

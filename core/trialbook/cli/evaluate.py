@@ -44,7 +44,7 @@ def evaluate(
     mlrun eval RUN --dataset FILE.toml           the [dataset] table of a file
     mlrun eval RUN --dataset NAME --set seed=1   a dataset component with options; the run's own keeps its others
 
-    Whatever parts learned from data when they were made, such as a tokenizer, stays that of the run. Figures, with the data's
+    Whatever parts learned from data when they were made, such as a tokenizer, stays that of the run. Metrics, with the data's
     fingerprint, the checkpoint, versions and commit, are written to RUN/evaluations/, answers beside them; the run's own
     record is not touched. Rows that were trained on are counted and told.
     """

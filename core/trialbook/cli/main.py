@@ -29,7 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("trialbook.cli.evaluate:export", "Write a run's trained parts in the formats of other libraries."),
     "data": ("trialbook.cli.data:data", "Build folders of conversations about images, show and count them."),
     "ls": ("trialbook.cli.registry:ls", "List runs."),
-    "show": ("trialbook.cli.registry:show", "Show a run: configuration, figures, provenance."),
+    "show": ("trialbook.cli.registry:show", "Show a run: configuration, metrics, provenance."),
     "doctor": ("trialbook.cli.doctor:doctor", "Say what looks broken in recorded runs, and what to try."),
     "diff": ("trialbook.cli.registry:diff", "Show in what two runs differ."),
     "sql": ("trialbook.cli.registry:sql", "Ask the registry a read-only question in SQL."),
@@ -103,7 +103,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: errors that a user can mend are printed without a traceback, exit status 2; of the system, 1."""
+    """Entry point: errors that a user can fix are printed without a traceback, exit status 2; of the system, 1."""
     quiet_torch()
     try:
         cli(prog_name="mlrun")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_host() -> PluginManager:
-    """The plugins of this workplace, with those set aside whose commands are at fault."""
+    """The plugins of this workplace, with those disabled whose commands are at fault."""
     from trialbook.cli.main import Commands
     from trialbook.config.settings import load_settings
     from trialbook.plugins.manager import PluginManager
@@ -43,7 +43,7 @@ def list_plugins(as_json: bool) -> None:
     for row in rows:
         click.echo(f"{row['name']} {row['version'] or ''}  ({_origin(row)})")
         if row["error"]:
-            click.secho(f"  set aside: {row['error']}", fg="red")
+            click.secho(f"  disabled: {row['error']}", fg="red")
         for kind, names in row["components"].items():
             click.echo(f"  {kind:<10} {', '.join(names)}")
 

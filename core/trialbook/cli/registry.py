@@ -91,7 +91,7 @@ def ls(experiment: str | None, status: str | None, style: str, as_json: bool, ru
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 @_runs_option
 def show(run: str, as_json: bool, runs: Path | None) -> None:
-    """Show RUN: configuration, status, figures, components, provenance, data.
+    """Show RUN: configuration, status, metrics, components, provenance, data.
 
     RUN is a name or the beginning of one, an id, or a path.
     """
@@ -110,7 +110,7 @@ def show(run: str, as_json: bool, runs: Path | None) -> None:
 @_format_options
 @_runs_option
 def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) -> None:
-    """Show in what runs A and B differ: resolved keys, components, versions, commits, data, figures."""
+    """Show in what runs A and B differ: resolved keys, components, versions, commits, data, metrics."""
     from trialbook.registry.query import open_index
     from trialbook.reports.inspect import diff_table
 
@@ -128,7 +128,7 @@ def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) 
 @click.option("--by", default="arm", show_default=True, metavar="KEY", help="Group by this key, e.g. train.lr.")
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only runs that meet this (also != < <= > >=).")
 @click.option(
-    "--at", default="last", show_default=True, metavar="last|best:METRIC|step:N", help="Where figures are taken."
+    "--at", default="last", show_default=True, metavar="last|best:METRIC|step:N", help="Where metrics are taken."
 )
 @click.option("--baseline", metavar="ARM", help="Compare with this arm instead of the experiment's baseline.")
 @click.option("--profile", help="With FILE: as it stands under [profile.NAME].")
@@ -237,5 +237,5 @@ def registry_check(as_json: bool, runs: Path | None) -> None:
     else:
         for difference in found:
             click.echo(f"{difference.run}: {difference.message}")
-        click.echo("mlrun registry sync mends this" if found else "registry and run directories agree")
+        click.echo("mlrun registry sync fixes this" if found else "registry and run directories agree")
     sys.exit(1 if found else 0)

@@ -1,4 +1,4 @@
-"""``mlrun report``: pages and plots of a run or an experiment, written anew."""
+"""``mlrun report``: pages and plots of a run or an experiment, written again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--profile", help="With FILE: as it stands under [profile.NAME].")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def report(name: str | None, png: bool, no_plots: bool, open_it: bool, profile: str | None, runs: Path | None) -> None:
-    """Write report.md, report.html and plots/ of a run or an experiment anew, and print where they are.
+    """Write report.md, report.html and plots/ of a run or an experiment again, and print where they are.
 
     RUN is a name or the beginning of one, an id, or a path. EXPERIMENT stands for its newest runs, FILE for the runs of
     that file as it stands now; pages of their runs are written where there are none yet. Without a name the experiment

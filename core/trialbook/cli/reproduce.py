@@ -32,7 +32,7 @@ def reproduce(
     Configuration, seed and inputs are those in the run's directory; the experiment file is not needed. First it is said
     what is other now than when the run was made. Then all records and the last weights are compared: equal bit for bit,
     within the tolerance, or not equal, and from which step and metric they part. The repetition is no run of the
-    experiment: it lies in runs/.reproduced while it goes on, and is kept there if it differs.
+    experiment: it lies in runs/.reproduced while it continues, and is kept there if it differs.
 
     Exit status: 0 equal or within tolerance, 1 not equal, 2 the run cannot be repeated.
     """

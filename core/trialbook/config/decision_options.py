@@ -30,7 +30,7 @@ class GateOptions:
     """A threshold that a conclusion must pass, judged by the interval of what was measured.
 
     Args:
-        metric: name of a recorded figure, e.g. ``"retrieval/i2t@1"``; with ``*`` in it, the best of all that fit.
+        metric: name of a recorded metric, e.g. ``"retrieval/i2t@1"``; with ``*`` in it, the best of all that fit.
         at_least: smallest value that passes.
         at_most: largest value that passes.
         target: value that is aimed at; scores 1.
@@ -132,7 +132,7 @@ class ManualScoreOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalBaselineOptions:
-    """Figures that were reported elsewhere: they stand in tables, marked as such, and never have an interval.
+    """Metrics that were reported elsewhere: they stand in tables, marked as such, and never have an interval.
 
     Args:
         source: where they were published.
@@ -162,7 +162,7 @@ class Outcome(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionOptions:
-    """Which of several candidates to go on with: criteria, and what to do in which case.
+    """Which of several candidates to continue with: criteria, and what to do in which case.
 
     Args:
         candidates: name of a candidate to its runs: an arm of this file, a needed experiment, or ``EXPERIMENT/ARM``, in which

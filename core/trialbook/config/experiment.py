@@ -160,7 +160,7 @@ class Experiment:
 
     @property
     def external_baselines(self) -> dict[str, dict[str, Any]]:
-        """The ``[external_baseline.NAME]`` tables: figures from elsewhere."""
+        """The ``[external_baseline.NAME]`` tables: metrics from elsewhere."""
         return dict(self.document.data.get("external_baseline", {}))
 
     def _either(self, name: str) -> dict[KeyPath, dict[str, Any]]:

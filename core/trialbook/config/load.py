@@ -1,4 +1,4 @@
-"""Reading an experiment file: what it extends laid under it, a profile and ``--set`` laid over it."""
+"""Reading an experiment file: what it extends merged under it, a profile and ``--set`` merged over it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ASSIGNMENT = re.compile(r"((?:[^=\"']|\"[^\"]*\"|'[^']*')+)=(.*)", re.DOTALL)
 def load_experiment(file: Path, *, profile: str | None = None, sets: Sequence[str] = ()) -> Experiment:
     """Read an experiment file.
 
-    A profile, then ``--set``, is laid over the file; a key that they name holds in every arm and at every point of the
+    A profile, then ``--set``, is merged over the file; a key that they name holds in every arm and at every point of the
     grid, whatever these say of it. To change one arm alone, name it: ``[profile.full.arm.wide.projector.image]``,
     ``--set arm.wide.projector.image.width=64``.
 
@@ -73,7 +73,7 @@ def _under(
 
 
 def _read(file: Path, chain: tuple[Path, ...], problems: ErrorCollector) -> Document:
-    """The file laid over those that it extends."""
+    """The file merged over those that it extends."""
     try:
         own = parse_toml(file.read_text(encoding="utf-8-sig"), file)  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:

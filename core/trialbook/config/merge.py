@@ -14,7 +14,7 @@ VARIANTS = ("arm", "grid", "profile")
 
 
 def overlay(base: Document, top: Document) -> Document:
-    """``top`` laid over ``base``.
+    """``top`` merged over ``base``.
 
     A table merges into the one below it, unless both name a component after ``use`` and it is another: then it replaces
     the table whole. Any other value, and every array, replaces what was there.
@@ -25,7 +25,7 @@ def overlay(base: Document, top: Document) -> Document:
 
 
 def decide(document: Document, layer: Document) -> Document:
-    """``layer`` (a profile) laid over ``document`` so that its keys hold in every arm and at every point of the grid.
+    """``layer`` (a profile) merged over ``document`` so that its keys hold in every arm and at every point of the grid.
 
     Where an arm sets one of them, the layer's value takes its place; where it names another component than the layer
     does, the arm's whole table goes. Keys of the grid that the layer sets are no longer gone through.

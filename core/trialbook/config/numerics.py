@@ -61,7 +61,7 @@ def check_numerics(deterministic: bool | None, cudnn_benchmark: bool | None) -> 
         TrialbookError: algorithms that repeat their results are to be chosen by their speed, which is another each time.
     """
     if deterministic and cudnn_benchmark:
-        raise TrialbookError("'cudnn_benchmark' chooses algorithms anew each time, which 'deterministic' rules out")
+        raise TrialbookError("'cudnn_benchmark' chooses algorithms again each time, which 'deterministic' rules out")
 
 
 def prepare_cublas(configs: Iterable[Mapping[str, Any]], defaults: Numerics) -> None:

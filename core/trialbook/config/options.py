@@ -107,8 +107,8 @@ class EvaluateOptions:
 
     Args:
         every: optimiser steps between evaluations on ``split``; 0 leaves those at the two ends.
-        split: split of the curves; its figures are recorded as ``<split>/<metric>``.
-        final: split of the answer, evaluated before the first step and after the last; recorded under the metric's
+        split: validation split; its metrics are recorded as ``<split>/<metric>``.
+        final: test split, evaluated before the first step and after the last; recorded under the metric's
             bare name.
         at_start: also evaluate before the first step.
         batch_size: rows encoded at once.
@@ -179,7 +179,7 @@ class ClaimOptions:
     Args:
         factor: a key of ``[grid]``, or ``"arm"``.
         level: the value of it that the claim is about; for ``"arm"`` the name of one.
-        metric: name of a recorded figure, e.g. ``"retrieval/i2t@1"``.
+        metric: name of a recorded metric, e.g. ``"retrieval/i2t@1"``.
         direction: whether that level is said to make the metric's value higher or lower.
         against: the value or values that it is compared with; all others if left out, for ``"arm"`` the baseline where
             there is one.
@@ -241,7 +241,7 @@ def stages_of(config: dict[str, Any]) -> list[StageOptions]:
     stages = []
     for index, table in enumerate(tables):
         if index and "from" in table:
-            raise TrialbookError("'from' belongs to the first stage: each other goes on from the one before it")
+            raise TrialbookError("'from' belongs to the first stage: each other resumes from the one before it")
         if of_the_run := [key for key in OF_THE_RUN if key in table]:
             raise TrialbookError(f"'{of_the_run[0]}' holds for the whole run, not for a stage: write it in [train]")
         merged = {**base, "name": f"stage{index}", **table}

@@ -26,14 +26,14 @@ class UnknownPlace(TrialbookError):
 
 @dataclass(frozen=True)
 class Offer:
-    """An experiment that figures can be taken from.
+    """An experiment that metrics can be taken from.
 
     Args:
         name: its runs are filed under.
         names: what a file may call it.
         arms: label of an arm, with its point of the grid, to the arm.
         figures: label to the names of what is recorded, None where they are not known.
-        lower_is_better: figures that are declared to be better when lower.
+        lower_is_better: metrics that are declared to be better when lower.
     """
 
     name: str

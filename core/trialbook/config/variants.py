@@ -104,7 +104,7 @@ def nested_tables(table: ComponentTable, parts: Mapping[str, str]) -> Iterator[C
 
 
 def arm_document(experiment: Experiment, arm: str) -> Document:
-    """The base with an arm laid over it."""
+    """The base with an arm merged over it."""
     return overlay(experiment.base, experiment.arms[arm])
 
 

@@ -68,7 +68,7 @@ class Split(Protocol):
         """Annotation ``name`` of every group [G] (boxes, classes, masks …).
 
         Raises:
-            KeyError: there is none of this name. Tasks ask for annotations that a dataset need not have, and go on without.
+            KeyError: there is none of this name. Tasks ask for annotations that a dataset need not have, and continue without.
         """
 
 

@@ -35,10 +35,10 @@ class Tracker(Protocol):
     """
 
     def start(self, run: TrackedRun) -> Collection[tuple[int, str]]:
-        """Open the run, or go on with it; steps and metrics of the points that the tracker holds already."""
+        """Open the run, or continue with it; steps and metrics of the points that the tracker holds already."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take points of the run that it does not hold."""
 
     def stop(self, status: str, results: Mapping[str, Any]) -> None:
-        """Close the run: ``finished``, ``failed`` or ``interrupted`` (it may go on); results of a finished one."""
+        """Close the run: ``finished``, ``failed`` or ``interrupted`` (it may be resumed); results of a finished one."""

@@ -101,7 +101,7 @@ class _Builder:
             examples = "; ".join(self.shared[:_SHOWN])
             raise TrialbookError(
                 f"splits share content: {len(self.shared)} documents stand in two splits ({examples}); nothing was written; "
-                "mend the data, or drop them from the earlier split with --drop-leaks"
+                "fix the data, or drop them from the earlier split with --drop-leaks"
             )
         if not self.lines.get("train"):
             raise TrialbookError("no conversation is left for train; nothing was written")

@@ -1,4 +1,4 @@
-"""Figures of conversations: how many of what, how long, how large, and how far one gets without looking."""
+"""Metrics of conversations: how many of what, how long, how large, and how far one gets without looking."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def judge_blind(train: Sequence[Conversation], asked: Sequence[Conversation]) ->
 
 
 def figures(folder: ConversationFolder) -> dict[str, Any]:
-    """All figures of a folder, as data."""
+    """All metrics of a folder, as data."""
     said = {name: [line.conversation for line in lines] for name, lines in folder.splits.items()}
     train = said["train"]
     return {
@@ -75,7 +75,7 @@ def figures(folder: ConversationFolder) -> dict[str, Any]:
 
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
-    """The figures as tables for people."""
+    """The metrics as tables for people."""
     splits, names = found["splits"], list(found["splits"])
     total = {name: one["conversations"] for name, one in splits.items()}
     rows = [

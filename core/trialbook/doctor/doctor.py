@@ -1,4 +1,4 @@
-"""Asking all checks about a run, and a doctor that stands beside one while it goes on."""
+"""Asking all checks about a run, and a doctor that stands beside one while it continues."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class LiveDoctor:
         self.doctor = Doctor(RunEvidence(dict(spec.config)), checks, notes)
 
     def begin(self, records: int, step: int) -> None:
-        """The run goes on behind so many records, at this step; what it recorded before is taken in."""
+        """The run continues behind so many records, at this step; what it recorded before is taken in."""
         chart = read_evidence(self.recorder.run)
         chart.records = chart.records[:records]
         chart.stats = [one for one in chart.stats if one.step < step or (one.step == step and not one.split)]
@@ -63,7 +63,7 @@ class LiveDoctor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and not isinstance(error, PLUGIN_ERRORS):
-            return  # interrupted: it goes on another time
+            return  # interrupted: it can be resumed
         self.doctor.chart.finished = error is None
         self.doctor.chart.error = None if error is None else str(error)
         self._look()

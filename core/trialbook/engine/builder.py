@@ -118,7 +118,7 @@ class RunBuilder:
 
     @property
     def final_split(self) -> str:
-        """The split of the answer."""
+        """The test split."""
         return EvaluateOptions(**self.spec.config.get("evaluate", {})).final
 
     @property

@@ -67,7 +67,7 @@ class CheckpointStore:
         """The newest checkpoint whose checksums hold, and why newer ones were passed over; None where there is none.
 
         Args:
-            unfit: from a checkpoint's state why the run cannot go on from it, or None if it can.
+            unfit: from a checkpoint's state why the run cannot resume from it, or None if it can.
         """
         passed: list[str] = []
         for path in self.paths():

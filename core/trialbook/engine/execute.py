@@ -26,15 +26,15 @@ from trialbook.errors import TrialbookError
 from trialbook.registry.ranks import world_size
 
 #: How gradients of several processes are averaged. Parameters without a gradient are looked for in every step: a batch may leave
-#: parts out (conversations without images), which would leave the others waiting; and without it torch lays its buckets out anew
-#: behind the first step, so that three processes or more would not go on bit for bit. It costs below 1% of a step. Buffers are
+#: parts out (conversations without images), which would leave the others waiting; and without it torch lays its buckets out again
+#: behind the first step, so that three processes or more would not resume bit for bit. It costs below 1% of a step. Buffers are
 #: shared where they matter, before evaluations and checkpoints.
 _PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run goes on.
+    """Where a run continues.
 
     Args:
         records: number of records that stand.
@@ -99,7 +99,7 @@ def execute(
         accelerator: device and precision.
         checkpoints: directory of the run's checkpoints.
         recorded: tells how many whole records stand in the file, those of an earlier process included.
-        begin: told where the run goes on, before the first record, and again where measuring skips what is measured.
+        begin: told where the run continues, before the first record, and again where measuring skips what is measured.
         parts: all parts that were made, for the doctor.
         doctor: how closely the doctor looks; not at all if left out.
         lineage: what parts took over from earlier runs.

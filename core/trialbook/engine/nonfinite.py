@@ -46,7 +46,7 @@ def locate(root: nn.Module, losses: Callable[[], Mapping[str, Tensor]], batch: A
 
 
 def told_place(found: Mapping[str, Any]) -> str:
-    """What ``locate`` found, to go on a sentence with; empty where it found nothing."""
+    """What ``locate`` found, to continue a sentence with; empty where it found nothing."""
     return _WHERE[found["how"]].format(module=found["module"] or "the task itself")
 
 

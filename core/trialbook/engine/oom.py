@@ -39,7 +39,7 @@ def out_of_memory(error: BaseException, config: Mapping[str, Any]) -> TrialbookE
     said = (str(error) or type(error).__name__).strip().splitlines()[0]
     told = f"{', '.join(ways[:-1])} or {ways[-1]}" if ways[1:] else ways[0]
     return TrialbookError(
-        f"memory ran out while {what} ({said}): try {told}; as it is, the run goes on from its last "
+        f"memory ran out while {what} ({said}): try {told}; as it is, the run resumes from its last "
         "checkpoint where there is more memory"
     )
 

@@ -1,4 +1,4 @@
-"""What a checkpoint of training holds, and how training goes on from it."""
+"""What a checkpoint of training holds, and how training resumes from it."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def first_non_finite(values: Mapping[str, float], *, gradient: bool) -> str | No
 
 
 def missing_records(state: Mapping[str, Any], recorded: int) -> str | None:
-    """Why a run with so many records cannot go on from a checkpoint with this state, or None if it can."""
+    """Why a run with so many records cannot resume from a checkpoint with this state, or None if it can."""
     seen = int(state["records"])
     return f"it has seen {seen} records, of which {seen - recorded} are lost" if seen > recorded else None
 
 
 def check_processes(found: Checkpoint, processes: int) -> None:
-    """Whether as many processes go on as saved the checkpoint; older ones do not say.
+    """Whether as many processes continue as saved the checkpoint; older ones do not say.
 
     Raises:
         TrialbookError: they are not: a step would have another batch.
@@ -103,7 +103,7 @@ def check_processes(found: Checkpoint, processes: int) -> None:
 
 
 def check_agreement(steps: Sequence[int | None]) -> None:
-    """Whether all processes go on from the same checkpoint, by the step that each has found.
+    """Whether all processes resume from the same checkpoint, by the step that each has found.
 
     Raises:
         TrialbookError: they do not.
@@ -116,8 +116,8 @@ def check_agreement(steps: Sequence[int | None]) -> None:
 
 
 def resume_events(found: Checkpoint) -> list[Event]:
-    """What there is to say of a run that goes on from this checkpoint."""
-    events = [Event(found.step, "resumed", f"went on from the checkpoint at step {found.step}")]
+    """What there is to say of a run that resumes from this checkpoint."""
+    events = [Event(found.step, "resumed", f"resumed from the checkpoint at step {found.step}")]
     for fact, now in (("threads", torch.get_num_threads()), ("torch", torch.__version__)):
         if (then := found.state.get(fact)) != now:
             message = f"{fact} was {then} and is {now}: from here on results may differ in the last bits"

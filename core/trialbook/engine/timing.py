@@ -67,7 +67,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Let the peak begin at what is used now; where the system does not allow that, it goes on from the peak so far."""
+    """Let the peak begin at what is used now; where the system does not allow that, it resumes from the peak so far."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return

@@ -151,7 +151,7 @@ class Trainer:
     def _run_stage(self, stage: StagePlan) -> Iterator[Item]:
         optim.set_trainable(self.module, stage.trained)
         self.accelerator.free_memory()  # the optimiser and the wrapped module of the stage before
-        self.forward = wrapped(self.accelerator, _Forward(self.task))  # anew: another stage trains other parameters
+        self.forward = wrapped(self.accelerator, _Forward(self.task))  # again: another stage trains other parameters
         optimizer = optim.make_optimizer(self.module, stage.trained, stage.options)
         if self.step > stage.start:
             state.load_optimizer(optimizer, self.module, self._moments)

@@ -139,7 +139,7 @@ class PlainProgress:
         self.status.start_run(total, at)
         self.last = time.monotonic()
         self.echo(
-            f"{spec.name}: " + (f"goes on at step {at}" if at else "starts") + (f", {total} steps" if total else "")
+            f"{spec.name}: " + (f"resumes at step {at}" if at else "starts") + (f", {total} steps" if total else "")
         )
 
     def item(self, spec: RunSpec, item: Item) -> None:

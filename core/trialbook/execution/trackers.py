@@ -75,7 +75,7 @@ class Follower:
         if self.fault is None or self._told:
             return None
         self._told = True
-        return f"tracker '{self.name}' is set aside, the run goes on without it: {self.fault}"
+        return f"tracker '{self.name}' is disabled, the run continues without it: {self.fault}"
 
     def _put(self, task: Callable[[], None] | None) -> None:
         if self.fault is not None:

@@ -27,7 +27,7 @@ from trialbook.plugins.schema import SchemaBook
 
 @dataclass(frozen=True)
 class CheckedVariant:
-    """A configuration, the figures that it will record (None if not known), and those declared better when lower."""
+    """A configuration, the metrics that it will record (None if not known), and those declared better when lower."""
 
     variant: Variant
     figures: list[str] | None
@@ -36,7 +36,7 @@ class CheckedVariant:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: all problems in order, the configurations of the file, and their arms and figures by label."""
+    """What a check found: all problems in order, the configurations of the file, and their arms and metrics by label."""
 
     problems: tuple[Problem, ...]
     variants: tuple[Variant, ...]

@@ -1,4 +1,4 @@
-"""What a file claims of its own factors: each claim must name one, levels that it goes through, and a figure."""
+"""What a file claims of its own factors: each claim must name one, levels that it goes through, and a metric."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trialbook.plugins.table_errors import describe_literal
 
 
 class ClaimCheck:
-    """Checks what claims say of the factors of one experiment; keys, types and figures are checked before.
+    """Checks what claims say of the factors of one experiment; keys, types and metrics are checked before.
 
     Args:
         experiment: the file.

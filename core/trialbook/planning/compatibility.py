@@ -15,7 +15,7 @@ from trialbook.contracts.records import answer_name, curve_name
 from trialbook.planning.components import ComponentCheck, TableReport
 from trialbook.plugins.schema import ComponentSchema
 
-#: Figures that the engine records of every training run.
+#: Metrics that the engine records of every training run.
 ENGINE_FIGURES = ("loss", "lr", "grad_norm")
 
 
@@ -166,7 +166,7 @@ class CompatibilityCheck:
         return [figure for schema in inside for figure in schema.attributes.get("produces", [])]
 
     def lower_is_better(self) -> list[str]:
-        """Names of the figures that are declared to be better when lower."""
+        """Names of the metrics that are declared to be better when lower."""
         tables = [t for t in self.tables if t.kind == "metric" and t.path in self.schemas]
         names = [
             f"{t.name}/{name}" for t in tables for name in self.expand(self.schemas[t.path], t.path, "lower_is_better")
@@ -176,7 +176,7 @@ class CompatibilityCheck:
         return self.recorded(names)
 
     def recorded(self, figures: Sequence[str]) -> list[str]:
-        """Names under which evaluated figures are recorded: as answers, then as curves."""
+        """Names under which evaluated metrics are recorded: as answers, then as curves."""
         table = self.data.get("evaluate", {})
         final, split = str(table.get("final", EvaluateOptions.final)), str(table.get("split", EvaluateOptions.split))
         return [*(answer_name(final, name) for name in figures), *(curve_name(split, name) for name in figures)]
@@ -188,7 +188,7 @@ class CompatibilityCheck:
         return list(expand_produces(templates, self.options(path), self.modalities(), losses, self.probed(path)))
 
     def probed(self, path: KeyPath) -> list[str]:
-        """Names of the figures of all probes, for the task that uses them."""
+        """Names of the metrics of all probes, for the task that uses them."""
         if path != ("task",):
             return []
         probes = [table for table in self.tables if table.kind == "probe" and table.path in self.schemas]
@@ -200,7 +200,7 @@ class CompatibilityCheck:
         return {**self.schemas[path].defaults(), **table.content}
 
     def doubtful(self) -> None:
-        """Gates on figures that the task itself says no conclusion may stand on."""
+        """Gates on metrics that the task itself says no conclusion may stand on."""
         warned: Mapping[str, str] = self.task.attributes.get("doubtful", {}) if self.task else {}
         experiment = self.report.experiment
         for index, gate in enumerate(experiment.gates):

@@ -1,4 +1,4 @@
-"""What a file says to come to a decision: every candidate, place, gate and figure that it names must be there."""
+"""What a file says to come to a decision: every candidate, place, gate and metric that it names must be there."""
 
 from __future__ import annotations
 
@@ -164,11 +164,11 @@ class DecisionCheck:
             self.report.add(path, (), f'{told}; if it is meant so, say direction = "higher"')
 
     def is_lower(self, metric: str, places: Places) -> bool:
-        """Whether a component declares a figure to be better when lower."""
+        """Whether a component declares a metric to be better when lower."""
         return any(is_recorded(metric, one.lower_is_better) for one in (places.own, *places.others))
 
     def metric(self, path: KeyPath, gate: Mapping[str, Any], place: Place, places: Places) -> None:
-        """A figure that must be recorded at a place."""
+        """A metric that must be recorded at a place."""
         figures = places.offer(place.experiment).figures
         chosen = [figures.get(label) for label in place.arms]
         known = list(dict.fromkeys(name for names in chosen if names is not None for name in names))
@@ -187,7 +187,7 @@ class DecisionCheck:
             figures = self.experiment.external_baselines[name]["values"]
             if gate["metric"] not in figures and gate_name(gate) not in figures:
                 self.report.add(
-                    path, ("relative_to",), f"[external_baseline.{name}] has no figure for '{gate['metric']}'"
+                    path, ("relative_to",), f"[external_baseline.{name}] has no metric for '{gate['metric']}'"
                 )
             return
         try:

@@ -1,4 +1,4 @@
-"""What a file says of its own arms and figures: baseline, gates, claims, headline, results."""
+"""What a file says of its own arms and metrics: baseline, gates, claims, headline, results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trialbook.errors import ErrorCollector, TrialbookError, suggest
 from trialbook.planning.claims import ClaimCheck
 from trialbook.planning.components import Judge, TableReport, named_key
 
-#: Figures listed where nothing near was found.
+#: Metrics listed where nothing near was found.
 _LISTED = 8
 
 
@@ -25,7 +25,7 @@ class ReferenceCheck:
         experiment: the file.
         judge: judges single tables.
         problems: takes the problems.
-        figures: label of every configuration -> its arm, and the figures that it records (None if not known).
+        figures: label of every configuration -> its arm, and the metrics that it records (None if not known).
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ReferenceCheck:
             self.report.add_suggested(table, key, f"there is no arm '{name}'{there}", hint)
 
     def figure(self, table: KeyPath, key: KeyPath, name: str, arm: str | None = None) -> None:
-        """A name that must be a recorded figure's, in ``arm`` or in any."""
+        """A name that must be a recorded metric's, in ``arm`` or in any."""
         chosen = [names for label, (own, names) in self.figures.items() if arm in (None, label, own)]
         if not chosen or any(names is None for names in chosen):
             return  # another mistake hides what is recorded

@@ -19,7 +19,7 @@ _TEXTS = {"type": "array", "items": {"type": "string"}}
 _TOP: dict[str, dict[str, Any]] = {
     "name": {**_TEXT, "description": "what its runs are filed under; the file's name if left out"},
     "question": {**_TEXT, "description": "what the experiment is to answer; the file's opening comment if left out"},
-    "extends": {"anyOf": [_TEXT, _TEXTS], "description": "files that this one is laid over, relative to it"},
+    "extends": {"anyOf": [_TEXT, _TEXTS], "description": "files that this one extends, relative to it"},
     "seeds": {
         "type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True,
         "default": [0], "description": "one run of every arm for each seed",
@@ -65,7 +65,7 @@ def experiment_json_schema(book: SchemaBook) -> dict[str, Any]:
     profiles = {
         "type": "object",
         "additionalProperties": {"$ref": "#/$defs/profile"},
-        "description": "[profile.NAME]: tables laid over the file by --profile NAME",
+        "description": "[profile.NAME]: tables merged over the file by --profile NAME",
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

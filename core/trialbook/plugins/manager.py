@@ -1,4 +1,4 @@
-"""Finding plugins and asking them. Each is isolated: a broken one is set aside and named, and the rest works."""
+"""Finding plugins and asking them. Each is isolated: a broken one is disabled and named, and the rest works."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """A plugin, working or set aside.
+    """A plugin, working or disabled.
 
     Args:
         name: name of its entry point; it stands before the colon in ``use = "acme:perceiver"``.
         distribution: the installed distribution that it comes from; None for one that was handed in.
         version: of the distribution.
-        error: why it was set aside; None if it works.
+        error: why it was disabled; None if it works.
         hooks: names of the hooks that it implements.
     """
 
@@ -63,7 +63,7 @@ class UnknownComponent(TrialbookError):
         self.suggestion = suggest(name, self.candidates)
         self.message = f"unknown {kind} '{name}'"
         if aside:
-            self.message += " (set aside: " + ", ".join(f"plugin '{info.name}'" for info in aside) + ")"
+            self.message += " (disabled: " + ", ".join(f"plugin '{info.name}'" for info in aside) + ")"
         super().__init__(self.message + (f"; did you mean '{self.suggestion}'?" if self.suggestion else ""))
 
 
@@ -116,12 +116,12 @@ class PluginManager:
 
     @property
     def plugins(self) -> list[PluginInfo]:
-        """All plugins, those set aside included, ordered by name."""
+        """All plugins, those disabled included, ordered by name."""
         self._collect()
         return sorted(self._infos.values(), key=lambda info: info.name)
 
     def load(self, point: EntryPoint) -> None:
-        """Import a plugin and take it in; one that cannot be imported is set aside."""
+        """Import a plugin and take it in; one that cannot be imported is disabled."""
         module, _, attribute = point.value.partition(":")
         try:
             plugin: object = import_module(module)
@@ -134,7 +134,7 @@ class PluginManager:
             self.register(point.name, plugin, point.distribution, point.version)
 
     def register(self, name: str, plugin: object, distribution: str | None = None, version: str | None = None) -> None:
-        """Take in a plugin; one with a wrong hook or a taken name is set aside."""
+        """Take in a plugin; one with a wrong hook or a taken name is disabled."""
         self._collected = None
         name, free = self._admit(PluginInfo(name, distribution, version))
         if not free:
@@ -207,7 +207,7 @@ class PluginManager:
         return offers[0]
 
     def add_commands(self, cli: click.Group) -> None:
-        """Let every plugin add its commands; one that raises or takes an existing name is set aside and adds none."""
+        """Let every plugin add its commands; one that raises or takes an existing name is disabled and adds none."""
         import click  # late: this module is imported where there is no command line, too
 
         for name, function in self._implementations("mlrun_commands"):
@@ -253,7 +253,7 @@ class PluginManager:
         return result
 
     def _admit(self, info: PluginInfo) -> tuple[str, bool]:
-        """List a plugin, under a longer name and set aside where its own is taken; name and if it is free."""
+        """List a plugin, under a longer name and disabled where its own is taken; name and if it is free."""
         other = self._infos.get(info.name)
         if other is None:
             self._infos[info.name] = info

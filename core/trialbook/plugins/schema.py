@@ -167,7 +167,7 @@ def construct(cls: type, injected: Mapping[str, Any], options: Mapping[str, Any]
 
     Args:
         cls: the component.
-        injected: values of positional-only parameters by name; those that the constructor does not have are left aside.
+        injected: values of positional-only parameters by name; those that the constructor does not have are ignored.
         options: values of keyword-only parameters.
     Raises:
         TrialbookError: an option is unknown, missing or of a wrong type, or a required injected value was not given; the

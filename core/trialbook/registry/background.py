@@ -68,7 +68,7 @@ class BackgroundFollower:
                 if self._closing is not None and not self._facts:
                     break
                 self._wait(PERIOD)
-            except Exception as error:  # whatever the registry does, the run goes on
+            except Exception as error:  # whatever the registry does, the run continues
                 self._report(error)
                 self._facts = True
                 if connection is not None:

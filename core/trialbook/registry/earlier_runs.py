@@ -19,7 +19,7 @@ from trialbook.planning.defaults import with_defaults
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 
-#: The best first: where several runs are the same, the first of these stands for them. One that failed is done anew.
+#: The best first: where several runs are the same, the first of these stands for them. One that failed is done again.
 _KEPT = ("finished", "running", "killed")
 
 
@@ -42,7 +42,7 @@ def describe_earlier(plan: Plan, runs: Path) -> str:
         return ""
     some = f"{len(kept)} run{'s' * (len(kept) > 1)} of {plan.experiment.name}"
     return (
-        f"{some}: recorded by an earlier version of trialbook, and kept; to run anew, delete with 'mlrun rm {kept[0]}"
+        f"{some}: recorded by an earlier version of trialbook, and kept; to run again, delete with 'mlrun rm {kept[0]}"
         f"{' …' * (len(kept) > 1)}' or give the experiment another name"
     )
 

@@ -63,7 +63,7 @@ class RunIndexer:
         self._newer = False
 
     def refresh(self) -> None:
-        """Bring everything in line: facts, then points to the end of the files; a file that was changed is read anew."""
+        """Bring everything in line: facts, then points to the end of the files; a file that was changed is read again."""
         with transaction(self.connection):
             self._upsert_facts()
             self._load()
@@ -198,7 +198,7 @@ class RunIndexer:
             return [(record["step"], record["values"]) for record in records]
         except (ValueError, KeyError, TypeError) as error:
             file = self.run.lines(name)
-            raise TrialbookError(f"{file} has a line that is no record ({error}); mend or delete it") from error
+            raise TrialbookError(f"{file} has a line that is no record ({error}); fix or delete it") from error
 
     def _metric(self, kind: str, name: str) -> int:
         self.connection.execute("INSERT OR IGNORE INTO metric (kind, name) VALUES (?, ?)", (kind, name))

@@ -48,9 +48,9 @@ def check_processes(run: RunDirectory) -> None:
 
 
 def refusal(then: int) -> str:
-    """Why what ``then`` processes began cannot go on, and how it can."""
+    """Why what ``then`` processes began cannot be resumed, and how it can."""
     how = f"torchrun --nproc-per-node {then} -m trialbook run …" if then > 1 else "mlrun run …, without torchrun"
     return (
-        f"was begun by {then} process{'es' * (then > 1)} and cannot go on with {world_size()}, as a step would have another "
-        f"batch: go on with '{how}', or delete the run with 'mlrun rm' and start again"
+        f"was begun by {then} process{'es' * (then > 1)} and cannot continue with {world_size()}, as a step would have another "
+        f"batch: continue with '{how}', or delete the run with 'mlrun rm' and start again"
     )

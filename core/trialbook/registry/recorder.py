@@ -1,7 +1,7 @@
 """Writing down a run as it happens: its directory first, the registry behind it.
 
 A record is one write of one line, done before ``add`` returns: the kernel has it, and killing the process loses nothing.
-``metrics.jsonl`` holds only what a repetition reproduces, so the file of a run that was killed and went on is byte for byte
+``metrics.jsonl`` holds only what a repetition reproduces, so the file of a run that was killed and resumed is byte for byte
 that of a run never killed. NaN and infinities stand in the line files as ``NaN``, ``Infinity`` and ``-Infinity``.
 """
 
@@ -85,7 +85,7 @@ class Recorder:
         return self._recorded
 
     def start(self, spec: RunSpec, environment: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write down what is run and where, or note that the run goes on and what has changed since.
+        """Write down what is run and where, or note that the run continues and what has changed since.
 
         Args:
             spec: the run.
@@ -125,11 +125,11 @@ class Recorder:
         self._environment_changed(changes_between({key: before[key] for key in known}, known))
 
     def _environment_changed(self, changed: Mapping[str, Any]) -> None:
-        """Note that the run goes on in another environment than it was begun in, if it does."""
+        """Note that the run continues in another environment than it was begun in, if it does."""
         if changed:
             note_changes(self.run, changed)
             names = ", ".join(sorted(changed))
-            self.add(Event(0, "environment-changed", f"went on in another environment: {names} changed", changed))
+            self.add(Event(0, "environment-changed", f"resumed in another environment: {names} changed", changed))
 
     def describe(self, data: Mapping[str, Any]) -> None:
         """Merge into ``data.json``: the dataset's fingerprint and splits, parameters by part. Changes are an event."""
@@ -139,16 +139,16 @@ class Recorder:
         known = {key: value for key, value in data.items() if key in before}  # what is new is no change
         if changed := changes_between(before, {**before, **known}):
             self.add(
-                Event(0, "data-changed", f"went on with other data: {', '.join(sorted(changed))} changed", changed)
+                Event(0, "data-changed", f"resumed with other data: {', '.join(sorted(changed))} changed", changed)
             )
         if self._follower:
             self._follower.facts_changed()
 
     def rewind(self, records: int) -> None:
-        """The run goes on at a place where it had made so many records; those behind it are made again.
+        """The run continues at a place where it had made so many records; those behind it are made again.
 
         A record that is made again and is equal to the one in the file is not written twice. At the first that differs
-        the rest of the file is cut, an event says so, and writing goes on. May be called again, to keep what stands up
+        the rest of the file is cut, an event says so, and writing continues. May be called again, to keep what stands up
         to a later place.
         """
         self._stop_replay()
@@ -273,7 +273,7 @@ class Recorder:
             os.ftruncate(self._handles["metrics"], start)
             if self._follower:
                 self._follower.file_cut()
-            message = f"going on gave another record at step {step}: {cut} records were cut and are made anew"
+            message = f"resuming gave another record at step {step}: {cut} records were cut and are made again"
             lines = {"before": known.decode().strip(), "now": line.decode().strip()}
             self.add(Event(step, "resume-diverged", message, lines))
         return False

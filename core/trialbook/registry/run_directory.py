@@ -71,7 +71,7 @@ class RunDirectory:
         self.mapping()
 
     def check_resumable(self) -> None:
-        """Refuse to go on with a run of another version: its sources are not those of now.
+        """Refuse to continue with a run of another version: its sources are not those of now.
 
         Raises:
             TrialbookError: it is of one.
@@ -80,7 +80,7 @@ class RunDirectory:
             name = f"{self.path.parent.name}/{self.path.name}"
             raise TrialbookError(
                 f"it was begun by an earlier version of trialbook and cannot be resumed, as the program's sources have changed "
-                f"since; delete it with 'mlrun rm {name}' and run it anew"
+                f"since; delete it with 'mlrun rm {name}' and run it again"
             )
 
     def is_newer(self) -> bool:
@@ -140,7 +140,7 @@ class RunDirectory:
         return self.path / "predictions.jsonl"
 
     def evaluation(self, name: str) -> Path:
-        """Figures of an evaluation that was made of the run later; its answers lie beside it."""
+        """Metrics of an evaluation that was made of the run later; its answers lie beside it."""
         return self.path / "evaluations" / f"{name}.json"
 
     def answers(self, evaluation: str | None = None) -> Path:
@@ -160,7 +160,7 @@ class RunDirectory:
 
     @property
     def tags(self) -> Path:
-        """What people said of its failures; never made anew."""
+        """What people said of its failures; never made again."""
         return self.path / "tags.json"
 
     @property

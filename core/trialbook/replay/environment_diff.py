@@ -66,8 +66,8 @@ def _check_offered(table: ComponentTable, recorded: RecordedRun, book: SchemaBoo
         schema = book.get(table.kind, table.use or "")
     except UnknownComponent as error:
         origin = f" from {source['installed_from']}" if source.get("installed_from") else ""
-        aside = error.message.partition(" (set aside")
-        hint = f"mend it{''.join(aside[1:])}" if aside[1] else f"install its plugin{origin}"
+        aside = error.message.partition(" (disabled")
+        hint = f"fix it{''.join(aside[1:])}" if aside[1] else f"install its plugin{origin}"
         raise TrialbookError(f"{named}, which no plugin offers now; {hint} to repeat the run") from error
     except AmbiguousComponent as error:
         raise TrialbookError(

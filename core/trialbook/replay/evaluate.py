@@ -29,7 +29,7 @@ _SAME = ("checkpoint", "data", "metrics", "batch_size", "split")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one split.
+    """Metrics of one split.
 
     Args:
         split: its name; groups: its size.
@@ -53,7 +53,7 @@ class Evaluation:
 
     @property
     def differing(self) -> list[str]:
-        """Figures that are not, in every bit, what the run recorded."""
+        """Metrics that are not, in every bit, what the run recorded."""
         return [name for name, value in self.recorded.items() if repr(value) != repr(self.figures.get(name))]
 
     def as_dict(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def evaluate(loaded: LoadedRun, split: str, settings: Settings) -> Evaluation:
 
 
 def _recorded(loaded: LoadedRun, split: str, figures: Mapping[str, float]) -> dict[str, float]:
-    """What the run itself recorded of these figures at the checkpoint's step."""
+    """What the run itself recorded of these metrics at the checkpoint's step."""
     if loaded.replaced:
         return {}
     found: dict[str, float] = {}
@@ -155,7 +155,7 @@ def write_evaluation(evaluation: Evaluation, run: RunDirectory, name: str, *, gi
 
 
 def write_files(evaluation: Evaluation, file: Path) -> Path:
-    """Write figures to ``file`` and answers beside it; the answers first, so that figures never stand without theirs."""
+    """Write metrics to ``file`` and answers beside it; the answers first, so that metrics never stand without theirs."""
     answers = file.with_name(f"{file.name.removesuffix('.json')}.predictions.jsonl")
     if evaluation.predictions:
         write_whole(answers, "".join(f"{to_json(p.as_dict(), indent=None)}\n" for p in evaluation.predictions))

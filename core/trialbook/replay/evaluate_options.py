@@ -31,7 +31,7 @@ def given_data(text: str | None, sets: Sequence[str], own: Mapping[str, Any], bo
         text: a TOML file with a ``[dataset]`` table; a folder: for the dataset component that reads what lies there, or, for
             a run whose dataset takes a ``root``, the same kind of data from there; or the name of a dataset component. That of
             the run itself keeps the run's options.
-        sets: ``KEY=VALUE`` each, laid over the table.
+        sets: ``KEY=VALUE`` each, merged over the table.
         own: the run's own ``[dataset]`` table.
         book: schemas of components.
     Raises:

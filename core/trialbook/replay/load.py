@@ -84,7 +84,7 @@ class LoadedRun:
             yield
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """Figures of a split.
+        """Metrics of a split.
 
         Raises:
             TrialbookError: the task evaluates nothing there.
@@ -94,7 +94,7 @@ class LoadedRun:
         with self.computing(self.step, split):
             figures = self.task.evaluate(split)  # type: ignore[attr-defined]
         if not figures:
-            raise TrialbookError(f"the task gives no figures of the split '{split}'")
+            raise TrialbookError(f"the task gives no metrics of the split '{split}'")
         return {name: float(value) for name, value in figures.items()}
 
     def shown(self, split: str) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ nowhere is it further from what the repetitions gave than ``FACTOR`` times the n
 - The noise of a tensor is its largest difference between repetitions; at least that of the median tensor.
 - The learning rate has no noise, and a difference up to the tolerance is none.
 
-Noise is not always small and smooth: one sample more on the other side of a threshold, and figures jump in one repetition of
+Noise is not always small and smooth: one sample more on the other side of a threshold, and metrics jump in one repetition of
 four. So two repetitions leave a run outside that is like them in one case of four, and four in one of ten; a run that is
 outside is therefore repeated up to ``MOST`` times. ``tests/core/test_noise.py`` simulates how often that errs.
 """

@@ -19,7 +19,7 @@ from trialbook.registry.query import open_index
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory
 
-#: What a run notes of itself when it went on in other circumstances than those it started in.
+#: What a run notes of itself when it resumed in other circumstances than those it started in.
 _MIXED = ("environment-changed", "data-changed", "resume-inexact", "resume-diverged", "records-lost")
 
 

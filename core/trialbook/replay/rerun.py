@@ -77,13 +77,13 @@ class Repetition:
         self.say(f"{change}; the records can hardly be equal")
 
     def _make_room(self) -> None:
-        """Remove what an earlier repetition left, but go on with one that was interrupted and would be the same today."""
+        """Remove what an earlier repetition left, but continue with one that was interrupted and would be the same today."""
         left = RunDirectory(self.place)
         status = left.status()
         if status == "running":
             raise TrialbookError(f"another process is repeating this run in {self.place}; wait for its end")
         if status == "killed" and self._would_be(left):
-            self.say("an interrupted repetition goes on where it stopped")
+            self.say("an interrupted repetition continues where it stopped")
         elif self.place.exists():
             shutil.rmtree(self.place)
 

@@ -1,4 +1,4 @@
-"""The tables of a comparison, as people read them: figures of arms, cost, effects, claims, and all of it for a spreadsheet."""
+"""The tables of a comparison, as people read them: metrics of arms, cost, effects, claims, and all of it for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def figure_table(comparison: Comparison) -> Table:
 
 
 def _external_lines(comparison: Comparison, width: int) -> dict[str, list[list[Any]]]:
-    """Metric to the lines of figures that were reported elsewhere: they have no interval, and no verdict."""
+    """Metric to the lines of metrics that were reported elsewhere: they have no interval, and no verdict."""
     found: dict[str, list[list[Any]]] = {}
     for name, table in comparison.external_baselines.items():
         for metric, value in table["values"].items():
@@ -174,7 +174,7 @@ def _evidence(value: Any) -> str:
 
 
 def full_table(comparison: Comparison) -> Table:
-    """All figures, effects and claims as one table with full values, a row each."""
+    """All metrics, effects and claims as one table with full values, a row each."""
     own = (
         "metric", "arm", "higher_is_better", "n", "mean", "low", "high", "baseline", "difference", "difference_low",
         "difference_high", "p", "p_holm", "verdict", "seeds_to_decide",

@@ -167,7 +167,7 @@ def method(decision: Decision) -> list[str]:
         "Scores run on straight lines from 0 at fail over 0.5 at acceptable to 1 at target, and no further; a gate with one "
         "threshold scores 1 or 0. The weighted score is their mean by weight; what is not measured counts as 0, and the second "
         "number says what the score would be if it counted as 1. Candidates whose values pass every must stand first.",
-        f"Confidence is the share of {DRAWS} draws in which the same is recommended, where every value is drawn anew from its "
+        f"Confidence is the share of {DRAWS} draws in which the same is recommended, where every value is drawn again from its "
         f"interval: high from {HIGH:.0%}, medium from {MEDIUM:.0%}, low below, and low where a value without an interval can "
         "change the outcome.",
     ]
@@ -181,7 +181,7 @@ def method(decision: Decision) -> list[str]:
 
 
 def manual_score_table(decision: Decision) -> Table:
-    """Criteria that were stated, by whom and why."""
+    """Manual scores: by whom and why."""
     columns = [
         Column("criterion"),
         *(Column(one, right=True) for one in decision.candidates),
@@ -196,7 +196,7 @@ def manual_score_table(decision: Decision) -> Table:
 
 
 def external_baseline_table(decision: Decision) -> Table:
-    """Figures from elsewhere, with their sources."""
+    """Metrics from elsewhere, with their sources."""
     columns = [Column("name"), Column("gate"), Column("value", right=True), Column("reached"), Column("source")]
     rows = [
         [one.name, one.gate, show_number(one.value), one.reached, one.source] for one in decision.external_baselines

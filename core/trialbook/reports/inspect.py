@@ -83,7 +83,7 @@ def show_text(facts: Mapping[str, Any], *, terminal: bool = False) -> str:
 
 
 def diff_table(registry: Registry, first: Run, second: Run) -> Table:
-    """Every key in which two runs differ: configuration, components, environment, data, last figures."""
+    """Every key in which two runs differ: configuration, components, environment, data, last metrics."""
     sheets = [_sheet(registry, run) for run in (first, second)]
     keys = dict.fromkeys([*sheets[0], *sheets[1]])
     rows = [[key, sheets[0].get(key), sheets[1].get(key)] for key in keys if sheets[0].get(key) != sheets[1].get(key)]

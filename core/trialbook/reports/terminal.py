@@ -158,7 +158,7 @@ def _sections(comparison: Comparison) -> list[tuple[str, list[str]]]:
 
 
 def gate_numbers(gate: GateResult, around: str = "{}") -> str:
-    """The mean of a gate's figure with its interval; nothing where there is none."""
+    """The mean of a gate's metric with its interval; nothing where there is none."""
     if gate.estimate is None:
         return ""
     one = gate.estimate
@@ -183,7 +183,7 @@ def _section(title: str, lines: Sequence[str], style: str, width: int) -> str:
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> str:
-    """Lines of at most so many letters; what goes on is set in by four more."""
+    """Lines of at most so many letters; what continues is set in by four more."""
     return "\n".join(
         textwrap.fill(
             line, max(width, 40), initial_indent=indent, subsequent_indent=f"{indent}    " if indent else "",

@@ -96,7 +96,7 @@ def _check_measuring(name: str, task: Measurable, twin: Measurable) -> None:
     done = len(records) // 2
     twin.measured(done)
     rest = [item for item in twin.measurements() if isinstance(item, Record)]
-    ensure(rest == records[done:], f"{name} does not go on after `measured({done})` as if it had never stopped")
+    ensure(rest == records[done:], f"{name} does not continue after `measured({done})` as if it had never stopped")
 
 
 def _check_training_on_device(name: str, task: Trainable, device: torch.device) -> None:

@@ -21,7 +21,7 @@ _PROMPT = "Describe in one sentence what a person does, from these facts of a wi
 class HFCaptions:
     """Any causal language model with a tokenizer writes a caption from the facts of each window; greedy, so that it repeats.
 
-    The prompt is a user's turn where the model has a chat template, else a text that the model goes on with. What it writes is
+    The prompt is a user's turn where the model has a chat template, else a text that the model continues. What it writes is
     cut at its first line break; where it writes nothing, an error says so. Captions want to be looked at before they are used.
 
     Args:
@@ -73,7 +73,7 @@ class HFCaptions:
             question = self.prompt.format_map({**told, "facts": json.dumps(told, ensure_ascii=False)})
         except (KeyError, IndexError, ValueError) as error:
             raise TrialbookError(f"prompt names {error}, which is not among the facts: {', '.join(told)}") from error
-        if self._llm.template.plain:  # a model that goes on with a text, and knows no questions
+        if self._llm.template.plain:  # a model that continues a text, and knows no questions
             return list(self._llm.tokenizer(question).input_ids)
         return [token for piece in self._llm.render([Turn("user", question)], 0, answer=False) for token in piece.ids]
 

@@ -86,7 +86,7 @@ def pair(name: str) -> tuple[str, str]:
 
 
 def recorded(chart: RunEvidence, split: str, figure: str) -> list[tuple[int, float]]:
-    """(step, value) of a figure of a split, under whichever name it is recorded."""
+    """(step, value) of a metric of a split, under whichever name it is recorded."""
     names = [curve_name(split, figure)]
     if split == chart.final_split:
         names.append(answer_name(split, figure))

@@ -28,7 +28,7 @@ _MAY_OVERFLOW = ("grad_norm",)
 
 
 def check(chart: RunEvidence) -> Iterable[Finding]:
-    """A value that is NaN or infinite: the module that first made it, and recorded figures that are not finite."""
+    """A value that is NaN or infinite: the module that first made it, and recorded metrics that are not finite."""
     for one in chart.of("failure"):
         facts = one.values
         module, how = facts.get("module") or "", facts.get("how", "vanished")
@@ -52,5 +52,5 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
         yield Finding(
             "not-finite", "error" if loss else "warning", "", f"not a number: {named(wrong)}",
             {name: str(figure) for name, (_, figure) in list(wrong.items())[:4]},
-            "embeddings that are not finite, or a figure that divides by 0: an empty split, a class without rows", step,
+            "embeddings that are not finite, or a metric that divides by 0: an empty split, a class without rows", step,
         )  # fmt: skip

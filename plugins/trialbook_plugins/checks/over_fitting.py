@@ -20,7 +20,7 @@ FEWEST = 3
 
 
 def check(chart: RunEvidence) -> Iterable[Finding]:
-    """A loss of the split of the curves that has risen clearly above its lowest value while the training loss went on falling."""
+    """A loss of the validation split that has risen clearly above its lowest value while the training loss kept falling."""
     split = chart.curve_split
     points, training = finite(recorded(chart, split, "loss")), finite(chart.curve("loss"))
     if len(points) < FEWEST or not training:

@@ -13,7 +13,7 @@ FEW = 100
 
 
 def check(chart: RunEvidence) -> Iterable[Finding]:
-    """A split of the answer with so few groups that its shares are coarse."""
+    """A test split with so few groups that its shares are coarse."""
     split = chart.final_split
     size = chart.data.get("dataset", {}).get("splits", {}).get(split)
     if size and size < FEW:

@@ -8,7 +8,7 @@ from typing import Any
 from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 
-#: Share of a split whose pairs are in the other from which on its figures say something else than they seem to; below the
+#: Share of a split whose pairs are in the other from which on its metrics say something else than they seem to; below the
 #: second, it is a handful of duplicates.
 MUCH, SOME = 0.01, 0.001
 #: Where one modality alone repeats: rows of the later split for each different content, from which on it repeats by nature,
@@ -37,7 +37,7 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
             "split-overlap", severity, f"{first}+{second}", f"'{first}' and '{second}' overlap: {what}",
             {**rows, f"groups in {second}": size},
             f"take the rows out of '{first}' or deal groups by their content (trialbook.contracts.assign_splits), and keep near "
-            "duplicates together; figures of a split that was trained on say how well it was learned by heart",
+            "duplicates together; metrics of a split that was trained on say how well it was learned by heart",
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ ALL_BUT_LEARNED = 0.1
 
 
 def check(chart: RunEvidence) -> Iterable[Finding]:
-    """A finished training whose loss still fell steeply at its end, as did that of the split of the curves."""
+    """A finished training whose loss still fell steeply at its end, as did that of the validation split."""
     begun, points = stages(chart), finite(chart.curve("loss"))
     if not begun or not (begun[-1].last and begun[-1].over and begun[-1].tells) or not points:
         return

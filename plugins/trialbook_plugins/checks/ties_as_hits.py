@@ -41,7 +41,7 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
 
 
 def _recalls(chart: RunEvidence, one: Shown, pair: tuple[str, str]) -> list[tuple[str, int]]:
-    """Recorded figures of a direction that end in ``@k``, by their own name: (``retrieval/i2t@5``, 5)."""
+    """Recorded metrics of a direction that end in ``@k``, by their own name: (``retrieval/i2t@5``, 5)."""
     from trialbook.contracts.datasets import pair_names  # late: it imports numpy
 
     direction = pair_names(list(one.modalities)).get(pair, "-")

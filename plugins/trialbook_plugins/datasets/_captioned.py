@@ -96,7 +96,7 @@ class CaptionedPhotos(PooledDataset):
             problem = "has no caption" if photo.file.is_file() else "does not exist"
             if not self.skip_missing:
                 raise TrialbookError(
-                    f"{photo.source}: picture {photo.file} {problem}; mend the data or set skip_missing = true"
+                    f"{photo.source}: picture {photo.file} {problem}; fix the data or set skip_missing = true"
                 )
             dropped.missing += problem == "does not exist"
             dropped.uncaptioned += problem == "has no caption"

@@ -70,7 +70,7 @@ def _listed_clip(row: Any, clips: Path, file: Path, numbers: Mapping[str, Any]) 
             f"{file}: {row!r} is no clip; each needs 'id', and but for the test list 'template'"
         ) from error
     if not path.is_file():
-        raise TrialbookError(f"{file}: clip {path} does not exist; mend 'videos'")
+        raise TrialbookError(f"{file}: clip {path} does not exist; fix 'videos'")
     if action and action not in numbers:
         raise TrialbookError(f"{file}: clip {row['id']}: '{action}' is not in labels.json")
     return Clip(path, action)

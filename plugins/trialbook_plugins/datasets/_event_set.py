@@ -205,5 +205,5 @@ class EventSet(PooledDataset):
             if found := [span for span in windows if all(event[:3] in told[first] for event in span.events)]:
                 raise TrialbookError(
                     f"all events of {len(found)} windows of split '{second}' stand in '{first}', too, the first window is that "
-                    f"from {found[0].source} on; mend the data or set allow_overlap = true"
+                    f"from {found[0].source} on; fix the data or set allow_overlap = true"
                 )

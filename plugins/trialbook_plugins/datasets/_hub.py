@@ -159,7 +159,7 @@ def complete(data: datasets.Dataset, columns: Mapping[str, str], where: str, ski
         if len(missing) and not skip:
             raise TrialbookError(
                 f"{where}: column '{column}' is empty in {len(missing)} rows, the first is row {missing[0]}; "
-                "mend the data or set skip_missing = true"
+                "fix the data or set skip_missing = true"
             )
         has[missing] = False
     if not has.any():

@@ -169,7 +169,7 @@ class Questions(PooledDataset):
         examples = "; ".join(f"{one.where}: {one.why}" for one in self._bad[:_SHOWN])
         said = f"{len(self._bad)} of {good + len(self._bad)} rows are bad ({examples})"
         if self._bad and not self.skip_bad:
-            raise TrialbookError(f"{folder}: {said}; mend them or set skip_bad = true")
+            raise TrialbookError(f"{folder}: {said}; fix them or set skip_bad = true")
         if not good:
             raise TrialbookError(
                 f"{folder}: no question with an answer and a picture" + (f": {said}" * bool(self._bad))

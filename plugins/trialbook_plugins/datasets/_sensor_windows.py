@@ -36,7 +36,7 @@ class Sieve:
             TrialbookError: bad rows may not be skipped.
         """
         if not self.skip_bad:
-            raise TrialbookError(f"{where}: {why}; mend the data or set skip_bad = true")
+            raise TrialbookError(f"{where}: {why}; fix the data or set skip_bad = true")
         self.left_out.append(LeftOut(where, why))
 
     def drop(self, where: str, why: str) -> None:

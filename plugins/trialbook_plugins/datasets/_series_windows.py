@@ -151,5 +151,5 @@ def refuse_leaked_windows(windows: Sequence[Window], dealt: Mapping[str, Rows], 
         if found:
             raise TrialbookError(
                 f"{source}: {len(found)} windows of split '{name}' stand in recordings of train, the first from "
-                f"{tested[found[0]].recording.source}; mend the data or set allow_overlap = true"
+                f"{tested[found[0]].recording.source}; fix the data or set allow_overlap = true"
             )

@@ -245,7 +245,7 @@ def refuse_overlap(splits: Mapping[str, Split], modalities: Sequence[str], sourc
     """
     if found := find_overlaps(splits, modalities):
         listed = "; ".join(f"{o.count} of '{o.modality}' in both {o.first} and {o.second}" for o in found)
-        raise TrialbookError(f"{source}: splits share content ({listed}); mend the data or set allow_overlap = true")
+        raise TrialbookError(f"{source}: splits share content ({listed}); fix the data or set allow_overlap = true")
 
 
 def fingerprint_of(splits: Mapping[str, PoolSplit], *preparation: object) -> str:

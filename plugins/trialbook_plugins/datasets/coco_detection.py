@@ -203,7 +203,7 @@ def read_instances(file: Path, folder: Path, classes: dict[Any, int]) -> list[Bo
         for image in sorted(data["images"], key=lambda one: one["id"]):
             path = folder / image["file_name"]
             if not path.is_file():
-                raise TrialbookError(f"{file}: picture {path} does not exist; mend 'images' or the file")
+                raise TrialbookError(f"{file}: picture {path} does not exist; fix 'images' or the file")
             size = (image["width"], image["height"]) if "width" in image and "height" in image else None
             photos.append(BoxedPhoto(path, *boxes_of(notes[image["id"]], classes, file), size))
     except (KeyError, TypeError, AttributeError) as error:

@@ -36,7 +36,7 @@ class PairedLatents(PooledDataset):
         train: pairs of the train split.
         val: pairs of the val split; 0 leaves it out.
         test: pairs of the test split; 0 leaves it out.
-        seed: draws other maps and other pairs. Every split has its own stream: more training pairs leave the test pairs
+        seed: draws other maps and pairs. Every split has its own stream: more training pairs leave the test pairs
             as they are.
     Raises:
         TrialbookError: a width or size is out of its range.

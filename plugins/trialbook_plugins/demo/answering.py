@@ -1,4 +1,4 @@
-"""Asking the model, and deciding whether its answer is given: the model may abstain itself, and a threshold may hold back."""
+"""Asking the model, and deciding whether its answer is given: the model may abstain itself, and a threshold may abstain on."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Answerer:
                     prediction = self._loaded.task.answer(images, question)  # type: ignore[attr-defined]
             except TrialbookError as error:
                 raise CannotAnswer(str(error)) from error
-            except Exception as error:  # whatever it was, the server goes on
+            except Exception as error:  # whatever it was, the server continues
                 logging.getLogger(__name__).exception("the model failed at a question")
                 raise CannotAnswer(_reason(error)) from error
             return Reply(prediction, time.perf_counter() - started)
@@ -85,7 +85,7 @@ def _reason(error: Exception) -> str:
 
 
 def decide(prediction: Prediction, threshold: float) -> Outcome:
-    """What becomes of an answer. The model's own abstention comes first; without a confidence nothing is held back."""
+    """What becomes of an answer. The model's own abstention comes first; without a confidence nothing counts as abstained."""
     if prediction.abstained:
         return "abstained"
     if prediction.confidence is not None and prediction.confidence < threshold:

@@ -1,4 +1,4 @@
-"""The first page: a picture, a question, the answer, and a threshold below which it is held back."""
+"""The first page: a picture, a question, the answer, and a threshold below which it counts as abstained."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Upload = Mapping[str, Any] | None
 _STATES = {
     "answered": "Answered",
     "abstained": "Not answered: the model itself abstained",
-    "withheld": "Not answered: held back by the threshold",
+    "withheld": "Not answered: abstained by the threshold",
 }
 
 #: Held while a picture is looked at outside the queue, so that many at once do not fill the memory.
@@ -86,7 +86,7 @@ class AskPage:
                 expected = html(self._expected(self.threshold), "expected")
                 truth = html("", "truth")
         self._connect(picture, noticed, question, asked, threshold, reply, expected, truth)
-        with gr.Accordion("What is answering", open=True):
+        with gr.Accordion("Model", open=True):
             html(self.about)
 
     def _connect(

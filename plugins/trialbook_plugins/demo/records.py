@@ -15,7 +15,7 @@ MOST_CURVES = 12
 
 
 class Records:
-    """Reads the registry anew for every answer, so that runs under way are seen.
+    """Reads the registry again for every answer, so that runs under way are seen.
 
     Args:
         folder: directory of runs.
@@ -50,7 +50,7 @@ class Records:
     def curves(self, experiment: str, names: Sequence[str], metric: str) -> str:
         """A plot of one record of some runs, over steps."""
         if not names or not metric:
-            return paragraphs(["Choose runs and a figure."])
+            return paragraphs(["Choose runs and a metric."])
         return self._runs(experiment).named(names)[:MOST_CURVES].plot(metric).to_html()
 
     def comparison(self, experiment: str) -> str:

@@ -35,7 +35,7 @@ class RegistryPage:
             experiment = gr.Dropdown(
                 [self.experiment], value=self.experiment, label="Experiment", elem_id="experiment", scale=4
             )
-            again = gr.Button("Read again", scale=0, min_width=140, elem_id="again")
+            again = gr.Button("Refresh", scale=0, min_width=140, elem_id="again")
         runs = html("", "runs")
         html(panel("<h2>Learning curves</h2>"))
         with gr.Row():

@@ -16,7 +16,7 @@ class SmallCausal(CausalLM):
     """A small Llama that is trained from scratch, all of it unless ``frozen``; for runs on a CPU and for tests.
 
     The tokenizer is saved with the weights; loading them restores it. That of bytes is the same whatever the data are, so
-    that a run can go on from the weights of another one with other data.
+    that a run can resume from the weights of another one with other data.
 
     Args:
         corpus: gives the texts of the train split.

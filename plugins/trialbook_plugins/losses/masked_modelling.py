@@ -17,7 +17,7 @@ class MaskedModelling(nn.Module):
 
     What is predicted is the encoder's to say (``trialbook.contracts.Reconstructs``): real values count with their mean squared
     error, choices with their cross-entropy, over the hidden tokens of the batch; several are added up. Of every row the given
-    share of its tokens is hidden, rounded, but at least one. Which ones is drawn anew in every step of training, from the step's
+    share of its tokens is hidden, rounded, but at least one. Which ones is drawn again in every step of training, from the step's
     own random numbers, and always the same in evaluation. It is drawn on the CPU: the same tokens on every device, and no step
     waits for a GPU to say how many they are.
 

@@ -73,7 +73,7 @@ class AnswerMetric:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("predictions",)
-    #: Name of a figure -> its scorer.
+    #: Name of a metric -> its scorer.
     scorers: ClassVar[Mapping[str, Scorer]]
 
     def __init__(self, *, sources: list[str] | None = None, answerable_only: bool = False) -> None:
@@ -81,7 +81,7 @@ class AnswerMetric:
         self.answerable_only = answerable_only
 
     def compute(self, *, predictions: Sequence[Prediction]) -> MetricValues:
-        """Figures of a split; NaN where no question counts.
+        """Metrics of a split; NaN where no question counts.
 
         Raises:
             TrialbookError: a source has no question, or a question that is answerable has too few accepted answers.

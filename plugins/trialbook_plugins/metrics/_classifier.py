@@ -18,7 +18,7 @@ Array = NDArray[Any]
 #: Inverse strengths of the penalty that are tried.
 GRID = (0.01, 0.1, 1.0, 10.0)
 _MOST_ITERATIONS = 1000
-#: The figures that ``classify`` gives.
+#: The metrics that ``classify`` gives.
 FIGURES = ("accuracy", "macro_f1", "majority")
 
 

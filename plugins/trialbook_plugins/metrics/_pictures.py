@@ -25,12 +25,12 @@ def floats(pictures: Rows, chosen: slice) -> Tensor:
 def by_row(
     pictures: Rows, targets: Rows, measure: Callable[[Tensor, Tensor], Tensor | NDArray[Any]], device: torch.device
 ) -> NDArray[np.float64]:
-    """A figure of every row [n]: the mean over its frames.
+    """A metric of every row [n]: the mean over its frames.
 
     Args:
         pictures: uint8 [n, T, 3, H, W].
         targets: what they should be.
-        measure: pairs of pictures [m, 3, H, W] in 0 to 1 to a figure each.
+        measure: pairs of pictures [m, 3, H, W] in 0 to 1 to a metric each.
         device: where they are measured.
     """
     found = []

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trialbook import TrialbookError
 
-#: Matching pairs measured at once.
+#: Positive pairs measured at once.
 PAIRS_AT_ONCE = 4096
 
 

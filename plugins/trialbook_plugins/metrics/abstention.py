@@ -43,7 +43,7 @@ class Abstention:
         self.sources = sources
 
     def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Figures of a split; NaN where there is nothing to take a share of, such as unanswerable questions.
+        """Metrics of a split; NaN where there is nothing to take a share of, such as unanswerable questions.
 
         The precision of never abstaining is 0, as the F1 that goes with it, where there was something to abstain on; so is the
         score of the answers where there are none.

@@ -49,7 +49,7 @@ class AlignmentUniformity:
 
     @torch.no_grad()
     def compute(self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> dict[str, float]:
-        """Figures of a split; NaN where an embedding is not finite, and for the uniformity of a single row.
+        """Metrics of a split; NaN where an embedding is not finite, and for the uniformity of a single row.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.

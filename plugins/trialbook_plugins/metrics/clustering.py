@@ -31,7 +31,7 @@ class Clustering:
     Embeddings are normalised first. ``k-means`` is Lloyd's algorithm from several k-means++ beginnings, of which the tightest
     counts. ``scan`` mines each row's nearest neighbours and trains a linear head so that neighbours get the same cluster while
     all clusters stay in use; of several heads the one with the lowest loss counts. Neither sees a class, and both give the same
-    every time. Figures: accuracy under the best assignment of clusters to classes (Hungarian method), normalised mutual
+    every time. Metrics: accuracy under the best assignment of clusters to classes (Hungarian method), normalised mutual
     information, adjusted Rand index.
 
     Args:
@@ -73,7 +73,7 @@ class Clustering:
     def compute(
         self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor], classes: Tensor
     ) -> dict[str, float]:
-        """Figures of a split; NaN for a modality with an embedding that is not finite.
+        """Metrics of a split; NaN for a modality with an embedding that is not finite.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.

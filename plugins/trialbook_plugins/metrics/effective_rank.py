@@ -39,7 +39,7 @@ class EffectiveRank:
 
     @torch.no_grad()
     def compute(self, *, embeddings: Mapping[str, Tensor]) -> dict[str, float]:
-        """Figures of a split; NaN for a modality with an embedding that is not finite.
+        """Metrics of a split; NaN for a modality with an embedding that is not finite.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.

@@ -50,7 +50,7 @@ class Grounding:
         self.family, self.threshold, self.sources = family, threshold, sources
 
     def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Figures of a split."""
+        """Metrics of a split."""
         counted = [
             one for one in predictions if one.answerable and (self.sources is None or one.source in self.sources)
         ]

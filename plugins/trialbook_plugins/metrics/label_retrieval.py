@@ -20,7 +20,7 @@ class LabelRetrieval:
     Rows of the other modality are ranked by cosine. For every direction of every pair of modalities: precision@K, the share of
     the first K rows that are of the query's class; recall@K, the share of queries with at least one among them; mAP, the mean
     over queries of the average precision; and ``chance``, the precision of a random order. Tied rows count as if broken at
-    random: every figure is its mean over all orders of the tied, so that a collapsed model scores chance. Rows are tied with
+    random: every metric is its mean over all orders of the tied, so that a collapsed model scores chance. Rows are tied with
     the next of the ranking if their cosines differ by at most 1e-6. A query without any row of its class on the other side is
     left out.
 
@@ -52,7 +52,7 @@ class LabelRetrieval:
     def compute(
         self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor], classes: Tensor
     ) -> dict[str, float]:
-        """Figures of a split; NaN for a pair with an embedding that is not finite.
+        """Metrics of a split; NaN for a pair with an embedding that is not finite.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.
@@ -84,7 +84,7 @@ class LabelRetrieval:
         return {name: float(each.mean()) for name, each in figures.items()} if len(figures["map"]) else None
 
     def _block(self, queries: Labelled, items: Labelled) -> dict[str, Tensor]:
-        """Every figure of some queries."""
+        """Every metric of some queries."""
         scores = queries.rows @ items.rows.T
         right = queries.classes[:, None] == items.classes
         candidates = torch.full((len(scores),), float(scores.shape[1]), dtype=torch.float64, device=scores.device)
@@ -98,7 +98,7 @@ class LabelRetrieval:
 
 
 def _expected(scores: Tensor, right: Tensor, candidates: Tensor, ks: tuple[int, ...]) -> dict[str, Tensor]:
-    """Figures of ranked rows, each the mean over all orders of tied rows.
+    """Metrics of ranked rows, each the mean over all orders of tied rows.
 
     Args:
         scores: descending [Q, N].

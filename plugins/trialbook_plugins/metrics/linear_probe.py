@@ -14,7 +14,7 @@ from trialbook_plugins.metrics._classifier import FIGURES, check_options, classi
 class LinearProbe:
     """Multinomial logistic regression on each modality's embeddings: fitted on the train split, scored on the other.
 
-    The embeddings are taken as they are and every column is standardised by the train rows. Figures: accuracy, macro-F1, and
+    The embeddings are taken as they are and every column is standardised by the train rows. Metrics: accuracy, macro-F1, and
     ``majority``, the share of the most frequent class. ``series-statistics`` is the same classifier on hand-made statistics of
     the same windows, to stand beside it.
 
@@ -46,7 +46,7 @@ class LinearProbe:
         classes: Tensor,
         train: Mapping[str, Any],
     ) -> dict[str, float]:
-        """Figures of a split; NaN for a modality with an embedding that is not finite.
+        """Metrics of a split; NaN for a modality with an embedding that is not finite.
 
         Args:
             embeddings: modality name to all rows [R, D].

@@ -45,7 +45,7 @@ class MatryoshkaRetrieval:
         self.retrieval = Retrieval(k=k, chunk=chunk)
 
     def compute(self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> dict[str, float]:
-        """Figures of a split; NaN for a pair with an embedding that is not finite.
+        """Metrics of a split; NaN for a pair with an embedding that is not finite.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.

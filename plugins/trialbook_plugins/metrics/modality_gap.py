@@ -28,7 +28,7 @@ class ModalityGap:
 
     @torch.no_grad()
     def compute(self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> dict[str, float]:
-        """Figures of a split; NaN where an embedding is not finite, and for the negative pairs where there are none.
+        """Metrics of a split; NaN where an embedding is not finite, and for the negative pairs where there are none.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.

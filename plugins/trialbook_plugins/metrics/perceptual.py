@@ -52,7 +52,7 @@ class PerceptualRandom:
 
     Args:
         device: where pictures are compared.
-        seed: of the filters; figures of different seeds are no more comparable than those of different networks.
+        seed: of the filters; metrics of different seeds are no more comparable than those of different networks.
 
     Source: the architecture of Zhang et al. 2018, nothing of it learned.
     """

@@ -21,7 +21,7 @@ class Pictures:
 
     ``spatial_iou`` is the IoU of foreground masks of picture and target, each with the same threshold from its own
     background. Each
-    figure is a mean over rows with its 95% interval (``<figure>/low``, ``/high``); clips count frame by frame.
+    metric is a mean over rows with its 95% interval (``<figure>/low``, ``/high``); clips count frame by frame.
 
     Args:
         device: where pictures are compared; edges are looked for on the CPU.
@@ -59,7 +59,7 @@ class Pictures:
         self.figures, self._device = list(figures), float64_device(device)
 
     def compute(self, *, pictures: Rows, targets: Rows) -> dict[str, float]:
-        """Figures of pictures uint8 [n, T, 3, H, W] and what they should be."""
+        """Metrics of pictures uint8 [n, T, 3, H, W] and what they should be."""
         found: dict[str, float] = {}
         for name in self.figures:
             found |= with_interval(name, by_row(pictures, targets, self._measures[name], self._device))

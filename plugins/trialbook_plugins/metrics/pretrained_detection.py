@@ -25,7 +25,7 @@ class PretrainedDetection:
     """Whether a detector from a checkpoint finds the objects in the pictures that were made: mAP@0.5, whatever their class.
 
     For photos, where a detector that learns from a few thousand pictures gets nowhere (``redetection``). What it finds in true
-    pictures of the same split is its ceiling: look at it before the figure. In a clip the frame in the middle counts.
+    pictures of the same split is its ceiling: look at it before the metric. In a clip the frame in the middle counts.
 
     Args:
         data_root: folder in which a relative ``model`` is looked for, too.
@@ -61,7 +61,7 @@ class PretrainedDetection:
         self._model.eval().requires_grad_(False).to(device)
 
     def compute(self, *, pictures: Rows, labels: Mapping[str, Any]) -> dict[str, float]:
-        """Figures of pictures uint8 [n, T, 3, H, W]."""
+        """Metrics of pictures uint8 [n, T, 3, H, W]."""
         middle = pictures.shape[1] // 2
         found = [
             one

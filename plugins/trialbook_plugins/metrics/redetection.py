@@ -24,7 +24,7 @@ class Redetection:
 
     The detector reads the pixels under each cell of a grid. What it finds in true pictures of the same split is its
     ceiling: look at it
-    before the figure. In a clip the frame in the middle counts.
+    before the metric. In a clip the frame in the middle counts.
 
     Args:
         device: where the detector learns and looks.
@@ -61,7 +61,7 @@ class Redetection:
         self._learned: tuple[Any, TokenBoxProbe] | None = None
 
     def compute(self, *, pictures: Rows, labels: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, float]:
-        """Figures of pictures uint8 [n, T, 3, H, W]; ``train`` has ``targets`` and ``labels`` of the train split."""
+        """Metrics of pictures uint8 [n, T, 3, H, W]; ``train`` has ``targets`` and ``labels`` of the train split."""
         with full_precision(self._device):
             found = self._detector(train).predict(self._pixels(pictures))
         boxes, classes = list(labels["boxes"]), self._classes(labels)

@@ -52,7 +52,7 @@ class RelaxedAccuracy:
         self.answerable_only = answerable_only
 
     def compute(self, *, predictions: Sequence[Prediction]) -> MetricValues:
-        """Figures of a split; NaN where no question counts.
+        """Metrics of a split; NaN where no question counts.
 
         Raises:
             TrialbookError: a source has no question, or a question that is answerable has no accepted answer.

@@ -56,7 +56,7 @@ class Retrieval:
 
     @torch.no_grad()
     def compute(self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> MetricValues:
-        """Figures of a split, and recall of every query; NaN for a pair with an embedding that is not finite.
+        """Metrics of a split, and recall of every query; NaN for a pair with an embedding that is not finite.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.

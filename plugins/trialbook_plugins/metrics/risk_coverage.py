@@ -15,7 +15,7 @@ from trialbook_plugins.metrics._scorers import SCORERS, Score
 
 
 class RiskCoverage:
-    """Whether confidence tells right from wrong: the risk of the answers that stay if less confident ones are held back.
+    """Whether confidence tells right from wrong: the risk of the answers that stay if less confident ones are abstained on.
 
     Risk is 1 − the mean score of what stays, coverage its share of all questions. ``aurc`` is the area under the curve of
     risk against coverage: the mean, over all k, of the risk of the k most confident answers. A confidence that says nothing
@@ -23,14 +23,14 @@ class RiskCoverage:
     a threshold keeps all of them or none.
 
     A text that abstains is an answer like any other, right where the images do not hold the answer; with
-    ``answered_only`` it is held back whatever its confidence, so that coverage ends below 1.
+    ``answered_only`` it counts as abstained whatever its confidence, so that coverage ends below 1.
 
     Args:
         coverage: shares of the questions to give the risk at, above 0 and at most 1.
         risk: risks to give the largest coverage for, and the confidence from which on answers stay; from 0 to below 1.
         score: what an answer scores: ``exact``, ``normalized``, ``anls@paper``, ``anls@script``, ``vqa@official``,
             ``vqa@evalai``, ``relaxed`` or ``token-f1``, each as the metric of that name.
-        answered_only: hold back every text that abstains.
+        answered_only: count every text that abstains as abstained.
         sources: sets whose questions count, by name; all if left out.
 
     Raises:
@@ -58,7 +58,7 @@ class RiskCoverage:
         self.sources = sources
 
     def compute(self, *, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Figures of a split; NaN where no answer stays, for a coverage that is not reached, and for NaN confidence.
+        """Metrics of a split; NaN where no answer stays, for a coverage that is not reached, and for NaN confidence.
 
         A risk that no threshold keeps to has the coverage 0 and the threshold 1.
 

@@ -20,7 +20,7 @@ class SeriesStatistics:
     """What is known without any encoder: ``linear-probe``'s classifier on hand-made statistics of a series' windows.
 
     The windows are those of the splits, as the encoder gets them. Of each channel: mean, standard deviation, least, largest,
-    quartiles, energy and dominant frequency; of every two channels their correlation. Figures: accuracy, macro-F1, and the
+    quartiles, energy and dominant frequency; of every two channels their correlation. Metrics: accuracy, macro-F1, and the
     share of the most frequent class (``majority``). They do not change while a run trains and are computed once.
 
     Args:
@@ -52,7 +52,7 @@ class SeriesStatistics:
         self._known: dict[str, dict[str, float]] = {}
 
     def compute(self, *, classes: Tensor, split: Split, train: Mapping[str, Any]) -> dict[str, float]:
-        """Figures of a split.
+        """Metrics of a split.
 
         Args:
             classes: class of every group, int64 [G].

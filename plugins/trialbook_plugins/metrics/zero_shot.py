@@ -41,7 +41,7 @@ class ZeroShot:
         self, *, embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor], classes: Tensor,
         content: Mapping[str, Tensor], train: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:  # fmt: skip
-        """Figures of a split; NaN for a pair with an embedding that is not finite.
+        """Metrics of a split; NaN for a pair with an embedding that is not finite.
 
         Args:
             embeddings: modality name to all rows [R, D], not normalised.
@@ -68,7 +68,7 @@ class ZeroShot:
 
 
 def _classify(queries: Labelled, items: Labelled, content: Tensor) -> dict[str, float]:
-    """Figures of one modality by the contents of another."""
+    """Metrics of one modality by the contents of another."""
     known, prototypes = _prototypes(items, content)
     cosines = queries.rows @ prototypes.T
     best = cosines >= cosines.amax(dim=1, keepdim=True) - TIE

@@ -1,4 +1,4 @@
-"""Figures of boxes that were found, with intervals over pictures, and why a probe cannot find them all."""
+"""Metrics of boxes that were found, with intervals over pictures, and why a probe cannot find them all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trialbook_plugins.probes.boxes import BoxLists, as_boxes, match_boxes
 from trialbook_plugins.probes.resampling import Interval, share_interval
 from trialbook_plugins.probes.spatial import FoundBoxes
 
-#: Names of the figures that box probes give.
+#: Names of the metrics that box probes give.
 BOX_FIGURES = ("iou", "iou/low", "iou/high", "recall@0.5", "precision@0.5", "map@0.5", "map@0.5/low", "map@0.5/high")
 #: Sets of pictures that are drawn for the interval of average precision.
 _REPLICATES = 1000

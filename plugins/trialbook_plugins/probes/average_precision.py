@@ -45,7 +45,7 @@ class AveragePrecision:
         """``mean``, or ``at`` a threshold, with its interval over pictures: what other sets of as many pictures would give.
 
         AP of few pictures is higher than that of many, and so is that of sets drawn from them: how they spread about their mean
-        is put around the figure, within 0 and 1. Where all pictures are right, or none is, nothing spreads: what was never seen
+        is put around the metric, within 0 and 1. Where all pictures are right, or none is, nothing spreads: what was never seen
         in n pictures is then taken to happen in up to 3 of n + 3 (the rule of three).
         """
         rows = slice(None) if threshold is None else self._row(threshold)

@@ -40,8 +40,8 @@ class Perceptual(nn.Module):
         heads: weight of every channel of each stage.
 
     Attributes:
-        name: ``lpips``, or ``perceptual-random`` where nothing in it was learned. Report figures under this name only.
-        doubt: why its figures cannot be compared with those of others; empty where they can, or claim not to.
+        name: ``lpips``, or ``perceptual-random`` where nothing in it was learned. Report metrics under this name only.
+        doubt: why its metrics cannot be compared with those of others; empty where they can, or claim not to.
 
     Source: Zhang et al. 2018, version 0.1 with AlexNet.
     """
@@ -115,13 +115,13 @@ def lpips(backbone: Path | None, heads: Path | None = None) -> Perceptual:
     if not found.startswith(_PUBLISHED):
         made.doubt = (
             f"the weights in {backbone} (SHA-256 {found[:8]}…) are not the file that torchvision publishes "
-            f"({' or '.join(_PUBLISHED)}): compare these figures of LPIPS with none from elsewhere"
+            f"({' or '.join(_PUBLISHED)}): compare these metrics of LPIPS with none from elsewhere"
         )
     return made
 
 
 def notes_of(distance: nn.Module | None) -> Iterator[Event]:
-    """What must be known of figures by this distance."""
+    """What must be known of metrics by this distance."""
     if doubt := getattr(distance, "doubt", ""):
         yield Event(0, "lpips-weights", doubt)
 

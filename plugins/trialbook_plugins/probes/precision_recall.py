@@ -50,7 +50,7 @@ class _Ranked:
 def precision_of(matches: Mapping[int, Matches], counts: Floats) -> Floats:
     """AP of one class in sets of pictures, at each threshold.
 
-    It is what matching and sorting each set anew would give, where pictures stand in it in the order of their indices.
+    It is what matching and sorting each set again would give, where pictures stand in it in the order of their indices.
 
     Args:
         matches: index of a picture to its detections.

@@ -80,7 +80,7 @@ class Reconstruction:
         return notes_of(self._distance)
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
-        """Figures of the pictures that are made of each of ``others``."""
+        """Metrics of the pictures that are made of each of ``others``."""
         probe = ReconstructionProbe(width=self.width, steps=self.steps, lr=self.lr, seed=seed, device=self._device)
         with torch.enable_grad():
             probe.fit(train.features, train.images)
@@ -100,7 +100,7 @@ class Reconstruction:
         return figures
 
     def _compared(self, guess: Tensor, true: Tensor) -> dict[str, Any]:
-        """Every figure of pairs of pictures [n, 3, S, S] in 0 to 1: [n]."""
+        """Every metric of pairs of pictures [n, 3, S, S] in 0 to 1: [n]."""
         masks = foreground(guess, self.threshold), foreground(true, self.threshold)
         found = {
             "ssim": ssim(guess, true), "edge_f1": edge_f1(guess, true, tolerance=self.tolerance),

@@ -1,4 +1,4 @@
-"""What a spatial probe's figure stands beside: features that know everything, nothing, or only the pixels."""
+"""What a spatial probe's metric stands beside: features that know everything, nothing, or only the pixels."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _EXACT = 1e-9  # less than this from 1 or 0 is rounding
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its interval: ``low`` to ``high`` cover it with probability ``level``."""
+    """A metric with its interval: ``low`` to ``high`` cover it with probability ``level``."""
 
     value: float
     low: float
@@ -28,13 +28,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Null:
-    """A figure beside what it is when the pairing is random.
+    """A metric beside what it is when the pairing is random.
 
     Args:
-        value: the figure.
+        value: the metric.
         mean: its mean when the pairing is random.
         deviation: its standard deviation then.
-        upper: its 95% quantile then: a figure above it is not chance.
+        upper: its 95% quantile then: a metric above it is not chance.
         p: share of random pairings that do as well, with the one that was observed: (1 + hits) / (1 + permutations).
         permutations: how many pairings were drawn.
     """
@@ -120,7 +120,7 @@ def unseen(count: int) -> float:
 
 
 def within_shares(found: Interval, count: int) -> Interval:
-    """An interval of a figure from 0 to 1 over ``count`` samples, kept in there; with a width also where it is 0 or 1 in each."""
+    """An interval of a metric from 0 to 1 over ``count`` samples, kept in there; with a width also where it is 0 or 1 in each."""
     clipped = replace(found, low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))
     return replace(clipped, **_widened(clipped, count))
 
@@ -158,7 +158,7 @@ def half_samples(
 
 
 def centred_interval(value: float, replicates: NDArray[Any] | Sequence[float], level: float = 0.95) -> Interval:
-    """The interval around ``value`` from the same figure of random halves (``half_samples``) or of sets drawn with replacement
+    """The interval around ``value`` from the same metric of random halves (``half_samples``) or of sets drawn with replacement
     (``drawn_counts``): how far these spread about their own mean, which need not be ``value``.
     """
     found = np.asarray(replicates, dtype=np.float64)
@@ -198,10 +198,10 @@ def permutation_null(
     """``value`` beside the statistic of random pairings.
 
     Args:
-        statistic: the figure when sample i of the first set stands beside sample ``index[i]`` of the second.
-        value: the figure of the true pairing.
+        statistic: the metric when sample i of the first set stands beside sample ``index[i]`` of the second.
+        value: the metric of the true pairing.
         pairings: random ones [permutations, n] (``permutations_of``).
-        higher: whether a higher figure means more alike.
+        higher: whether a higher metric means more alike.
 
     Source: Phipson and Smyth 2010, for counting the observed pairing among them.
     """

@@ -1,4 +1,4 @@
-"""Two stored sets compared in every way: figures with intervals and nulls, each with what it is biased by and what chance is."""
+"""Two stored sets compared in every way: metrics with intervals and nulls, each with what it is biased by and what chance is."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PairedSets:
     def rsa(self, permutations: int = 199, replicates: int = 500) -> tuple[Interval, Null]:
         """Spearman correlation of pairwise distances with its interval and its null (Mantel's test).
 
-        The interval takes the ranks among all samples, not those anew in each half.
+        The interval takes the ranks among all samples, not those within each half.
 
         Source: Kriegeskorte, Mur and Bandettini 2008.
         """

@@ -172,7 +172,7 @@ def _pieces(
 def _parted(
     found: Any, true: Any, found_classes: Any, true_classes: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Boxes that the figures match to a true one, and the others."""
+    """Boxes that the metrics match to a true one, and the others."""
     guess, truth = as_boxes(found), as_boxes(true)
     overlap = iou(guess[:, None], truth[None])
     if found_classes is not None:

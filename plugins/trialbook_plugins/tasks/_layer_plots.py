@@ -9,9 +9,9 @@ from trialbook.contracts import Builder, Probe
 from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts.plots import HeatMap, Profile
 
-#: Which references a figure stands between.
+#: Which references a metric stands between.
 _CEILING, _BASELINE, _FLOOR = ("oracle",), ("pixels",), ("shuffled", "random")
-#: Figures of a probe that are drawn.
+#: Metrics of a probe that are drawn.
 _MOST = 5
 #: Measures of which there is a null.
 _NULLS = ("cka", "rsa", "overlap")
@@ -20,7 +20,7 @@ _NULLS = ("cka", "rsa", "overlap")
 def probe_profiles(
     layers: Sequence[str], probes: Mapping[str, Probe], references: Sequence[str], builder: Builder
 ) -> list[Profile]:
-    """A plot for each probe: its main figure, and those that have an interval."""
+    """A plot for each probe: its main metric, and those that have an interval."""
     return [
         Profile(
             name=name, title=f"Probe '{name}' by layer", places=list(layers),
@@ -49,8 +49,8 @@ def similarity_plots(
     Args:
         rows, columns: layers of both encoders.
         sides: names of both encoders.
-        measures: figures of each pair.
-        channels: whether there are figures of single channels.
+        measures: metrics of each pair.
+        channels: whether there are metrics of single channels.
     """
     axes = (f"layer of {sides[0]}", f"layer of {sides[1]}")
     found: list[Profile | HeatMap] = []

@@ -33,7 +33,7 @@ class Align(nn.Module):
     the embedding. A modality without a projector is used as its encoder gives it and must have the width ``dim``.
     Outputs of
     frozen encoders are computed once and stored. In training every sample (group) gives one row of each modality, drawn
-    anew in each epoch; in evaluation all rows are embedded.
+    again in each epoch; in evaluation all rows are embedded.
 
     Args:
         dim: width of the common space.
@@ -214,7 +214,7 @@ class Align(nn.Module):
         return self._shown[1] if self._shown[0] == split else {}
 
     def _embed_all(self, name: str, source: Source) -> Tensor:
-        """Embeddings [R, dim] of all rows, in float32, where metrics can go on with them in float64."""
+        """Embeddings [R, dim] of all rows, in float32, where metrics can continue with them in float64."""
         size, rows = self._builder.eval_batch_size, len(source.groups)
 
         def embed(at: int) -> Tensor:

@@ -19,7 +19,7 @@ _CHUNK = 64
 class CaptionSamples:
     """Let a captioner say of every sample what is known of it, and keep the texts.
 
-    What comes of it is read by dataset ``samples``. Figures are the number of captions, the share of different ones, and their
+    What comes of it is read by dataset ``samples``. Metrics are the number of captions, the share of different ones, and their
     mean length in words.
 
     Raises:

@@ -20,7 +20,7 @@ class Embed:
     """Give every row of one modality to an encoder and keep the mean of its tokens, as safetensors and as NPZ.
 
     What comes of it is read by dataset ``samples``, and the NPZ file by dataset ``embeddings`` too. An encoder that gives one
-    token a row (``pooled``) does the same in training as here. Figures are the number of vectors and their width.
+    token a row (``pooled``) does the same in training as here. Metrics are the number of vectors and their width.
 
     Raises:
         TrialbookError: there is not one encoder, or a vector is not finite.

@@ -19,7 +19,7 @@ from ._layer_plots import probe_profiles
 from ._layers import LayerFeatures, lazy_images
 from ._references import REFERENCES, ReferenceMetrics
 
-#: Figure on features that know everything from which a probe counts as reading all of it.
+#: Metric on features that know everything from which a probe counts as reading all of it.
 _CEILING = 0.99
 #: Most pictures that one file shows.
 _MOST_SHOWN = 48
@@ -28,17 +28,17 @@ _MOST_SHOWN = 48
 class ProbeLayers:
     """Fit probes on the features of each layer of a frozen encoder, all layers from one forward pass, stored.
 
-    Next to each figure stands the same probe's on other features of the same shape: ``oracle`` (everything that it looks for,
+    Next to each metric stands the same probe's on other features of the same shape: ``oracle`` (everything that it looks for,
     written plainly: the ceiling), ``pixels`` (those under each token: a baseline without a model), ``shuffled`` (the same tokens
     in another order in every picture: the floor of what reads places), ``random`` (noise). Names are ``<layer>/<probe>/<figure>``
-    and ``<layer>/<probe>/<figure>/<reference>``. ``best/…`` are the figures of the layer that is best on ``val``, measured on
+    and ``<layer>/<probe>/<figure>/<reference>``. ``best/…`` are the metrics of the layer that is best on ``val``, measured on
     the final split: choosing and reporting on the same pictures would flatter.
 
     Before anything is measured every layer's order of tokens is tried; splits that share a picture are refused. Features without
     places (one token, or all alike) are measured by spatial probes, and the run says what that is worth.
 
     Args:
-        references: what the figures stand beside.
+        references: what the metrics stand beside.
         shown: pictures of the final split that are shown with their boxes, for each probe that finds boxes; 0 for none.
 
     Raises:
@@ -142,7 +142,7 @@ class ProbeLayers:
             })  # fmt: skip
 
     def _measure(self, pair: tuple[str, str]) -> tuple[float, dict[str, float]]:
-        """The main figure of a layer's probe on ``val``, and all figures of the final split with their references."""
+        """The main metric of a layer's probe on ``val``, and all metrics of the final split with their references."""
         layer, name = pair
         probe, final, seed = self.probes[name], self._builder.final_split, self._builder.seed
         data = self._data(layer, probe)
@@ -188,7 +188,7 @@ class ProbeLayers:
         why = probe.limits(data) if isinstance(probe, TellsLimits) else ""
         message = (
             f"probe '{name}' reaches {probe.main} {ceiling:.2f} on a grid of {rows} x {columns} where everything is told"
-            f"{f' ({why})' if why else ''}: hold its figures against that, not against 1"
+            f"{f' ({why})' if why else ''}: hold its metrics against that, not against 1"
         )
         yield Event(0, "low-ceiling", message, {"layer": layer, "probe": name, "oracle": ceiling})
 
@@ -198,7 +198,7 @@ class ProbeLayers:
         return rows, columns
 
     def _doubts(self, layer: str, name: str) -> Iterator[Event]:
-        """What must be known of a figure before it is believed."""
+        """What must be known of a metric before it is believed."""
         probe = self.probes[name]
         if not probe.spatial:
             return
@@ -211,5 +211,5 @@ class ProbeLayers:
                 else "gets tokens that are alike everywhere in a picture"
             )
             what = "averages the tokens" if averaged else alike
-            message = f"probe '{name}' on '{layer}' {what}: its figures say nothing of whether the model knows where things are"
+            message = f"probe '{name}' on '{layer}' {what}: its metrics say nothing of whether the model knows where things are"
             yield Event(0, "position-blind", message, {"layer": layer, "probe": name})

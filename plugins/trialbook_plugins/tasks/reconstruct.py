@@ -32,7 +32,7 @@ SHOWN = "reconstructions"
 class Reconstruct(nn.Module):
     """Teach an adapter to turn a frozen encoder's tokens into the latents of a decoder, and look at the pictures.
 
-    Only the adapter learns: tokens are stored once, and the decoder passes the gradient on. Next to each figure of a metric
+    Only the adapter learns: tokens are stored once, and the decoder passes the gradient on. Next to each metric of a metric
     stands the same metric's for other pictures: ``<metric>/<figure>/true`` (the true pictures: what perfect work would get),
     ``…/latents`` (what the decoder makes of the true latents: the ceiling of any adapter) and ``…/mean`` (the mean training
     picture for each: the floor). Pictures are compared with 8 bits a channel, as a file would hold them. Rows of original,
@@ -41,7 +41,7 @@ class Reconstruct(nn.Module):
 
     Args:
         layer: which of the encoder's layers is read; may be left out where it gives one.
-        references: what figures stand beside.
+        references: what metrics stand beside.
         shown: how many rows of the final split are shown.
         baseline: an arm in ``needs`` whose reconstructions are shown beside these.
 

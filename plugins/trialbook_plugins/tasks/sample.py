@@ -14,7 +14,7 @@ from ._dropped_rows import dropped_row_events
 class Sample:
     """Read a data set, cut and normalise it as it is told to, and keep all rows with splits and annotations.
 
-    What comes of it is read by dataset ``samples``. Figures are the numbers of groups by split.
+    What comes of it is read by dataset ``samples``. Metrics are the numbers of groups by split.
 
     Args:
         modalities: those that are kept; all if left out.
@@ -39,7 +39,7 @@ class Sample:
         self.dataset = self._builder.make("dataset")
 
     def measured(self, done: int) -> None:
-        """There is one figure; files that lie there already are written again."""
+        """There is one metric; files that lie there already are written again."""
 
     def measurements(self) -> Iterator[Record | Event | Facts | Artifact]:
         """The files, then the number of samples."""

@@ -37,9 +37,9 @@ _INTERVALS = ("cka", "rsa", "overlap")
 class Similarity:
     """Compare every layer of one frozen encoder with every layer of another, on the same inputs.
 
-    Figures are ``<layer>/<other layer>/<figure>``: ``cka`` is the unbiased one, ``<figure>/low`` and ``/high`` its 95% interval
+    Metrics are ``<layer>/<other layer>/<figure>``: ``cka`` is the unbiased one, ``<figure>/low`` and ``/high`` its 95% interval
     over samples, ``/null`` the 95% quantile of random pairings and ``/p`` the share of them that do as well. ``r2`` is that of
-    predicting the second from the first by ridge regression, in folds. ``best/…`` are the figures of the pair of the highest CKA
+    predicting the second from the first by ridge regression, in folds. ``best/…`` are the metrics of the pair of the highest CKA
     on ``val``, measured on the final split. With ``channels`` each channel of the second encoder is a set of its own, for a map
     of layers × channels.
 
@@ -47,9 +47,9 @@ class Similarity:
     and what needs pairs look at ``samples`` of them.
 
     Args:
-        device: where sets are compared; figures differ between devices by the rounding of float64.
+        device: where sets are compared; metrics differ between devices by the rounding of float64.
         modality: what both encoders read.
-        measures: which figures. ``cka_biased`` is near 1 for independent noise that is wide; no gate may stand on it.
+        measures: which metrics. ``cka_biased`` is near 1 for independent noise that is wide; no gate may stand on it.
         pool: what a sample is: ``cells`` (a place in an input: both grids are averaged to the coarser one, and places of one
             input are drawn together), ``mean`` of an input's tokens, or all of them side by side (``flatten``).
         neighbours: k of ``overlap``.
@@ -144,7 +144,7 @@ class Similarity:
     # --- one pair of layers -----------------------------------------------------------------------------------------
 
     def _compared(self, pair: tuple[str, str]) -> tuple[dict[str, float], NDArray[np.float32] | None]:
-        """Figures of a pair on the final split, and its CKA by channel where that is asked for."""
+        """Metrics of a pair on the final split, and its CKA by channel where that is asked for."""
         sets = self._sets(self._builder.final_split, *pair)
         return self._figures(sets), self._by_channel(sets) if self.channels else None
 
@@ -199,14 +199,14 @@ class _Sets:
         )  # fmt: skip
 
     def paired(self, name: str) -> tuple[Interval, Any]:
-        """A figure with its interval and its null."""
+        """A metric with its interval and its null."""
         task = self._task
         if name == "overlap":
             return self._pairs.overlap(task.neighbours, task.permutations)
         return self._pairs.cka(task.permutations) if name == "cka" else self._pairs.rsa(task.permutations)
 
     def plain(self, name: str) -> dict[str, float]:
-        """A figure without a null."""
+        """A metric without a null."""
         if name == "cka_biased":
             return {name: self.sums.biased_cka()["x", "y"]}
         if name == "procrustes":

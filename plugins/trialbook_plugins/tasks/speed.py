@@ -26,7 +26,7 @@ class Speed:
     ``<encoder>/seconds`` is
     the median over rounds of a pass over an image, preparation included; ``…/ratio`` the median of the ratios within
     rounds, with a 95% interval. ``<encoder>/memory`` is its weights in bytes and what a pass takes beyond them at its peak. No
-    repetition reproduces such figures: they stand in ``timing.jsonl``, which ``mlrun reproduce`` does not compare, and
+    repetition reproduces such values: they stand in ``timing.jsonl``, which ``mlrun reproduce`` does not compare, and
     gates may stand on
     them. What does repeat is recorded as metrics: ``…/tokens`` and ``…/parameters``, and ``…/operations`` of an image in matrix
     products, convolutions and attention (a multiplication and an addition count as two) with their ``ratio``, which is exact: its
@@ -153,7 +153,7 @@ class Speed:
         memory = {name: self._memory(encoder) for name, encoder in self.encoders.items()}
         counted = {name: float(value) for name, value in memory.items() if value is not None}
         if not counted:
-            what = f"a device of type '{self._device.type}' counts no peak of memory: there are no figures of it"
+            what = f"a device of type '{self._device.type}' counts no peak of memory: there are no metrics of it"
             yield Event(0, "memory-not-counted", what)
             return
         least = max(counted[str(self.baseline)], 1.0)

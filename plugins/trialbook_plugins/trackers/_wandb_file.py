@@ -27,7 +27,7 @@ def is_closed(file: Path) -> bool:
         return False
     with file.open("rb") as content:
         size = content.seek(0, os.SEEK_END)
-        start = max(0, size // _BLOCK - 1) * _BLOCK  # blocks begin anew, so the last two can be read alone
+        start = max(0, size // _BLOCK - 1) * _BLOCK  # blocks begin again, so the last two can be read alone
         content.seek(start)
         data = content.read()
     last = None

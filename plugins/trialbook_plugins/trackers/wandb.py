@@ -47,7 +47,7 @@ class WeightsAndBiases:
         self._run: Any = None
 
     def start(self, run: TrackedRun) -> set[tuple[int, str]]:
-        """Begin the run, or go on with it by the id that stands in the run's directory; what it holds."""
+        """Begin the run, or continue with it by the id that stands in the run's directory; what it holds."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb = load("wandb", "wandb")
         note = run.path / "wandb" / "run.json"
@@ -104,5 +104,5 @@ def _wait_until_written(file: Path) -> None:
 
 
 def files_of(run: Path) -> list[Path]:
-    """The ``.wandb`` files of a run, one for each time that it went on."""
+    """The ``.wandb`` files of a run, one for each time that it resumed."""
     return sorted(run.glob("wandb/*run-*/run-*.wandb"))

@@ -22,7 +22,7 @@ from trialbook_plugins.vlms.pictures import Pictures
 from trialbook_plugins.vlms.tokens import arrange
 
 _POSITIONS = "mm_token_type_ids"
-"""Without it, models with positions in two dimensions go on as if an image were a line of text."""
+"""Without it, models with positions in two dimensions continue as if an image were a line of text."""
 
 
 class LayerReader(nn.Module):
@@ -56,7 +56,7 @@ class LayerReader(nn.Module):
         """Images to the model's inputs, rows first; by ``pictures`` if they are given.
 
         Raises:
-            TrialbookError: an input does not say where the image's tokens are: the model would go on with other positions.
+            TrialbookError: an input does not say where the image's tokens are: the model would continue with other positions.
         """
         made = self.family.prepare(raw, self.pictures if pictures is None else pictures)
         if self.connector is None:
@@ -104,7 +104,7 @@ class LayerReader(nn.Module):
         for name in self._wanted if self.connector is not None else ():
             if name not in made:
                 raise TrialbookError(
-                    f"the inputs lack '{name}': {self.architecture.name} would go on with other positions or another mask"
+                    f"the inputs lack '{name}': {self.architecture.name} would continue with other positions or another mask"
                 )
         return _typed(self.model, {**made, **self._places()})
 

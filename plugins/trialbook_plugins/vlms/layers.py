@@ -148,7 +148,7 @@ def _states_noted(module: nn.Module, path: str, passed: _Passed) -> Iterator[Non
 
 
 def _said(hook: LayerHook, architecture: Architecture, paths: Paths) -> str:
-    """The side and path that the point's name stands for, counted anew."""
+    """The side and path that the point's name stands for, counted again."""
     side, _, path = architecture.points.get(hook.name, hook.name).partition(":")
     while share := _SHARE.search(path):
         holder = paths.find(path[: share.start()].rstrip("."))

@@ -66,7 +66,7 @@ class Comparison:
     """All that a comparison says, as data.
 
     ``effects`` are those of an experiment with a grid, ``pareto`` the arms that no other arm beats: none is at least as good in
-    the first metric and no more expensive, and better in one. ``published`` are figures from elsewhere, by name.
+    the first metric and no more expensive, and better in one. ``published`` are metrics from elsewhere, by name.
     """
 
     experiments: tuple[str, ...]
@@ -100,7 +100,7 @@ def compare(
     Args:
         registry: opened for reading.
         names: experiments, files or runs; none means the experiment with the newest run.
-        metrics: names of metrics; the experiment's headline, or all final figures, if none are given.
+        metrics: names of metrics; the experiment's headline, or all final metrics, if none are given.
         by: the key whose values make the groups.
         where: conditions on runs, ``KEY=VALUE``.
         at: ``last``, ``best:METRIC`` or ``step:N``.

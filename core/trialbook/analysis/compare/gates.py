@@ -61,7 +61,7 @@ class GateResult:
 
 
 def gate_metrics(gates: Iterable[Mapping[str, Any]], recorded: Sequence[str]) -> list[str]:
-    """Names of the figures that gates need, with those of their intervals."""
+    """Names of the metrics that gates need, with those of their intervals."""
     names = dict.fromkeys(
         name for gate in gates for one in fitting(recorded, gate["metric"]) for name in with_ends(one)
     )

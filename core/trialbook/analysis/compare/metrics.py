@@ -1,4 +1,4 @@
-"""The figures of a comparison: which metrics, at which step, in which direction, at what cost."""
+"""The metrics of a comparison: which metrics, at which step, in which direction, at what cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COURSE = ("loss", "lr", "grad_norm")
 
 @dataclass(frozen=True)
 class At:
-    """Where along a run a figure is taken.
+    """Where along a run a metric is taken.
 
     Args:
         kind: ``last``, ``best`` or ``step``.
@@ -57,7 +57,7 @@ def higher_is_better(metric: str, lower_is_better: Iterable[str] = (), gates: It
     """How a metric is read: as its component declares it, as a gate on it says, else by the last part of its name.
 
     Args:
-        metric: name of the figure.
+        metric: name of the metric.
         lower_is_better: names and patterns of metrics that are declared to be better when lower.
         gates: of the experiment.
     """
@@ -71,7 +71,7 @@ def higher_is_better(metric: str, lower_is_better: Iterable[str] = (), gates: It
 
 
 def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at: At) -> list[str]:
-    """The metrics of the table: those asked for, else the experiment's headline, else all final figures but ends of intervals.
+    """The metrics of the table: those asked for, else the experiment's headline, else all final metrics but ends of intervals.
 
     Raises:
         TrialbookError: a metric was recorded by none of the runs.
@@ -177,7 +177,7 @@ def find_pareto(quality: Mapping[str, float], costs: Mapping[str, Mapping[str, f
     """Arms that no other arm beats, by their means: none is at least as good and no more expensive, and better in one.
 
     Args:
-        quality: arm to a figure that is better when higher; what is not finite counts as none.
+        quality: arm to a metric that is better when higher; what is not finite counts as none.
         costs: arm to its costs.
     Returns:
         nothing where fewer than two arms can be compared.

@@ -28,8 +28,8 @@ class Evidence:
 
     Args:
         place: where it was looked for.
-        found: what was measured: one for each arm and figure that may stand for the candidate.
-        missing: runs and figures that should be there and are not; nothing is decided then.
+        found: what was measured: one for each arm and metric that may stand for the candidate.
+        missing: runs and metrics that should be there and are not; nothing is decided then.
         note: what else keeps values from being used.
     """
 
@@ -96,7 +96,7 @@ class Sources:
         if place is None:
             value = baseline_value(self.external_baselines[name], gate)
             if value is None:
-                raise KeyError(f"[external_baseline.{name}] has no figure for '{metric}'")
+                raise KeyError(f"[external_baseline.{name}] has no metric for '{metric}'")
             return {"external_baseline": Value(value)}
         found = list(self.recorded.values(place, metric).values())
         if not found:
@@ -124,7 +124,7 @@ def _evidence(place: Place, values: Found, missing: Sequence[str]) -> Evidence:
 
 
 def declared_higher(metric: str, offers: Sequence[Offer]) -> bool:
-    """Whether higher values of a figure are better: as its component declares, else by its name."""
+    """Whether higher values of a metric are better: as its component declares, else by its name."""
     lower = [name for offer in offers for name in offer.lower_is_better if fnmatchcase(name, metric) or name == metric]
     return higher_is_better(metric, [metric] if lower else ())
 
@@ -136,7 +136,7 @@ def baseline_value(baseline: Mapping[str, Any], gate: Mapping[str, Any]) -> floa
     return None if value is None else float(value)
 
 
-#: What a gate may stand on: figures that repeat, and those that do not (seconds, memory).
+#: What a gate may stand on: metrics that repeat, and those that do not (seconds, memory).
 KINDS = ("metric", "timing")
 
 #: Arm and metric to seed to value.
@@ -167,7 +167,7 @@ class Recorded:
         )
 
     def values(self, place: Place, metric: str) -> Found:
-        """What the finished runs of a place recorded last, in the order of arms and figures."""
+        """What the finished runs of a place recorded last, in the order of arms and metrics."""
         runs = [run for run in self._finished(place.experiment) if run.arm in place.arms]
         names = fitting(self._figures(place.experiment), metric)
         wanted = [n for name in names for n in with_ends(name)]

@@ -1,8 +1,8 @@
 """The recommendation that follows from what was measured, and how sure it is.
 
 What is recommended follows from the values as measured. How sure it is, is the share of draws in which the same recommendation
-would be made: in each draw every value that has an interval is drawn anew from the distribution of that interval (Student's t for
-seeds, a normal for intervals that metrics recorded; all independent), the rest stays.
+would be made: in each draw every value that has an interval is drawn again from the distribution of that interval (Student's t
+for seeds, a normal for intervals that metrics recorded; all independent), the rest stays.
 """
 
 from __future__ import annotations

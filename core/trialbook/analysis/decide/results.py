@@ -17,12 +17,12 @@ class Held:
 
     Args:
         gate, candidate, metric, level, bound: which, and what passes it.
-        measured_in: the runs; where: arm and figure that were best, of ``best_of``.
+        measured_in: the runs; where: arm and metric that were best, of ``best_of``.
         estimate: the value (or ratio) with its 95% interval, and from how many seeds; None where nothing was measured.
         basis: what the interval rests on: ``seeds``, ``samples`` (the metric's own), ``itself`` or ``none``.
         reached: ``target``, ``acceptable``, ``between`` or ``fail``, by the value; score: from 0 to 1, by the value.
         verdict: by the interval: ``pass``, ``fail`` or ``undecided``; p, p_holm: of passing by chance.
-        missing: runs and figures that are not there; note: what else is in the way of a verdict.
+        missing: runs and metrics that are not there; note: what else is in the way of a verdict.
     """
 
     gate: str
@@ -46,7 +46,7 @@ class Held:
 
 @dataclass(frozen=True)
 class ExternalValue:
-    """A figure from elsewhere: without interval, and never judged; a ratio where the gate asks for one."""
+    """A metric from elsewhere: without interval, and never judged; a ratio where the gate asks for one."""
 
     gate: str
     name: str
@@ -63,7 +63,7 @@ class Decision:
         name, question: as in the file.
         candidates: name to its own runs.
         criteria: gates and manual scores; relative: gate to what its ratio is taken to.
-        manual_scores: the ``[[manual_score]]`` tables; external_baselines: figures from elsewhere.
+        manual_scores: the ``[[manual_score]]`` tables; external_baselines: metrics from elsewhere.
         held: every gate for every candidate; tests: how many tests were corrected together.
         outcomes: as written; ranking: candidates, best first; advice: what follows.
     """
@@ -137,7 +137,7 @@ def _record(decision: Decision) -> dict[str, Any]:
 
 
 def metrics_record(decision: Decision) -> dict[str, Any]:
-    """Candidate to its figures by gate; then manual scores, and those that were reported elsewhere."""
+    """Candidate to its metrics by gate; then manual scores, and those that were reported elsewhere."""
     found: dict[str, Any] = {
         candidate: {one.gate: _figure(one) for one in decision.held if one.candidate == candidate}
         for candidate in decision.candidates

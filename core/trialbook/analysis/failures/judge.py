@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class RiskRow:
-    """What stays, and how wrong it is, if answers below a confidence are held back."""
+    """What stays, and how wrong it is, if answers below a confidence are abstained on."""
 
     threshold: float
     kept: int

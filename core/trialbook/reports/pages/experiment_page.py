@@ -74,7 +74,7 @@ def experiment_page(arms: Arms, pictures: Sequence[Picture] = (), profile: str |
         Section("Missing runs", [Items(comparison.missing)] if comparison.missing else []),
         Section("What else differed", _different(comparison)),
         Section("Notes", [Items(comparison.notes)] if comparison.notes else []),
-        Section("Course of training", shown("loss", "loss-evaluated", "lr", "progress")),
+        Section("Training curves", shown("loss", "loss-evaluated", "lr", "progress")),
         Section("Embeddings", shown("sizes", "similarity", "tsne")),
         Section("Architecture", architecture({arm: own[0] for arm, own in arms.runs.items() if own})),
         Section("Cost", [*_cost(comparison), *stage_blocks(_directories(arms))]),
@@ -108,7 +108,7 @@ def _directories(arms: Arms) -> dict[str, list[RunDirectory]]:
 
 
 def _head(comparison: Comparison) -> list[Block]:
-    """The question, the verdicts, and what a reader must know before the figures."""
+    """The question, the verdicts, and what a reader must know before the metrics."""
     blocks: list[Block] = [Paragraph(text, lead=True) for text in comparison.question.split("\n\n") if text.strip()]
     blocks.append(Items(verdict_sentences(comparison), lead=True))
     said: list[Text] = []
@@ -132,7 +132,7 @@ Shown = Callable[..., list[Block]]
 
 
 def _figures(comparison: Comparison, shown: Shown) -> list[Block]:
-    grid = TableBlock.of(figure_table(comparison), "Every figure of every arm", grouped=True)
+    grid = TableBlock.of(figure_table(comparison), "Every metric of every arm", grouped=True)
     mark = []
     if broken_arms(comparison) & set(comparison.arms):
         mark = [Paragraph(f"{BROKEN} error findings in this arm or its baseline: a broken run is no result.")]
@@ -222,7 +222,7 @@ def _provenance(arms: Arms, profile: str | None) -> list[Block]:
 
 
 def _runs(arms: Arms) -> TableBlock:
-    """Every run of the comparison, with its first figure and a link to its page."""
+    """Every run of the comparison, with its first metric and a link to its page."""
     metric = next((row.metric for row in arms.comparison.rows), "")
     columns = [
         Column("run"),

@@ -1,4 +1,4 @@
-"""What an experiment leaves beside its runs: its pages, and ``results.json`` with the figures of every arm."""
+"""What an experiment leaves beside its runs: its pages, and ``results.json`` with the metrics of every arm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_conclusion(plan: Plan, comparison: Comparison, runs: Path, options: PageOptions | None = None) -> Written:
-    """Write pages and figures into the experiment's directory; those of a profile have its name: ``report.full.md``.
+    """Write pages and metrics into the experiment's directory; those of a profile have its name: ``report.full.md``.
 
     Args:
         plan: its runs.
@@ -38,7 +38,7 @@ def write_conclusion(plan: Plan, comparison: Comparison, runs: Path, options: Pa
 
 
 def _arms(plan: Plan, runs: Path) -> dict[str, Any]:
-    """Arm to its ``[results]`` figures (``<name>_start``, ``<name>_end``): the mean over seeds, and each seed's."""
+    """Arm to its ``[results]`` metrics (``<name>_start``, ``<name>_end``): the mean over seeds, and each seed's."""
     wanted = [f"{name}_{end}" for name in plan.experiment.results for end in ("start", "end")]
     arms: dict[str, Any] = {}
     for spec in plan.runs:

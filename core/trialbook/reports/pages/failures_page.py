@@ -147,7 +147,7 @@ def risk_grid(judged: Judged) -> TableBlock:
     rows = [
         [f"≥ {row.threshold:.3f}", f"{row.kept:,}", f"{row.coverage:.0%}", f"{row.risk:.1%}"] for row in judged.risks()
     ]
-    said = "Answers that stay if those below a confidence are held back: as a share of all questions, and how many are wrong"
+    said = "Answers that stay if those below a confidence are abstained on: as a share of all questions, and how many are wrong"
     return TableBlock(said, columns, rows)
 
 

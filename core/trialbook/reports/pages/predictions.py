@@ -11,7 +11,7 @@ from trialbook.reports.document.blocks import Block, Code, Link, Paragraph, Tabl
 from trialbook.reports.pages.failures_page import tag_grid
 from trialbook.reports.tables import Column, show_value
 
-#: Figures of an evaluation that are told.
+#: Metrics of an evaluation that are told.
 _MOST_TOLD = 4
 
 

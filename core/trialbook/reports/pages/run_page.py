@@ -41,7 +41,7 @@ from trialbook.reports.pages.sections import (
 from trialbook.reports.pages.stage_costs import stage_blocks
 from trialbook.reports.tables import NOTHING, Column, show_duration, show_value
 
-#: Figures that the first sentence tells.
+#: Metrics that the first sentence tells.
 _MOST_TOLD = 3
 
 
@@ -113,14 +113,14 @@ def _outcome(
 
 
 def _warnings(findings: Sequence[Finding], metrics: Mapping[str, Mapping[str, Any]]) -> list[Block]:
-    """What a reader must know before the figures: errors of the doctor, values that are no numbers."""
+    """What a reader must know before the metrics: errors of the doctor, values that are no numbers."""
     said: list[Text] = []
     counts = {kind: sum(one.severity == kind for one in findings) for kind in ("error", "warning")}
     if counts["error"]:
         said.append(
             [
                 Strong("The doctor found what breaks it"),
-                ": its figures say nothing, or not what they seem to; see Findings.",
+                ": its metrics say nothing, or not what they seem to; see Findings.",
             ]
         )
     elif counts["warning"]:
@@ -137,7 +137,7 @@ def metric_table(metrics: Mapping[str, Mapping[str, Any]]) -> TableBlock:
     keys = ("first", "last", "min", "max", "count")
     columns = [Column("metric"), *(Column(key, "values" if key == "count" else key, right=True) for key in keys)]
     rows = [[name, *(_figure(one, key) for key in keys)] for name, one in metrics.items()]
-    return TableBlock("All figures over the course of the run", columns, rows)
+    return TableBlock("All metrics over the course of the run", columns, rows)
 
 
 def _figure(summary: Mapping[str, Any], key: str) -> str:

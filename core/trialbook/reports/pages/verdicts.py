@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trialbook.analysis.compare.compare import Comparison, Row
     from trialbook.analysis.compare.effects import Effect
 
-#: Figures, arms and effects that are told one by one; arms where effects are told as well.
+#: Metrics, arms and effects that are told one by one; arms where effects are told as well.
 _MOST_FIGURES, _MOST_ARMS, _MOST_EFFECTS, _FEW_ARMS = 3, 6, 6, 2
 
 

@@ -14,7 +14,7 @@ from trialbook.reports.plots.matryoshka import KEPT, draw_sizes, find_sizes, is_
 from trialbook.reports.plots.plot import Drawn, picture, told_chance, told_ends
 from trialbook.reports.plots.run_data import Curve, RunData
 
-#: Plots of curves of figures on a page; arms whose embeddings are drawn.
+#: Plots of curves of metrics on a page; arms whose embeddings are drawn.
 _MOST_CURVES, _MOST_MAPS, _MOST_DENSITIES = 2, 6, 16
 _SPREAD = "Line: mean over seeds; band: from the lowest to the highest seed."
 
@@ -29,7 +29,7 @@ def curve_plots(arms: Arms, *, png: bool = False) -> list[Picture]:
         found += picture("lr", "Learning rate", lambda: _rate(arms, png))
     found += _progress(arms, split, png)
     found += picture("similarity", "Similarity of pairs", lambda: _similarity(arms, png))
-    return found + picture("tsne", "Embeddings in the plane", lambda: _tsne(arms, png))
+    return found + picture("tsne", "t-SNE of the embeddings", lambda: _tsne(arms, png))
 
 
 def _loss(arms: Arms, name: str, png: bool) -> Drawn | None:
@@ -92,7 +92,7 @@ def _sizes(arms: Arms, png: bool) -> Drawn | None:
         _size_label(stem): {arm: {size: own.get(arm, []) for size, own in sizes.items()} for arm in arms.runs}
         for stem, sizes in values.items()
     }
-    caption = "Figures of embeddings cut to their first dimensions and normalised again: mean over seeds with its 95% interval."
+    caption = "Metrics of embeddings cut to their first dimensions and normalised again: mean over seeds with its 95% interval."
     if any(KEPT in stem for stem in chosen):
         caption += " 'Kept' is the share of what the widest size has."
     alt = "; ".join(told_means(arms, list(found[stem].values())) for stem in chosen[:1])

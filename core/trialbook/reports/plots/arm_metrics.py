@@ -1,4 +1,4 @@
-"""Plots of an experiment's figures: arms beside one another, differences, effects, claims."""
+"""Plots of an experiment's metrics: arms beside one another, differences, effects, claims."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trialbook.reports.plots.matryoshka import is_cut
 from trialbook.reports.plots.plot import Drawn, find_stems, picture
 from trialbook.reports.tables import show_number
 
-#: Plots of figures on a page; rows of a forest plot.
+#: Plots of metrics on a page; rows of a forest plot.
 _MOST_FIGURES, _MOST_ROWS = 4, 24
 
 
@@ -31,7 +31,7 @@ def figure_plots(arms: Arms, *, png: bool = False) -> list[Picture]:
 
 
 def _figures(arms: Arms, png: bool) -> list[Picture]:
-    """A plot for each stem of recalls, then for each other figure of the comparison."""
+    """A plot for each stem of recalls, then for each other metric of the comparison."""
     whole = [name for name in arms.names if not is_cut(name)]
     asked: dict[str, Callable[[], Drawn | None]] = {}
     for stem, own in find_stems(whole).items():
@@ -41,7 +41,7 @@ def _figures(arms: Arms, png: bool) -> list[Picture]:
             asked[name] = lambda name=name: _points(arms, name, png)  # type: ignore[misc]
     found: list[Picture] = []
     for number, (title, make) in enumerate(list(asked.items())[:_MOST_FIGURES]):
-        found += picture(f"figure-{number + 1}", title, make)
+        found += picture(f"metric-{number + 1}", title, make)
     return found
 
 
@@ -71,7 +71,7 @@ def _points(arms: Arms, name: str, png: bool) -> Drawn | None:
 
 
 def told_means(arms: Arms, names: Sequence[str]) -> str:
-    """The means of figures in words, for who does not see the plot."""
+    """The means of metrics in words, for who does not see the plot."""
     said = [
         f"{name} of {arm} {show_number(sum(finite) / len(finite), 3)}"
         for name in names
@@ -108,7 +108,7 @@ def _difference(row: Row) -> ForestRow:
 
 
 def _effects(arms: Arms, png: bool) -> list[Picture]:
-    """A plot for each metric that has effects, as many as figures are drawn."""
+    """A plot for each metric that has effects, as many as metrics are drawn."""
     found: list[Picture] = []
     metrics = list(dict.fromkeys(effect.metric for effect in arms.comparison.effects))
     for number, metric in enumerate(metrics[:_MOST_FIGURES]):
@@ -125,7 +125,7 @@ def _effects_on(arms: Arms, metric: str, png: bool) -> Drawn:
         lines += [ForestRow(heading)] if own else []
         lines += [ForestRow(effect_text(e, names), e.estimate, _tone(arms, metric, e.verdict)) for e in own]
     caption = (
-        "Mean change of the figure, over all combinations of the other factors, paired by seed, with 95% intervals. An "
+        "Mean change of the metric, over all combinations of the other factors, paired by seed, with 95% intervals. An "
         "interaction is by how much one change alters the effect of the other. Blue: for the better; orange: for the worse; "
         "hollow: undecided after Holm's correction."
     )

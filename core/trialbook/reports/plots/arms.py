@@ -36,7 +36,7 @@ class Arms:
 
     @property
     def names(self) -> list[str]:
-        """Figures of the answer: those of the comparison first."""
+        """Metrics of the answer: those of the comparison first."""
         told = [row.metric for row in self.comparison.rows]
         return list(dict.fromkeys([*told, *final_figures(self.one)]))
 
@@ -47,5 +47,5 @@ class Arms:
         }
 
     def values(self, name: str) -> dict[str, list[float]]:
-        """Arm to the last values of a figure, one for each seed."""
+        """Arm to the last values of a metric, one for each seed."""
         return {arm: last_values(own, name) for arm, own in self.runs.items()}

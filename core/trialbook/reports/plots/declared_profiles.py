@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-#: Panels of figures in one plot; values that are told in words.
+#: Panels of metrics in one plot; values that are told in words.
 _MOST_STRIPS, _MOST_TOLD = 5, 12
 
 
 def profile_parts(declared: Mapping[str, Profile], layout: Layout) -> list[str]:
-    """Nothing where all arms stand in one plot, with a panel for each figure; else figures that have a plot each."""
+    """Nothing where all arms stand in one plot, with a panel for each metric; else metrics that have a plot each."""
     if len({tuple(one.places) for one in declared.values()}) == 1 and len(layout.panels) == 1:
         return [""]
     return list(dict.fromkeys(label for one in declared.values() for label in one.metrics))[:_MOST_STRIPS]
 
 
 def draw_profile(runs: Runs, declared: Mapping[str, Profile], layout: Layout, label: str, *, png: bool) -> Drawn | None:
-    """All figures, or the one that ``label`` names."""
+    """All metrics, or the one that ``label`` names."""
     return _apart(runs, declared, layout, label, png) if label else _together(runs, declared, layout, png)
 
 
 def _together(runs: Runs, declared: Mapping[str, Profile], layout: Layout, png: bool) -> Drawn | None:
-    """A panel for each figure, the arms overlaid."""
+    """A panel for each metric, the arms overlaid."""
     members = [member for member in layout.panels[0].members if member.arm in declared]
     labels = dict.fromkeys(label for one in declared.values() for label in one.metrics)
     strips = [_strip(runs, declared, members, label, label) for label in labels]
@@ -45,7 +45,7 @@ def _together(runs: Runs, declared: Mapping[str, Profile], layout: Layout, png: 
 
 
 def _apart(runs: Runs, declared: Mapping[str, Profile], layout: Layout, label: str, png: bool) -> Drawn | None:
-    """One figure: a panel for each arm, or for each of the layout's where the arms in it have the same places."""
+    """One metric: a panel for each arm, or for each of the layout's where the arms in it have the same places."""
     panels = layout.panels if _agree(layout, declared) else _one_each(declared)
     chosen = [(panel.title, [member for member in panel.members if member.arm in declared]) for panel in panels]
     strips = [_strip(runs, declared, members, label, title) for title, members in chosen if members]
@@ -79,7 +79,7 @@ def _one_each(arms: Mapping[str, object]) -> tuple[Panel, ...]:
 
 
 def _strip(runs: Runs, declared: Mapping[str, Profile], members: Sequence[Member], label: str, title: str) -> Strip:
-    """The panel of one figure, its ceiling the lowest and its floor the highest of the arms'."""
+    """The panel of one metric, its ceiling the lowest and its floor the highest of the arms'."""
     own = {m.arm: declared[m.arm] for m in members if label in declared[m.arm].metrics}
     lower = any(
         not higher_is_better(one.metric(label, place), runs[arm][0].info.lower_is_better, runs[arm][0].info.gates)
@@ -125,7 +125,7 @@ def _track(runs: Sequence[RunData], one: Profile, label: str, member: Member) ->
 
 
 def _means(runs: Sequence[RunData], one: Profile, label: str, end: str) -> Values:
-    """Mean over seeds of a figure's end, or reference, at each place."""
+    """Mean over seeds of a metric's end, or reference, at each place."""
     return mean_known(np.array([[run.last(one.metric(label, place, end)) for place in one.places] for run in runs]))
 
 

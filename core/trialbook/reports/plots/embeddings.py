@@ -43,7 +43,7 @@ class Similarity:
 
     Args:
         matching, other: densities over ``_BINS`` cosines from −1 to 1.
-        means: of matching and of other pairs.
+        means: of positive and of negative pairs.
         above: how often a matching pair is more alike than another one (a tie counts half).
     """
 
@@ -59,7 +59,7 @@ def modality_pairs(arrays: Arrays) -> list[tuple[str, str]]:
 
 
 def measure_similarity(arrays: Arrays, pair: tuple[str, str]) -> Similarity:
-    """Cosines of matching and of other pairs of two modalities.
+    """Cosines of positive and of negative pairs of two modalities.
 
     Raises:
         Undrawable: no row of one belongs to a row of the other, or all do, or rows are not finite.
@@ -78,9 +78,9 @@ def measure_similarity(arrays: Arrays, pair: tuple[str, str]) -> Similarity:
 
 
 def draw_similarity(panels: Mapping[str, Similarity], *, png: bool = False) -> tuple[str, bytes]:
-    """Densities of matching and of other pairs, a panel each; titles are the keys."""
+    """Densities of positive and of negative pairs, a panel each; titles are the keys."""
     count = len(panels)
-    names = ["matching pairs", "other pairs"]
+    names = ["positive pairs", "negative pairs"]
     if count == 1:
         frame = Frame([1.8], names=names, left=0.2)
     else:

@@ -1,4 +1,4 @@
-"""The Matryoshka curve: a figure of embeddings cut to their first numbers, over how many are left."""
+"""The Matryoshka curve: a metric of embeddings cut to their first numbers, over how many are left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAME = re.compile(r"(.+)/d(\d+)")
-#: Part of a name that tells the share that is kept of the widest size's figure.
+#: Part of a name that tells the share that is kept of the widest size's metric.
 KEPT = "/kept"
 
 #: Size to the values over seeds.
@@ -36,12 +36,12 @@ Curve = Mapping[int, Sequence[float]]
 
 
 def is_cut(name: str) -> bool:
-    """Whether a figure is one of cut embeddings."""
+    """Whether a metric is one of cut embeddings."""
     return _NAME.fullmatch(name) is not None
 
 
 def find_sizes(names: Iterable[str]) -> dict[str, dict[int, str]]:
-    """Stem to size to name, of figures named ``<stem>/d<size>`` that were measured at two sizes or more."""
+    """Stem to size to name, of metrics named ``<stem>/d<size>`` that were measured at two sizes or more."""
     found: dict[str, dict[int, str]] = {}
     for name in names:
         if match := _NAME.fullmatch(name):
@@ -50,7 +50,7 @@ def find_sizes(names: Iterable[str]) -> dict[str, dict[int, str]]:
 
 
 def draw_sizes(layout: Layout, panels: Mapping[str, Mapping[str, Curve]], *, png: bool = False) -> tuple[str, bytes]:
-    """One above the other, for each figure the curves of all arms, with intervals; sizes on a logarithmic axis.
+    """One above the other, for each metric the curves of all arms, with intervals; sizes on a logarithmic axis.
 
     Args:
         layout: colours of arms.

@@ -10,7 +10,7 @@ from trialbook.reports.document.blocks import Picture
 from trialbook.reports.plots.run_data import RunData
 from trialbook.reports.tables import show_number
 
-#: A figure at several K: stem to K to name, ``retrieval/i2t`` -> {1: "retrieval/i2t@1"}.
+#: A metric at several K: stem to K to name, ``retrieval/i2t`` -> {1: "retrieval/i2t@1"}.
 Stems = dict[str, dict[int, str]]
 
 
@@ -42,7 +42,7 @@ def picture(name: str, title: str, make: Callable[[], Drawn | None]) -> list[Pic
 
 
 def find_stems(names: Iterable[str]) -> Stems:
-    """Figures named ``<stem>@<k>``, by stem and K."""
+    """Metrics named ``<stem>@<k>``, by stem and K."""
     found: Stems = {}
     for name in names:
         stem, _, k = name.rpartition("@")
@@ -52,7 +52,7 @@ def find_stems(names: Iterable[str]) -> Stems:
 
 
 def final_figures(run: RunData) -> list[str]:
-    """Figures of the answer that a run recorded: the headline of its experiment first, then those of its metrics."""
+    """Metrics of the answer that a run recorded: the headline of its experiment first, then those of its metrics."""
     tables = run.spec.get("config", {}).get("metric") or ()
     own = {str(table.get("name") or table["use"].rpartition(":")[2]) for table in tables}
     headline = [name for name in run.info.headline if name in run.metrics]
@@ -60,7 +60,7 @@ def final_figures(run: RunData) -> list[str]:
 
 
 def last_values(runs: Sequence[RunData], name: str) -> list[float]:
-    """The last value of a figure in each of the runs that has one."""
+    """The last value of a metric in each of the runs that has one."""
     found = [run.metrics[name].get("last", math.nan) for run in runs if name in run.metrics]
     return [math.nan if value is None else float(value) for value in found]
 

@@ -1,4 +1,4 @@
-"""Figures along places, such as the layers of a model: curves with intervals between their ceiling and their floor."""
+"""Metrics along places, such as the layers of a model: curves with intervals between their ceiling and their floor."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Strip:
-    """A panel: one figure along its places.
+    """A panel: one metric along its places.
 
     Args:
         title: above it.
@@ -68,7 +68,7 @@ class Strip:
         tracks: the curves.
         ceiling, floor: ends of the bands [P].
         baselines: name of a reference to its values [P], one line for each different one.
-        lower: the figure is better when lower, so that the ceiling lies below.
+        lower: the metric is better when lower, so that the ceiling lies below.
     """
 
     title: str
@@ -94,7 +94,7 @@ def draw_profiles(
         strips: the panels.
         axis: what the places are.
         legend: what ceiling, baseline and floor are called, for those that there are.
-        side_by_side: one figure of several arms, rather than several figures.
+        side_by_side: one metric of several arms, rather than several metrics.
         png: also as pixels.
     Raises:
         Undrawable: there is no finite value to draw.
@@ -191,7 +191,7 @@ def _limits(strips: Sequence[Strip]) -> tuple[float, float]:
 
 
 def _widened(values: Values) -> tuple[Values, Values]:
-    """A line over the whole axis: its ends go on level."""
+    """A line over the whole axis: its ends continue level."""
     x = np.concatenate([[-0.5], np.arange(len(values)), [len(values) - 0.5]])
     return x, np.concatenate([values[:1], values, values[-1:]])
 

@@ -1,4 +1,4 @@
-"""What plots need of recorded runs: curves, last figures, chance levels, embeddings. Read from run directories."""
+"""What plots need of recorded runs: curves, last metrics, chance levels, embeddings. Read from run directories."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ class RunData:
 
     @property
     def curve_split(self) -> str:
-        """Name of the split whose figures are recorded on the way."""
+        """Name of the split whose metrics are recorded on the way."""
         return str(self.spec.get("config", {}).get("evaluate", {}).get("split", "val"))
 
     @property
     def final_split(self) -> str:
-        """Name of the split of the answer."""
+        """Name of the test split."""
         return str(self.spec.get("config", {}).get("evaluate", {}).get("final", "test"))
 
     @cached_property
@@ -118,7 +118,7 @@ class RunData:
         return self.directory.read("data") or {}
 
     def last(self, name: str) -> float:
-        """The last value of a figure; NaN where there is none, or it is no number."""
+        """The last value of a metric; NaN where there is none, or it is no number."""
         found = self.metrics.get(name, {}).get("last")
         return float("nan") if found is None else float(found)
 

@@ -24,11 +24,11 @@ def run_plots(run: RunData, *, png: bool = False) -> list[Picture]:
     plots: list[tuple[str, str, Callable[[RunData, bool], Drawn | None]]] = [
         ("loss", "Loss and learning rate", _loss),
         ("losses", "Losses by name", _losses),
-        ("progress", f"Figures on {run.curve_split} over steps", _progress),
-        ("at-k", f"Figures at k on {run.final_split}", _at_k),
+        ("progress", f"Metrics on {run.curve_split} over steps", _progress),
+        ("at-k", f"Metrics at k on {run.final_split}", _at_k),
         ("sizes", "Embeddings cut to their first dimensions", _sizes),
         ("similarity", "Similarity of pairs", _similarity),
-        ("tsne", "Embeddings in the plane", _tsne),
+        ("tsne", "t-SNE of the embeddings", _tsne),
     ]
     own = [one for name, title, make in plots for one in picture(name, title, lambda make=make: make(run, png))]  # type: ignore[misc]
     return [*own, *run_declared(run, png=png)]
@@ -111,7 +111,7 @@ def _sizes(run: RunData, png: bool) -> Drawn | None:
         return None
     stems = list(dict.fromkeys(stem for curves in panels.values() for stem in curves))
     image = draw_sizes(_one_panel(stems), panels, png=png)
-    caption = "Each figure with embeddings cut to their first dimensions and normalised again"
+    caption = "Each metric with embeddings cut to their first dimensions and normalised again"
     return Drawn(image, caption + ("; below, as a share of the widest." if len(panels) > 1 else "."), caption)
 
 
@@ -121,7 +121,7 @@ def _similarity(run: RunData, png: bool) -> Drawn | None:
         return None
     found = {f"{a} and {b}": measure_similarity(run.arrays, (a, b)) for a, b in pairs}
     said = [
-        f"{name}: matching pairs have a mean cosine of {show_number(one.means[0], 3)}, others of {show_number(one.means[1], 3)}; "
+        f"{name}: positive pairs have a mean cosine of {show_number(one.means[0], 3)}, others of {show_number(one.means[1], 3)}; "
         f"a matching pair is the more alike one in {one.above:.1%} of cases"
         for name, one in found.items()
     ]

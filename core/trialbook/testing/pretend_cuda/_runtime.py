@@ -80,7 +80,7 @@ def _fixed() -> dict[str, Any]:
 
 
 def _random(device: PretendDevice) -> dict[str, Any]:
-    """The random numbers of the device: they go on by themselves, beside those of the CPU."""
+    """The random numbers of the device: they continue by themselves, beside those of the CPU."""
     generator = device.generator
     return {
         "default_generators": (generator,), "initial_seed": generator.initial_seed,

@@ -30,7 +30,7 @@ class ModalityGap:
 
     @torch.no_grad()
     def compute(self, *, embeddings: Mapping[str, Tensor]) -> dict[str, float]:
-        """Modality name to all rows [R, D] -> one figure for every ordered pair."""
+        """Modality name to all rows [R, D] -> one metric for every ordered pair."""
         centres = {name: F.normalize(rows, dim=-1).mean(dim=0) for name, rows in embeddings.items()}
         names = pair_names(list(embeddings))
         gaps = {(a, b): float((centres[a] - centres[b]).norm()) for a, b in permutations(centres, 2)}

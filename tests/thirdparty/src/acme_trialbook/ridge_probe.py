@@ -16,7 +16,7 @@ from trialbook.contracts.records import Facts, Record
 class RidgeProbe:
     """Ridge regressions from stored features to a number of each group, in closed form; nothing is trained.
 
-    The rows of a modality are pooled over their tokens. Figures are R² on the test split, one measurement for each
+    The rows of a modality are pooled over their tokens. Metrics are R² on the test split, one measurement for each
     modality and strength: all strengths share one eigendecomposition of the features' covariance.
 
     Args:
@@ -46,7 +46,7 @@ class RidgeProbe:
         self.encoders = {n: self.builder.make("encoder", n, modality=self.dataset.describe(n)) for n in names}
 
     def measured(self, done: int) -> None:
-        """Start after ``done`` figures."""
+        """Start after ``done`` metrics."""
         self.done = done
 
     def measurements(self) -> Iterator[Record | Facts]:
