@@ -28,7 +28,8 @@ PHRASES: dict[str, tuple[str | None, str]] = {
     r"\bstirred\b": (None, "perturbed"),
     r"\bvitals\b": (r"format 1|_OLD_LINES|vitals\.jsonl", "statistics of modules"),
     r"\bfigures?\b": (
-        r"[Ff]igure\(|rcParams|</?figure|figsize|matplotlib|'figures' is now|[Ff]igure \d|as SVG|puts axes|figures`|figures\}|probe\.figure|figures = |^\s+(\w+, )*figures?(, \w+)*: ",
+        r"[Ff]igure\(|rcParams|</?figure|figsize|matplotlib|'figures' is now|[Ff]igure \d|as SVG|puts axes"
+        r"|figures`|figures\}|probe\.figure|figures = |^\s+(\w+, )*figures?(, \w+)*: ",
         "metric, value",
     ),
     r"\bsplit of the (curves|answer)\b": (None, "validation split, test split"),
