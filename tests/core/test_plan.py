@@ -78,7 +78,9 @@ def test_what_an_experiment_says_of_itself_does_not_change_a_run(toy_file: Write
 
 
 def test_writing_out_a_default_does_not_change_a_run(toy_file: Write, toys: SchemaBook) -> None:
-    explicit = toy_file(("lr = 1e-3", "lr = 1e-3\nmax_grad_norm = 1.0"), ('use = "words"', 'use = "words"\nfrozen = false'))
+    explicit = toy_file(
+        ("lr = 1e-3", "lr = 1e-3\nmax_grad_norm = 1.0"), ('use = "words"', 'use = "words"\nfrozen = false')
+    )
     assert ids(plan_of(explicit, toys)) == ids(plan_of(toy_file(), toys))
 
 

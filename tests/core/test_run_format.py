@@ -108,7 +108,12 @@ def test_what_a_run_says_of_its_experiment() -> None:
 def test_an_evaluation() -> None:
     mapping = mapping_of(RUN, "one")
     assert mapping is not None
-    facts = {"split": "val", "figures": {"loss/second": 1.0}, "recorded": {"loss/second": 2.0}, "differing": ["loss/second"]}
+    facts = {
+        "split": "val",
+        "figures": {"loss/second": 1.0},
+        "recorded": {"loss/second": 2.0},
+        "differing": ["loss/second"],
+    }
     assert mapping.evaluation(facts) == {
         "split": "val", "figures": {"second/loss": 1.0}, "recorded": {"second/loss": 2.0}, "differing": ["second/loss"],
     }  # fmt: skip
