@@ -189,7 +189,7 @@ def test_a_registry_that_is_locked_is_a_sentence(
     def locked(*_: Any, **__: Any) -> None:
         raise sqlite3.OperationalError("database is locked")
 
-    for module in ("inspect_runs", "registry.sync"):
+    for module in ("reports.inspect", "registry.sync"):
         monkeypatch.setattr(f"trialbook.{module}.open_registry", locked)
     with pytest.raises(TrialbookError, match=r"registry.db cannot be written \(database is locked\)"):
         invoke(root, *command)
