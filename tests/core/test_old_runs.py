@@ -145,6 +145,17 @@ def test_finished_old_runs_are_not_run_again(own: Path) -> None:
     assert {path for path in changes(before, own / "runs") if path.count("/") > 1} == set()
 
 
+def test_an_option_that_came_later_has_its_default_in_old_runs(own: Path) -> None:
+    for file in own.glob("runs/alignment/*/run.json"):
+        facts = json.loads(file.read_text())
+        del facts["config"]["train"]["eps"], facts["config"]["loss"][0]["duplicates"]
+        file.write_text(json.dumps(facts))
+    check_numbers("compare-file-alignment", ask(COMMANDS["compare-file-alignment"], own))
+    del facts["config"]["train"]["lr"]
+    file.write_text(json.dumps(facts))
+    assert "not started" in ask(COMMANDS["compare-file-alignment"], own)
+
+
 def test_preparations_of_old_runs_are_kept_too(own: Path) -> None:
     before = digests(own / "runs")
     text = ask(Command("run sensors.toml --no-plots"), own)

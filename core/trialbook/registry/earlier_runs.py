@@ -19,8 +19,8 @@ from trialbook.planning.defaults import with_defaults
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.run_directory import RunDirectory
 
-#: The best first: where several runs are the same, the first of these stands for them. One that failed is done again.
-_KEPT = ("finished", "running", "killed")
+#: Status of runs that are kept, the best last: of several equal runs it stands for all. A failed one is done again.
+_KEPT = ("killed", "running", "finished")
 
 
 def keep_earlier_runs(plans: Sequence[Plan], runs: Path, book: SchemaBook) -> list[Plan]:
@@ -49,15 +49,22 @@ def describe_earlier(plan: Plan, runs: Path) -> str:
 
 @dataclass(frozen=True)
 class _Earlier:
-    """A run directory of an earlier version, with its ``run.json`` under the names of now."""
+    """A run directory of an earlier version.
+
+    Args:
+        run: the directory.
+        facts: content of its ``run.json`` under the names of now.
+        key: by which equal runs are known.
+    """
 
     run: RunDirectory
     facts: Mapping[str, Any]
+    key: str
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Sorts the best first, of equals the newest."""
-        return _KEPT.index(self.run.status()), -self.run.json("run").stat().st_mtime
+        """Sorts the best last, of equals the newest."""
+        return _KEPT.index(self.run.status()), self.run.json("run").stat().st_mtime
 
 
 class _Keeper:
@@ -96,10 +103,7 @@ class _Keeper:
             folders = [name for name in (spec.experiment, earlier_name(spec.experiment)) if (self.runs / name).is_dir()]
             paths = [f"{name}/{path.name}" for name in folders for path in (self.runs / name).iterdir()]
             found = [one for path in paths if (one := self._read(path))]
-            by_key: dict[str, _Earlier] = {}
-            for one in sorted(found, key=lambda one: one.rank):
-                by_key.setdefault(self._key_of(one), one)
-            self._earlier[spec.experiment] = by_key
+            self._earlier[spec.experiment] = {one.key: one for one in sorted(found, key=lambda one: one.rank)}
         return self._earlier[spec.experiment]
 
     def _read(self, path: str) -> _Earlier | None:
@@ -111,16 +115,14 @@ class _Keeper:
             raw = read_json(run.json("run"))
             if format_of(raw) >= FORMAT or run.status() not in _KEPT:
                 return None
-            return _Earlier(run, run.read("run"))
+            facts = run.read("run")
+            return _Earlier(run, facts, self._key_of(facts))
         except (TrialbookError, KeyError, TypeError, ValueError):  # 'registry sync' reports what is spoilt
             return None
 
-    def _key_of(self, one: _Earlier) -> str:
-        facts = one.facts
-        needed = {}
-        for name, path in facts.get("inputs", {}).items():
-            other = self._read(path)
-            needed[name] = self._key_of(other) if other else path
+    def _key_of(self, facts: Mapping[str, Any]) -> str:
+        inputs = {name: (path, self._read(path)) for name, path in facts.get("inputs", {}).items()}
+        needed = {name: one.key if one else path for name, (path, one) in inputs.items()}
         config = with_defaults(facts["config"], self.book)
         return _key(facts["experiment"], facts["base_arm"], facts["point"], facts["seed"], config, needed)
 
