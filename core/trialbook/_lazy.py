@@ -29,5 +29,8 @@ def lazy_names(
         setattr(sys.modules[package], name, value)
         return value
 
+    def listing() -> list[str]:
+        return sorted({*names, *(name for name in vars(sys.modules[package]) if name.startswith("__"))})
+
     names = sorted((*places, *modules))
-    return get, lambda: sorted({*vars(sys.modules[package]), *names}), names
+    return get, listing, names

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trialbook.registry import query
     from trialbook.replay.load import LoadedRun
     from trialbook.reports.document.blocks import Block, Text
+    from trialbook.reports.plots.run_data import RunData
 
 _COMMIT = 12
 
@@ -140,6 +141,28 @@ class Run(Displayed):
         """Its answers in the last evaluation of its final split; empty where its task gives none."""
         return [Prediction.from_dict(line) for line in read_lines(self.directory.predictions)]
 
+    def arrays(self, name: str | None = None) -> dict[str, NDArray[Any]]:
+        """Arrays that the run kept as ``arrays/<name>.safetensors``; empty where it kept none.
+
+        Args:
+            name: a split, of which embeddings and groups are kept; the final split if None.
+        """
+        return self._recorded.arrays_named(name or self._recorded.final_split)
+
+    def per_sample(self, split: str | None = None) -> dict[str, NDArray[np.float64]]:
+        """Metric to its value for each sample of a split, float64 [n]; empty where no metric of the run gives any.
+
+        Args:
+            split: that was evaluated; the final split if None.
+        """
+        return self.arrays(f"{split or self._recorded.final_split}-per-sample")
+
+    @property
+    def _recorded(self) -> RunData:
+        from trialbook.reports.plots.run_data import RunData
+
+        return RunData(self.directory)
+
     @property
     def data(self) -> dict[str, Any]:
         """``data.json``: the data set with its fingerprint and splits, parameters by part."""
@@ -184,14 +207,13 @@ class Run(Displayed):
         from trialbook.reports.document.blocks import Code, CodeBlock, Collapsible, KeyValues
         from trialbook.reports.pages.run_page import metric_table
         from trialbook.reports.pages.sections import config_text, data_facts, finding_notice, setup_facts
-        from trialbook.reports.plots.run_data import RunData
 
         facts: dict[str, Text] = {
             "run": [Code(self.name), f", {self.status}"], "experiment": self.experiment, "arm": self.arm,
             "seed": str(self.seed), "code": self.commit, **setup_facts(self.config), **data_facts(self.data),
         }  # fmt: skip
         blocks: list[Block] = [KeyValues(facts), *map(finding_notice, self.findings)]
-        if metrics := RunData(self.directory).metrics:
+        if metrics := self._recorded.metrics:
             blocks.append(Collapsible("Metrics", [metric_table(metrics)]))
         if config := config_text(self.directory):
             blocks.append(Collapsible("The whole resolved configuration", [CodeBlock(config)]))

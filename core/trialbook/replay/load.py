@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trialbook.replay.rebuild import Rebuilder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A recorded run's task with the weights of a checkpoint, on the device and in evaluation mode.
 
@@ -56,6 +56,9 @@ class LoadedRun:
     accelerator: Accelerator
     numerics: Numerics
     replaced: bool = False
+
+    def __repr__(self) -> str:
+        return f"{self.spec.experiment}/{self.run.path.name}  {self.checkpoint}"
 
     @property
     def config(self) -> Mapping[str, Any]:
