@@ -178,7 +178,7 @@ def test_registry_check_reports_with_its_status(root: Path) -> None:
     assert "metrics.jsonl is not what the registry read" in done.stdout
     assert invoke(root, "registry", "sync").stdout == "0 added, 1 updated, 0 removed, 5 unchanged\n"
     assert invoke(root, "registry", "check").exit_code == 0
-    assert invoke(root, "registry", "sync", "--anew").exit_code == 0
+    assert invoke(root, "registry", "sync", "--reread").exit_code == 0
     assert len(answer(root, "ls")) == 6
 
 

@@ -11,8 +11,6 @@ from trialbook.analysis.compare.compare import Comparison
 from trialbook.analysis.compare.compare import compare as compare_runs
 from trialbook.api.app import open_app, settings_of
 from trialbook.api.display import Displayed, data_frame
-from trialbook.api.plan import make_plans
-from trialbook.api.run import Run
 from trialbook.api.sets import Sets, set_texts
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import open_index
@@ -20,6 +18,7 @@ from trialbook.registry.query import open_index
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trialbook.api.run import Run
     from trialbook.config.runspec import Plan
     from trialbook.reports.document.blocks import Block
 
@@ -73,7 +72,7 @@ def compare(
     Raises:
         TrialbookError: a name, key or metric means nothing here, or no run of the file is recorded.
     """
-    texts = tuple(str(one.path) if isinstance(one, Run) else str(one) for one in names)
+    texts = tuple(str(getattr(one, "path", one)) for one in names)
     settings = settings_of(root, runs)
     plan = _plan(texts[0], profile, sets, root, runs) if len(texts) == 1 and texts[0].endswith(".toml") else None
     if plan is None and (profile or sets):
@@ -87,6 +86,8 @@ def compare(
 
 
 def _plan(file: str, profile: str | None, sets: Sets, root: Path | str | None, runs: Path | str | None) -> Plan:
+    from trialbook.api.plan import make_plans  # late: an experiment's name needs no plan
+
     if not Path(file).is_file():
         raise TrialbookError(f"there is no file '{file}'")
     (plan,) = make_plans([Path(file)], open_app(runs, root), profile, set_texts(sets))
