@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trialbook.config.experiment import PREPARE
 from trialbook.config.renamed import GONE_KEYS, LOSS_VALUES, METRIC_VALUES, RENAMED_KEYS, TABLES
-from trialbook.config.toml import KeyPath
-from trialbook.config.variants import component_tables, label
 from trialbook.errors import TrialbookError
+
+if TYPE_CHECKING:
+    from trialbook.config.toml import KeyPath
 
 #: Format of the run directories that this version writes.
 FORMAT = 2
@@ -45,6 +45,8 @@ def check_format(facts: Mapping[str, Any], name: str) -> None:
 
 def earlier_name(experiment: str) -> str:
     """The name that format 1 filed an experiment or a preparation under."""
+    from trialbook.config.experiment import PREPARE  # late, as below: runs of this format need no renaming
+
     return f"step.{experiment.removeprefix(PREPARE)}" if experiment.startswith(PREPARE) else experiment
 
 
@@ -63,6 +65,8 @@ def rename_key(dotted: str) -> str:
 
 def rename_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of format 1 under the keys of now, without those that are gone."""
+    from trialbook.config.variants import component_tables
+
     found = {
         table: [_rename_table(table, one) for one in content]
         if table == "stage"
@@ -109,6 +113,8 @@ class Format1:
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Format1:
         """The mapping for a run, by the content of its ``run.json``."""
+        from trialbook.config.variants import component_tables, label
+
         config, point = facts.get("config", {}), facts.get("point") or {}
         tables = list(component_tables(config))
         old, new = (label("", dict.fromkeys(keys, "")).split(",")[1:] for keys in (point, map(rename_key, point)))
