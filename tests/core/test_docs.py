@@ -24,7 +24,12 @@ from trialbook.plugins.schema import SchemaBook
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("[!_]*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "runs" / "README.md",
+    *sorted(DOCS.rglob("[!_]*.md")),
+]
 INTRO = DOCS / "_experiment-file-intro.md"
 #: Commands in examples of plugins.
 _EXAMPLES = ("my-lab-about", "acme-about")
@@ -127,13 +132,18 @@ def test_links_lead_somewhere(page: Path) -> None:
 # --- commands -----------------------------------------------------------------------------------------------------
 
 
-def commands(page: Path) -> Iterator[str]:
-    """Everything on a page that begins with ``mlrun``: lines of blocks, and code within sentences."""
+def code(page: Path) -> Iterator[str]:
+    """Lines of the code blocks of a page, and code within its sentences."""
     text = page.read_text(encoding="utf-8")
-    inside = [line.strip().removeprefix("$ ") for _, block in _BLOCK.findall(text) for line in block.splitlines()]
-    spans = re.findall(r"`([^`\n]+)`", _BLOCK.sub("", text))
-    for code in (*inside, *spans):
-        if found := re.match(r"(?:# )?(?:\w+=\S+ )?(?:\S*/)?(mlrun .*)", code):
+    for _, block in _BLOCK.findall(text):
+        yield from (line.strip().removeprefix("$ ") for line in block.splitlines())
+    yield from re.findall(r"`([^`\n]+)`", _BLOCK.sub("", text))
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Everything on a page that begins with ``mlrun``."""
+    for line in code(page):
+        if found := re.match(r"(?:# )?(?:\w+=\S+ )?(?:\S*/)?(mlrun .*)", line):
             yield re.split(r"\s{2,}|\s#", found[1])[0]
 
 
@@ -166,6 +176,18 @@ def complaint(line: str) -> str | None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_and_their_options_exist(page: Path) -> None:
     assert [wrong for line in commands(page) if (wrong := complaint(line))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_targets_of_make_and_modules_exist(page: Path) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    lines = list(code(page))
+    named = [found[1] for line in lines if (found := re.match(r"make ([\w-]+)", line))]
+    modules = [
+        found[1] for line in lines if (found := re.search(r"\bpython -m ((?:benchmarks|trialbook)[\w.]*)", line))
+    ]
+    assert set(named) <= set(targets)
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
 
 
 def test_a_wrong_command_would_be_noticed() -> None:
