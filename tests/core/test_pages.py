@@ -107,6 +107,8 @@ def test_an_experiment_has_all_that_its_figures_rest_on(record_course: Course, t
             assert told in text, (page.name, told)
         for spec in plan.runs:
             assert f"{spec.name}/report.html" in text
+    linked = set(re.findall(r"plots/([\w-]+\.svg)", written.files[0].read_text()))
+    assert linked == {name for name in names if name.endswith(".svg")}
     assert set(read_json(tmp_path / "runs" / "toy" / "results.json")["arms"]) == {"flat", "deep"}
 
 

@@ -136,7 +136,7 @@ def _figures(comparison: Comparison, shown: Shown) -> list[Block]:
     mark = []
     if broken_arms(comparison) & set(comparison.arms):
         mark = [Paragraph(f"{BROKEN} error findings in this arm or its baseline: a broken run is no result.")]
-    return [*shown("figure", "differences", "plots"), grid, *mark, Paragraph(shown_said(comparison))]
+    return [*shown("metric", "differences", "plots"), grid, *mark, Paragraph(shown_said(comparison))]
 
 
 def _claims(comparison: Comparison, shown: Shown) -> list[Block]:
