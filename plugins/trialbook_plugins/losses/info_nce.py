@@ -36,7 +36,7 @@ class InfoNCE(nn.Module):
     Raises:
         ValueError: ``temperature`` is not above 0, or is to be learned and outside [0.01, 1].
 
-    Source: CLIP, metric 3 and section 2.5; open_clip ``ClipLoss``; shared duplicates as in UniCL (Yang et al. 2022, equation 3).
+    Source: CLIP, figure 3 and section 2.5; open_clip ``ClipLoss``; shared duplicates as in UniCL (Yang et al. 2022, equation 3).
     Computed in float32 under mixed precision.
     """
 
