@@ -16,8 +16,8 @@ from benchmarks.gpu import standins
 from benchmarks.gpu.bench import Bench, inside
 from benchmarks.gpu.pace import Pace, steps_of_runs
 from benchmarks.gpu.workplace import SHIPPED, Workplace, final
-from trialbook.contracts import Trainable
-from trialbook.contracts import parts as contracts
+from trialbook.contracts import Step as TrainingStep
+from trialbook.contracts import Trainable, to_device
 from trialbook.replay.load import LoadedRun, load_weights
 
 _CLIP = "openai/clip-vit-large-patch14"
@@ -67,11 +67,11 @@ class Step:
     def read(self) -> None:
         """The next batch, as the task gives it."""
         samples = np.arange(self.size) + self.number
-        self.batch, self.number = self.task.batch(samples, 0, contracts.Step(0, "train", 0)), self.number + 1
+        self.batch, self.number = self.task.batch(samples, 0, TrainingStep(0, "train", 0)), self.number + 1
 
     def copy(self) -> None:
         """Bring it to the device."""
-        self.batch = contracts.to_device(self.batch, self.loaded.accelerator.device)
+        self.batch = to_device(self.batch, self.loaded.accelerator.device)
 
     def compute(self) -> None:
         """Forwards, back, and an update."""

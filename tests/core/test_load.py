@@ -103,7 +103,7 @@ def test_a_finished_run_gives_its_recorded_figures_in_every_bit(
     then = recorded(run, loaded.step)
     for split in ("test", "val"):
         for figure, value in loaded.evaluate(split).items():
-            assert value == then[figure if split == "test" and figure.split("/")[0] != "loss" else f"{split}/{figure}"]
+            assert value == then[figure if split == "test" and figure.split("/")[-1] != "loss" else f"{split}/{figure}"]
     assert len(then) > 4
     assert loaded.checkpoint == f"step-{loaded.step:08d}"
     assert not any("weights are" in remark or "source" in remark for remark in loaded.remarks)

@@ -194,7 +194,7 @@ def test_check_sees_every_way_in_which_the_two_can_differ(tmp_path: Path) -> Non
     database.commit()
     (message,) = messages()
     assert message.startswith("the registry has another number of points than its files")
-    assert sync(registry, anew=True).updated == [f"e/{run.path.name}"]
+    assert sync(registry, reread=True).updated == [f"e/{run.path.name}"]
     assert messages() == []
 
 

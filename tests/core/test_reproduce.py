@@ -248,7 +248,7 @@ def test_a_repetition_that_is_kept_is_no_run_of_the_experiment(place: Place) -> 
     assert (kept / "metrics.jsonl").read_bytes() == run.lines("metrics").read_bytes()
     assert (kept / "config.toml").read_text() == run.config.read_text()
     assert list(find_runs(place.settings.runs)) == [run.path]
-    assert sync(place.settings.registry, anew=True).problems == []
+    assert sync(place.settings.registry, reread=True).problems == []
     with open_index(place.settings.registry) as index:
         assert [one.name for one in index.runs()] == [run.path.name]
     assert place.again(run).kept is None  # what was kept makes room
@@ -326,8 +326,8 @@ def test_an_interrupted_repetition_goes_on_and_a_second_one_at_the_same_time_is_
     lock.release()
     found = place.again(run)
     assert found.verdict == "equal"
-    assert "an interrupted repetition goes on where it stopped" in place.said
-    assert any("goes on at step 10" in said for said in place.said)
+    assert "an interrupted repetition continues where it stopped" in place.said
+    assert any("resumes at step 10" in said for said in place.said)
     assert place.repetitions == []
 
 
@@ -338,7 +338,7 @@ def test_an_interrupted_repetition_with_other_sources_starts_anew(place: Place) 
     components = place.repetitions[0] / "components.json"
     components.write_text(components.read_text().replace('"source": "', '"source": "0'))
     assert place.again(run).verdict == "equal"
-    assert "an interrupted repetition goes on where it stopped" not in place.said
+    assert "an interrupted repetition continues where it stopped" not in place.said
 
 
 def test_a_killed_run_is_repeated_as_far_as_it_came(place: Place) -> None:

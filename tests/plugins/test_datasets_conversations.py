@@ -130,6 +130,11 @@ def test_a_picture_in_two_splits_is_refused_unless_that_is_wanted(folder):
 def test_a_folder_conforms(folder):
     lines = (folder / "train.jsonl").read_text().splitlines()
     (folder / "train.jsonl").write_text("\n".join(lines[:4]))  # a text without a picture has no row of 'image'
+    with (folder / "val.jsonl").open(
+        "a"
+    ) as stream:  # on one row it could not be tried whether rows depend on one another
+        stream.write(line("w", ["images/3.png"]) + "\n")
+    Image.fromarray(np.full((9, 9, 3), 7, dtype=np.uint8)).save(folder / "images/3.png")
     check_component(Conversations, "dataset", options={"root": str(folder)})
     with pytest.raises(TrialbookError, match="no folder"):
         Conversations(root=str(folder / "none")).splits()

@@ -225,7 +225,9 @@ def fields(dataset) -> dict[tuple[str, str], object]:
 
 
 def test_receipts_conform(receipts):
-    check_component(Receipts, "dataset", injected={"data_root": receipts}, options={"size": 16})
+    check_component(
+        Receipts, "dataset", injected={"data_root": receipts}, options={"size": 16, "val": 0.2, "test": 0.2}
+    )
 
 
 def test_fields_are_read_off_key_and_lines(receipts):

@@ -212,7 +212,7 @@ def test_recordings_shorter_than_a_window_are_dropped_and_listed_or_kept(folder:
     assert not kept.left_out
     train = kept.splits()["train"]
     assert {len(row) for row in train.read("sensor", np.arange(len(train)))} <= {20, 21, 22}
-    check_component(SensorSeries, "dataset", options={"root": str(folder), "window": 22, "short": "keep"})
+    check_component(SensorSeries, "dataset", options={"root": str(folder), "window": 22, "short": "keep", "val": 0.3})
 
 
 def test_windows_in_seconds_are_those_in_samples(folder: Path) -> None:

@@ -269,7 +269,8 @@ def test_something_something_as_published_is_read(tmp_path: Path):
     assert dataset.class_names == ("Holding something next to something", "Pushing something")
     assert splits["train"].labels("classes").tolist() == [0, 1, 0, 1, 0, 1]
     assert splits["test"].labels("classes").tolist() == [-1]
-    check_component(VideoFolder, "dataset", options={"root": str(root), "frames": 4, "size": 16})
+    dealt = {"root": str(root), "frames": 4, "size": 16, "told": True, "val": 0.34}  # two clips a split
+    check_component(VideoFolder, "dataset", options=dealt)
 
 
 def test_lists_that_tell_actions_make_all_splits_where_that_is_asked_for(tmp_path: Path):

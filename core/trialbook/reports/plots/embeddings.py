@@ -68,7 +68,7 @@ def measure_similarity(arrays: Arrays, pair: tuple[str, str]) -> Similarity:
     same = own[:, None] == others
     if not same.any() or same.all():
         raise Undrawable(
-            f"no {'other' if same.size and same.all() else 'matching'} pairs of {pair[0]} and {pair[1]} were kept"
+            f"no {'negative' if same.size and same.all() else 'positive'} pairs of {pair[0]} and {pair[1]} were kept"
         )
     cosines = np.clip(x @ y.T, -1, 1)
     matching, other = cosines[same], np.sort(cosines[~same])
