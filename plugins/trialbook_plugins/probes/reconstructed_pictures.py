@@ -28,7 +28,7 @@ _CHUNK = 32
 class Reconstruction:
     """The picture itself from its tokens, by convolutions that know nothing but what the tokens say.
 
-    Figures, each with its interval over pictures: ``ssim``; ``edge_f1`` of Canny edges within ``tolerance`` pixels;
+    Metrics, each with its interval over pictures: ``ssim``; ``edge_f1`` of Canny edges within ``tolerance`` pixels;
     ``spatial_iou`` of foreground masks, which are the pixels further than ``threshold`` from the picture's median colour; and
     ``l1``. The ceiling are tokens that hold the pixels under them.
 

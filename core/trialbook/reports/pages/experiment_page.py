@@ -63,7 +63,7 @@ def experiment_page(arms: Arms, pictures: Sequence[Picture] = (), profile: str |
 
     title = ", ".join(comparison.experiments) + (f", profile {profile}" if profile else "")
     return Page(title, "experiment", _head(comparison), [
-        Section("Figures", _figures(comparison, shown)),
+        Section("Metrics", _figures(comparison, shown)),
         Section("Profiles and maps", shown("profile", "map")),
         Section("Pictures", arm_pictures(_directories(arms))),
         Section("Claims", _claims(comparison, shown)),

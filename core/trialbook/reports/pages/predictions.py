@@ -46,5 +46,5 @@ def _evaluations(run: RunDirectory) -> list[Block]:
         told = ", ".join(f"{key} {show_value(value)}" for key, value in figures)
         step = str(facts.get("checkpoint", {}).get("step", ""))
         rows.append([Link(name, f"evaluations/{name}.json"), what, str(facts.get("split", "")), step, told])
-    columns = [Column("name"), Column("data"), Column("split"), Column("step", right=True), Column("figures")]
+    columns = [Column("name"), Column("data"), Column("split"), Column("step", right=True), Column("metrics")]
     return [TableBlock("Later evaluations", columns, rows)] if rows else []

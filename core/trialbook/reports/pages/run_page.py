@@ -67,7 +67,7 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
         Section("Findings", [finding_notice(finding) for finding in findings]),
         Section("Plots", [Gallery(pictures)] if pictures else []),
         Section("Pictures", [*run_pictures(run)]),
-        Section("Figures", [metric_table(metrics) if metrics else Paragraph("Nothing was recorded.")]),
+        Section("Metrics", [metric_table(metrics) if metrics else Paragraph("Nothing was recorded.")]),
         Section("Answers", answer_blocks(run)),
         Section("Setup", _setup(run, spec, data)),
         Section("Cost", _cost(run, results, data)),

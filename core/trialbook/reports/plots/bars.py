@@ -1,4 +1,4 @@
-"""Figures of arms with their intervals: bars for few arms, points in rows for many."""
+"""Metrics of arms with their intervals: bars for few arms, points in rows for many."""
 
 from __future__ import annotations
 
