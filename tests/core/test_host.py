@@ -108,7 +108,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("source", "error"), BROKEN.items())
-def test_a_broken_plugin_is_set_aside(install: Any, source: str, error: str) -> None:
+def test_a_broken_plugin_is_disabled(install: Any, source: str, error: str) -> None:
     install("good", GOOD)
     install("bad", source)
     host = PluginManager.discover()
@@ -158,7 +158,7 @@ def test_an_unknown_component_comes_with_candidates_and_what_was_meant() -> None
         host.find("projector", "our:linear")
 
 
-def test_an_unknown_component_names_plugins_that_were_set_aside() -> None:
+def test_an_unknown_component_names_plugins_that_were_disabled() -> None:
     host = PluginManager.from_modules({"ours": Offers(linear()), "bad": Offers(3)})
     with pytest.raises(UnknownComponent, match="disabled: plugin 'bad'"):
         host.find("projector", "perceiver")

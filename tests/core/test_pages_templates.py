@@ -109,7 +109,7 @@ def test_of_two_plugins_that_extend_the_page_the_first_that_works_is_taken(folde
 
 
 @pytest.mark.parametrize("offer", [None, "templates", "/nowhere/at/all", 3])
-def test_a_plugin_whose_hook_names_no_folder_is_set_aside(offer: Any, folder: Callable[..., Path]) -> None:
+def test_a_plugin_whose_hook_names_no_folder_is_disabled(offer: Any, folder: Callable[..., Path]) -> None:
     good = folder({"run/a.html": "x"})
     plugins = {
         name: SimpleNamespace(mlrun_templates=_hook(value)) for name, value in (("bad", offer), ("good", str(good)))

@@ -86,7 +86,7 @@ def test_runs_are_found_and_other_folders_are_not(tmp_path: Path) -> None:
 
 def test_status_is_what_the_directory_shows(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    assert run.status() == "gone"
+    assert run.status() == "missing"
     run.json("run").write_text("{}")
     assert run.status() == "killed"
     lock = RunLock(run.lock)

@@ -80,9 +80,9 @@ def records(folder: Path) -> list[list[object]]:
     return [["log", one["step"], one["values"]] for one in read_lines(run_folder(folder) / "metrics.jsonl")]
 
 
-def set_aside(folder: Path) -> list[str]:
+def disabled(folder: Path) -> list[str]:
     events = read_lines(run_folder(folder) / "events.jsonl")
-    return [one["message"] for one in events if one["kind"] == "tracker-set-aside"]
+    return [one["message"] for one in events if one["kind"] == "tracker-disabled"]
 
 
 def test_a_tracker_hears_a_run_from_start_to_end(host: PluginManager, tmp_path: Path) -> None:
@@ -133,13 +133,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize(("fails", "says"), FAULTS.items())
-def test_a_tracker_that_fails_is_set_aside_with_an_event(
+def test_a_tracker_that_fails_is_disabled_with_an_event(
     fails: str, says: str, host: PluginManager, undisturbed: bytes, tmp_path: Path
 ) -> None:
     (outcome,) = run_windows(tmp_path / "run", host=host, trackers=("notes",), tracker={"notes": {"fails": fails}})
     assert outcome.state == "finished"
     assert (run_folder(tmp_path / "run") / "metrics.jsonl").read_bytes() == undisturbed
-    assert set_aside(tmp_path / "run") == [f"tracker 'notes' is disabled, the run continues without it: {says}"]
+    assert disabled(tmp_path / "run") == [f"tracker 'notes' is disabled, the run continues without it: {says}"]
 
 
 @pytest.mark.parametrize("fails", ["start", "log", "stop"])
@@ -153,7 +153,7 @@ def test_a_tracker_that_hangs_is_left_behind(
     assert time.monotonic() - began < 50
     assert outcome.state == "finished"
     assert (run_folder(tmp_path / "run") / "metrics.jsonl").read_bytes() == undisturbed
-    assert set_aside(tmp_path / "run") == [
+    assert disabled(tmp_path / "run") == [
         "tracker 'notes' is disabled, the run continues without it: it is still behind after 0.5 s"
     ]
 
@@ -165,7 +165,7 @@ def test_a_missing_package_is_one_sentence_that_says_what_to_install(
     (outcome,) = run_windows(tmp_path, trackers=("wandb",))
     assert outcome.state == "finished"
     why = "the package 'wandb' is not installed; pip install 'trialbook[wandb]'"
-    assert set_aside(tmp_path) == [f"tracker 'wandb' is disabled, the run continues without it: {why}"]
+    assert disabled(tmp_path) == [f"tracker 'wandb' is disabled, the run continues without it: {why}"]
 
 
 def test_a_failed_run_is_told_as_failed(host: PluginManager, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_sound_run_is_not_stopped(ward: Ward) -> None:
 # --- checks of others ----------------------------------------------------------------------------------------------
 
 
-def test_a_check_of_a_stranger_is_made_and_one_that_fails_is_set_aside_with_a_note(
+def test_a_check_of_a_stranger_is_made_and_one_that_fails_is_disabled_with_a_note(
     make_ward: Callable[..., Ward],
 ) -> None:
     place = make_ward(planted=planted, checks=planted.checks, acme=acme_trialbook.plugin)

@@ -107,7 +107,7 @@ class Run(Displayed):
 
     @property
     def status(self) -> str:
-        """``running``, ``finished``, ``failed``, ``killed`` or ``gone``, as its directory shows it now."""
+        """``running``, ``finished``, ``failed``, ``killed`` or ``missing``, as its directory shows it now."""
         return self.directory.status()
 
     @cached_property

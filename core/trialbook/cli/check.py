@@ -9,7 +9,7 @@ import click
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--profile", help="Lay the tables of [profile.NAME] over the file.")
+@click.option("--profile", help="Merge the tables of [profile.NAME] into the file.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. --set train.lr=1e-3.")
 def check(file: Path, profile: str | None, sets: tuple[str, ...]) -> None:
     """Report every mistake in FILE at once: file:line, table, what is wrong, what was probably meant.

@@ -23,7 +23,7 @@ def data() -> None:
 @click.argument("paths", metavar="[FILE] OUT", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--use", metavar="NAME", help="A dataset component, in place of FILE.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set an option, e.g. --set size=512.")
-@click.option("--profile", help="Lay the tables of [profile.NAME] over FILE.")
+@click.option("--profile", help="Merge the tables of [profile.NAME] into FILE.")
 @click.option("--licence", metavar="TEXT", help="Note this licence, not what the dataset says of it.")
 @click.option("--drop-leaks", is_flag=True, help="Drop documents of train that stand in val or test too.")
 @click.option("--replace", "replace_old", is_flag=True, help="Put the new folder in the place of an old one.")

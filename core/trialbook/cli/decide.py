@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: bool, runs: Path | None) -> None:
     """Come to the decisions of FILE from its runs and those of the files that it needs, and write them down.
 
-    Nothing is run: what is missing is told of, and gates that need it are undecided.
+    Nothing is run: missing runs are reported, and gates that need them are undecided.
     """
     from trialbook.api.app import open_app
     from trialbook.errors import TrialbookError

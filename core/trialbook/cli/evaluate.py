@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a key of the data's table, e.g. --set seed=1."
 )
 @click.option(
-    "--split", "splits", multiple=True, help="Evaluate this split; may be repeated.  [default: the run's answer]"
+    "--split", "splits", multiple=True, help="Evaluate this split; may be repeated.  [default: the run's test split]"
 )
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="This metric alone; may be repeated.")
 @click.option("--checkpoint", metavar="step-N|PATH", help="Not the newest checkpoint.")
@@ -46,7 +46,7 @@ def evaluate(
 
     Whatever parts learned from data when they were made, such as a tokenizer, stays that of the run. Metrics, with the data's
     fingerprint, the checkpoint, versions and commit, are written to RUN/evaluations/, answers beside them; the run's own
-    record is not touched. Rows that were trained on are counted and told.
+    record is not touched. Rows that were trained on are counted and reported.
     """
     from trialbook.contracts.files import to_json
     from trialbook.replay.evaluate import (
@@ -84,11 +84,11 @@ def evaluate(
 @click.command()
 @click.argument("run", metavar="RUN|CHECKPOINT", shell_complete=complete_run)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--merged", is_flag=True, help="Put adapters into the weights of what they adapt.")
+@click.option("--merged", is_flag=True, help="Merge adapters into the base weights.")
 @click.option("--checkpoint", metavar="step-N|PATH", help="Not the newest checkpoint.")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def export(run: str, folder: Path, merged: bool, checkpoint: str | None, runs: Path | None) -> None:
-    """Write the trained parts of RUN to FOLDER in the formats of other libraries, and say what lies where.
+    """Write the trained components of RUN to FOLDER in the formats of other libraries, and list the files.
 
     FOLDER must be empty or not there; it appears when all of it is written. What it was made from is in its
     trialbook.json.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 )
 @click.option("--evaluation", metavar="NAME", help="Of an evaluation by 'mlrun eval', not of the run's own answers.")
 @click.option("--tag", "tags", multiple=True, metavar="ID=TAG", help="Correct a tag by hand; ID= takes it back.")
-@click.option("--new-tag", is_flag=True, help="Let --tag make up tags.")
+@click.option("--new-tag", is_flag=True, help="Let --tag add new tags.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=300, show_default=True, help="Examples shown; 0 shows all."
 )

@@ -26,7 +26,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "reproduce": ("trialbook.cli.reproduce:reproduce", "Do a recorded run again and say whether the same comes out."),
     "eval": ("trialbook.cli.evaluate:evaluate", "Evaluate the weights of a recorded run, on its own data or others."),
     "failures": ("trialbook.cli.failures:failures", "Write the gallery of what a run answered wrongly."),
-    "export": ("trialbook.cli.evaluate:export", "Write a run's trained parts in the formats of other libraries."),
+    "export": ("trialbook.cli.evaluate:export", "Write a run's trained components in the formats of other libraries."),
     "data": ("trialbook.cli.data:data", "Build folders of conversations about images, show and count them."),
     "ls": ("trialbook.cli.registry:ls", "List runs."),
     "show": ("trialbook.cli.registry:show", "Show a run: configuration, metrics, provenance."),

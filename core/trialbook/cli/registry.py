@@ -68,7 +68,7 @@ def _print(table: Table, style: str) -> None:
 @click.option("--experiment", help="Only runs of this experiment.")
 @click.option(
     "--status",
-    type=click.Choice(("running", "finished", "failed", "killed", "gone", "update trialbook")),
+    type=click.Choice(("running", "finished", "failed", "killed", "missing", "update trialbook")),
     help="Only these.",
 )
 @_format_options
@@ -143,7 +143,7 @@ def compare(
 
     FILE stands for the runs of that file as it stands now; EXPERIMENT for the newest runs under that name, whatever their
     configuration. Without a name the experiment with the newest run is compared. The table says which value it shows, the
-    paired difference to the baseline and whether the seeds decide; below it stand answers to claims, effects of a grid, cost,
+    paired difference to the baseline and whether the seeds decide; below it stand verdicts on claims, effects of a grid, cost,
     gates, findings, missing runs and what else differed.
     """
     from trialbook.api.comparison import compare as compare_names

@@ -22,17 +22,17 @@ from trialbook.cli.registry import complete_run
     help="Repetitions at most, to measure the device's noise by where the first one differs. [default: 4 on a GPU, else 1]",
 )  # fmt: skip
 @click.option("--keep", is_flag=True, help="Keep the repetitions even if the run is equal.")
-@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def reproduce(
     run: str, tolerance: float, repetitions: int | None, keep: bool, as_json: bool, runs: Path | None
 ) -> None:  # fmt: skip
     """Do RUN again and say whether the same comes out.
 
-    Configuration, seed and inputs are those in the run's directory; the experiment file is not needed. First it is said
-    what is other now than when the run was made. Then all records and the last weights are compared: equal bit for bit,
-    within the tolerance, or not equal, and from which step and metric they part. The repetition is no run of the
-    experiment: it lies in runs/.reproduced while it continues, and is kept there if it differs.
+    Configuration, seed and inputs are those in the run's directory; the experiment file is not needed. First it reports
+    what has changed since the run was made. Then all records and the last weights are compared: equal bit for bit, within
+    the tolerance, or not equal, and from which step and metric they differ. The repetition is no run of the experiment: it
+    lies in runs/.reproduced while it runs, and is kept there if it differs.
 
     Exit status: 0 equal or within tolerance, 1 not equal, 2 the run cannot be repeated.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
-@click.option("--profile", help="Lay the tables of [profile.NAME] over the file.")
+@click.option("--profile", help="Merge the tables of [profile.NAME] into the file.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. --set train.lr=1e-3.")
 @click.option("--arm", "arms", multiple=True, help="Run only this arm (and what it needs); may be repeated.")
 @click.option("--prepare", help="Run only this preparation (and what it needs).")

@@ -48,7 +48,7 @@ def load_checks(host: PluginManager, leave_out: Sequence[str] = ()) -> tuple[lis
         try:
             function = getattr(import_module(module), attribute)
         except PLUGIN_ERRORS as fault:
-            notes.append(_set_aside(one.name, one.plugin.name, f"importing {one.target} {describe_failure(fault)}"))
+            notes.append(_disabled(one.name, one.plugin.name, f"importing {one.target} {describe_failure(fault)}"))
         else:
             checks.append(Check(one.name, one.plugin.name, one.summary, function))
     return checks, notes
@@ -61,7 +61,7 @@ def diagnose(chart: RunEvidence, checks: Iterable[Check]) -> list[Finding]:
         try:
             found = [_checked(finding) for finding in check.function(chart)]
         except PLUGIN_ERRORS as fault:
-            found = [_set_aside(check.name, check.plugin, describe_failure(fault))]
+            found = [_disabled(check.name, check.plugin, describe_failure(fault))]
         findings += found
     return by_severity(findings)
 
@@ -118,6 +118,6 @@ def _checked(finding: object) -> Finding:
     return finding
 
 
-def _set_aside(check: str, plugin: str, why: str) -> Finding:
+def _disabled(check: str, plugin: str, why: str) -> Finding:
     what = f"the check '{check}' of plugin '{plugin}' could not be made: it {why}"
     return Finding("check-failed", "note", check, what, advice="report it to the plugin's authors")

@@ -183,7 +183,7 @@ class RunSession:
     def _note_trackers(self, news: Sequence[str], step: int = 0) -> None:
         """Record which trackers failed and are told nothing more."""
         for message in news:
-            self._add_event(Event(step, "tracker-set-aside", message))
+            self._add_event(Event(step, "tracker-disabled", message))
 
     def _failure(self, error: BaseException) -> Failure:
         """What an error means; where several processes are at work, each leaves its own beside ``error.txt``."""

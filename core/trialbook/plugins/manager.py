@@ -129,7 +129,7 @@ class PluginManager:
                 plugin = getattr(plugin, part)
         except PLUGIN_ERRORS as fault:
             name, _ = self._admit(PluginInfo(point.name, point.distribution, point.version))
-            self._set_aside(name, f"importing {point.value} {describe_failure(fault)}")
+            self._disable(name, f"importing {point.value} {describe_failure(fault)}")
         else:
             self.register(point.name, plugin, point.distribution, point.version)
 
@@ -146,7 +146,7 @@ class PluginManager:
             except pluggy.PluginValidationError as fault:
                 error = " ".join(str(fault).split())
         if error is not None:
-            self._set_aside(name, error)
+            self._disable(name, error)
             return
         hooks = tuple(caller.name for caller in self._manager.get_hookcallers(plugin) or ())
         self._infos[name] = replace(self._infos[name], hooks=tuple(sorted(hooks)))
@@ -215,11 +215,11 @@ class PluginManager:
             try:
                 function(cli=own)
             except PLUGIN_ERRORS as fault:
-                self._set_aside(name, f"mlrun_commands {describe_failure(fault)}")
+                self._disable(name, f"mlrun_commands {describe_failure(fault)}")
                 continue
             taken = sorted(set(own.commands) & set(cli.list_commands(click.Context(cli))))
             if taken:
-                self._set_aside(name, f"the command '{taken[0]}' exists already")
+                self._disable(name, f"the command '{taken[0]}' exists already")
                 continue
             for command_name, command in own.commands.items():
                 cli.add_command(command, command_name)
@@ -263,7 +263,7 @@ class PluginManager:
         self._infos[label] = replace(info, name=label, error=f"the plugin name '{info.name}' is taken by {owner}")
         return label, False
 
-    def _set_aside(self, name: str, error: str) -> None:
+    def _disable(self, name: str, error: str) -> None:
         self._infos[name] = replace(self._infos[name], error=error)
         if self._manager.has_plugin(name):
             self._manager.unregister(name=name)
@@ -290,7 +290,7 @@ class PluginManager:
                             if isinstance(fault, TrialbookError)
                             else f"{hook_name} {describe_failure(fault)}"
                         )
-                        self._set_aside(name, why)
+                        self._disable(name, why)
                         continue
                     info = self._infos[name]
                     self._collected += [Registered(kind, c.name, c.target, c.summary, info) for c in offers]
@@ -305,7 +305,7 @@ class PluginManager:
                 self._templates[name] = checked_folder(function())
             except PLUGIN_ERRORS as fault:
                 why = str(fault) if isinstance(fault, TrialbookError) else describe_failure(fault)
-                self._set_aside(name, f"mlrun_templates {why}")
+                self._disable(name, f"mlrun_templates {why}")
 
 
 def _call(impl: pluggy.HookImpl, **values: Any) -> Any:

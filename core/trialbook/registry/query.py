@@ -106,7 +106,7 @@ def stale_runs(connection: sqlite3.Connection, root: Path) -> list[Path]:
         f"SELECT path, stamp, metrics_size, timing_size FROM run WHERE outcome IS NULL OR stamp NOT LIKE '{FORMAT} %'"
     )
     behind = [run for path, *seen in rows if not is_unchanged(run := RunDirectory(root / path), *seen)]
-    return [run.path for run in (*unknown, *behind) if run.status() not in ("running", "gone")]
+    return [run.path for run in (*unknown, *behind) if run.status() not in ("running", "missing")]
 
 
 class Registry:

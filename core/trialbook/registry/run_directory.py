@@ -186,9 +186,9 @@ class RunDirectory:
         return self.json("run").is_file()
 
     def status(self) -> str:
-        """``running``, ``finished``, ``failed``, ``killed`` or ``gone``, as the directory shows it now."""
+        """``running``, ``finished``, ``failed``, ``killed`` or ``missing``, as the directory shows it now."""
         if not self.is_run():
-            return "gone"
+            return "missing"
         if is_locked(self.lock):
             return "running"
         if self.json("results").is_file():

@@ -83,7 +83,7 @@ def read_recorded(text: str, settings: Settings) -> RecordedRun:
     """
     run = find_run(text, settings)
     status = run.status()
-    if status == "gone":
+    if status == "missing":
         raise TrialbookError(f"the registry remembers '{text}', but its directory {run.path} is gone")
     if status == "running":
         raise TrialbookError(f"{run.path.name} is running; wait for its end")

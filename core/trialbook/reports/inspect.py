@@ -17,7 +17,7 @@ from trialbook.registry.run_row import run_key
 from trialbook.registry.sync import delete_runs
 from trialbook.reports.tables import NOTHING, Column, Table, render, show_duration, show_value
 
-_COLOURS = {"running": "cyan", "failed": "red", "killed": "yellow", "gone": "dim"}
+_COLOURS = {"running": "cyan", "failed": "red", "killed": "yellow", "missing": "dim"}
 _SUMMARY = "first, last, min, max, min_step, max_step, first_step, last_step, count, not_finite"
 
 #: Most characters of a value in a table.
