@@ -29,7 +29,7 @@ PHRASES: dict[str, tuple[str | None, str]] = {
     r"\bvitals\b": (r"format 1|_OLD_LINES|vitals\.jsonl", "statistics of modules"),
     r"\bfigures?\b": (
         r"[Ff]igure\(|rcParams|</?figure|figsize|matplotlib|'figures' is now|[Ff]igure \d|as SVG|puts axes"
-        r"|figures`|figures\}|probe\.figure|figures = |^\s+(\w+, )*figures?(, \w+)*: ",
+        r"|figures`|figures\}|probe\.figure|figures = |\{[^{}]*figure|^\s+(\w+, )*figures?(, \w+)*: ",
         "metric, value",
     ),
     r"\bsplit of the (curves|answer)\b": (None, "validation split, test split"),
@@ -68,7 +68,7 @@ def _words_of_code(file: Path) -> Iterator[tuple[Path, int, str]]:
         is_text = token.type == tokenize.STRING and " " in token.string.strip("\"'")
         if is_text or token.type == tokenize.COMMENT:
             for number, line in enumerate(token.string.splitlines()):
-                yield file, token.start[0] + number, re.sub(r"``[^`]*``|\{[^{}]*\}", "", line)
+                yield file, token.start[0] + number, re.sub(r"``[^`]*``|\{[\w.]*\}", "", line)
 
 
 TEXTS = [one for one in texts() if not any(part in one[0].relative_to(ROOT).as_posix() for part in LEFT_OUT)]

@@ -137,7 +137,7 @@ def _page(evaluation: Evaluation, file: Path) -> str:
     facts, data = evaluation.facts, "its own data" if evaluation.facts["data"]["own"] else "other data"
     step = facts["checkpoint"]["step"]
     head = f"{facts['run']}, step {step}: {data}, split '{evaluation.split}' ({evaluation.groups:,} groups)"
-    columns = [Column("figure"), Column("value", right=True)]
+    columns = [Column("metric"), Column("value", right=True)]
     rows: list[list[Any]] = [[name, value] for name, value in evaluation.figures.items()]
     if evaluation.recorded:
         columns.append(Column("recorded", "recorded by the run", right=True))

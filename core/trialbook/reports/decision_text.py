@@ -37,7 +37,7 @@ def answer(decision: Decision) -> list[tuple[str, str]]:
     if decision.missing:
         count = len(decision.missing)
         lines.append(
-            ("Missing", f"{count} run{'s or figures are' if count > 1 else ' or figure is'} not there; see below.")
+            ("Missing", f"{count} run{'s or metrics are' if count > 1 else ' or metric is'} not there; see below.")
         )
     return lines
 

@@ -43,7 +43,7 @@ class RegistryPage:
                 [], multiselect=True, max_choices=MOST_CURVES, label=f"Runs, at most {MOST_CURVES}", elem_id="chosen",
                 scale=4, min_width=320,
             )  # fmt: skip
-            figure = gr.Dropdown([], label="Figure", elem_id="figure", scale=2, min_width=240)
+            figure = gr.Dropdown([], label="Metric", elem_id="figure", scale=2, min_width=240)
         curves = html("", "curves")
         html(panel("<h2>What the experiment answers</h2>"))
         comparison = html("", "comparison")

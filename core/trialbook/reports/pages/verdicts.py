@@ -60,7 +60,7 @@ def _figures(rows: Sequence[Row]) -> list[Piece]:
     for number, row in enumerate(rows[:_MOST_FIGURES]):
         parts += [", " if number else "", Code(row.metric), f" by {_size(row.difference)}, p {show_p(row.p_holm)}"]
     if len(rows) > _MOST_FIGURES:
-        parts.append(f", and at {_count(len(rows) - _MOST_FIGURES, 'more figure')}")
+        parts.append(f", and at {_count(len(rows) - _MOST_FIGURES, 'more metric')}")
     return [part for part in parts if part != ""]
 
 
@@ -69,7 +69,7 @@ def _names(names: Sequence[str]) -> list[Piece]:
     for number, name in enumerate(names[:_MOST_FIGURES]):
         parts += [", "] if number else []
         parts.append(Code(name))
-    return parts + ([f" and {_count(len(names) - _MOST_FIGURES, 'more figure')}"] if len(names) > _MOST_FIGURES else [])
+    return parts + ([f" and {_count(len(names) - _MOST_FIGURES, 'more metric')}"] if len(names) > _MOST_FIGURES else [])
 
 
 def _needed(rows: Sequence[Row]) -> str:

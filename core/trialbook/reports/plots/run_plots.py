@@ -100,7 +100,7 @@ def _at_k(run: RunData, png: bool) -> Drawn | None:
 def _sizes(run: RunData, png: bool) -> Drawn | None:
     found = find_sizes(name for name in run.metrics if not name.startswith(f"{run.curve_split}/"))
     panels = {}
-    for label, kept in (("figure", False), ("share kept", True)):
+    for label, kept in (("metric", False), ("share kept", True)):
         stems = [stem for stem in found if (KEPT in stem) == kept][:MOST_LINES]
         if stems:
             panels[label] = {
