@@ -55,7 +55,7 @@ def load_checks(host: PluginManager, leave_out: Sequence[str] = ()) -> tuple[lis
 
 
 def diagnose(chart: RunEvidence, checks: Iterable[Check]) -> list[Finding]:
-    """What all checks say of a run, the worst first; a check that raises is named in a note and hurts nothing else."""
+    """Return all checks' findings on a run, the worst first; a check that raises is named in a note and hurts nothing else."""
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -95,7 +95,7 @@ class Doctor:
         return fresh
 
     def _weight(self) -> int:
-        """How much there is to look at; stats say most."""
+        """Return how much there is to look at; stats say most."""
         return len(self.chart.stats)
 
 

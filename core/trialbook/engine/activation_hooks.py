@@ -25,7 +25,7 @@ _SILENT = (nn.Identity, nn.Dropout)
 
 
 class ActivationHooks:
-    """What is seen of the modules below ``root`` in one forward pass.
+    """Hooks that see the modules below ``root`` in one forward pass.
 
     Args:
         root: the trained module; names are relative to it.

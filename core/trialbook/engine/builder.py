@@ -40,7 +40,7 @@ _ARRAYS = ("loss", "metric")
 
 @dataclass
 class BuildContext:
-    """What all runs of a process share: schemas, stored features, and data sets that were read already.
+    """The context that all runs of a process share: schemas, stored features, and data sets that were read already.
 
     Args:
         book: schemas of all components.
@@ -250,7 +250,7 @@ class RunBuilder:
         }  # fmt: skip
 
     def _deterministic(self) -> dict[str, bool]:
-        """Whether features are made by deterministic algorithms, where others may give other bits."""
+        """Return whether features are made by deterministic algorithms, where others may give other bits."""
         chosen = self.workshop.device.type != "cpu" and torch.are_deterministic_algorithms_enabled()
         return {"deterministic": True} if chosen else {}
 

@@ -1,4 +1,4 @@
-"""How this process computes: torch's flags, set for a run and put back after it; what device it computes on.
+"""The computing of this process: torch's flags, set for a run and put back after it; the device it computes on.
 
 The flags are those of the whole process. Runs that follow one another in it may ask for different ones, so each begins from
 flags that are all set, and leaves the process as it found it.
@@ -60,7 +60,7 @@ def computing(numerics: Numerics, device: str) -> Iterator[None]:
 
 
 def compute_facts(accelerator: Accelerator) -> dict[str, Any]:
-    """What ``env.json`` says of how and on what a run computes, as it is at this moment: ``compute`` and ``device``."""
+    """Describe for ``env.json`` how and on what a run computes, as it is at this moment: ``compute`` and ``device``."""
     matmul, convolution = _tf32()
     return {
         "device": device_facts(accelerator.device),
@@ -78,7 +78,7 @@ def compute_facts(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
-    """What a device is: its type, and of a CUDA device index, name, bytes of memory, capability, versions, how many there are."""
+    """Describe a device: its type, and of a CUDA device index, name, bytes of memory, capability, versions, number of devices."""
     if device.type != "cuda":
         return {"type": device.type}
     index = torch.cuda.current_device() if device.index is None else device.index
@@ -178,7 +178,7 @@ def _switches() -> list[Any]:
 
 
 def _tf32() -> tuple[bool, bool]:
-    """Whether TF32 is allowed in products of matrices, and in convolutions."""
+    """Return whether TF32 is allowed in products of matrices, and in convolutions."""
     if found := _switches():
         return found[0].fp32_precision == "tf32", found[2].fp32_precision == "tf32"
     return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32

@@ -1,4 +1,4 @@
-"""What the doctor wants to know of embeddings, and the share of them that is kept for plots."""
+"""The statistics of embeddings that the doctor wants, and the share of the embeddings that is kept for plots."""
 
 from __future__ import annotations
 

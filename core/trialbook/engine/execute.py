@@ -34,7 +34,7 @@ _PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run continues.
+    """The point at which a run continues.
 
     Args:
         records: number of records that stand.
@@ -136,7 +136,7 @@ def execute(
 
 
 def _notes(task: object, parts: Sequence[PartView]) -> Iterator[Event | Facts]:
-    """What the task and its parts have to say."""
+    """Yield the notes of the task and its parts."""
     for one in (task, *(part.module for part in parts)):
         if isinstance(one, SupportsNotes):
             yield from one.notes()

@@ -198,7 +198,7 @@ def _create(path: Path, layout: Mapping[str, tuple[np.dtype[Any], tuple[int, ...
 
 
 class _Place(NamedTuple):
-    """Where an array lies in a file."""
+    """The place of an array in a file."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What training costs: floating-point operations, counted on one real batch before the first step; what each stage trains."""
+"""The cost of training: floating-point operations, counted on one real batch before the first step; what each stage trains."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def cost_of_all(clocks: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def describe_stages(
     module: nn.Module, parts: Mapping[str, nn.Module], stages: Sequence[StagePlan], processes: int
 ) -> dict[str, Any]:
-    """What each stage trains.
+    """Describe what each stage trains.
 
     Args:
         module: what is trained.

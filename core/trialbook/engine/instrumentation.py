@@ -47,7 +47,7 @@ class Monitor:
         self._gradients: list[Tensor | None] = []
 
     def due(self, local: int, steps: int) -> bool:
-        """Whether step ``local`` (from 0) of a stage of so many steps is looked at."""
+        """Return whether step ``local`` (from 0) of a stage of so many steps is looked at."""
         return bool(self.every) and (local == 0 or local + 1 == steps or (local + 1) % self.every == 0)
 
     def wiring(self, step: int, stage: str, optimizer: Optimizer) -> Iterator[ModuleStats]:
@@ -127,7 +127,7 @@ class Monitor:
         yield from self.own(step)
 
     def own(self, step: int, split: str = "") -> Iterator[ModuleStats]:
-        """What modules say of their last forward pass."""
+        """Yield the stats that modules give of their last forward pass."""
         values = {
             name: {key: float(value) for key, value in module.stats().items()}
             for name, module in self.module.named_modules()

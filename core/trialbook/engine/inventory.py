@@ -1,4 +1,4 @@
-"""What a run is made of: its components, its parts and their sizes, its data."""
+"""The inventory of a run: its components, its parts and their sizes, its data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parameters_of(builder: RunBuilder) -> dict[str, int]:
 
 
 def describe(builder: RunBuilder) -> dict[str, Any]:
-    """What ``data.json`` says: the data's fingerprint and splits, overlaps, parameters by part."""
+    """Return the content of ``data.json``: the data's fingerprint and splits, overlaps, parameters by part."""
     described: dict[str, Any] = {
         "parameters": parameters_of(builder),
         "frozen": [part.name for part in builder.parts if part.frozen],

@@ -1,4 +1,4 @@
-"""Where a value first was not finite: the module is found by going through the step again with hooks on every module."""
+"""The place where a value first was not finite; the module is found by repeating the step with hooks on every module."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def locate(root: nn.Module, losses: Callable[[], Mapping[str, Tensor]], batch: A
 
 
 def told_place(found: Mapping[str, Any]) -> str:
-    """What ``locate`` found, to continue a sentence with; empty where it found nothing."""
+    """Say what ``locate`` found, to continue a sentence with; empty where it found nothing."""
     return _WHERE[found["how"]].format(module=found["module"] or "the task itself")
 
 

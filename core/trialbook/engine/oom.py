@@ -18,7 +18,7 @@ _TRAINING = ("_optimize", "_first_losses")
 
 
 def out_of_memory(error: BaseException, config: Mapping[str, Any]) -> TrialbookError | None:
-    """What a user can do about an error that says that memory ran out; None for any other error.
+    """Explain what a user can do about an error that says that memory ran out; None for any other error.
 
     Args:
         error: with its traceback, which tells what was being done.
@@ -45,14 +45,14 @@ def out_of_memory(error: BaseException, config: Mapping[str, Any]) -> TrialbookE
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the process or of a device."""
+    """Return whether an error says that memory ran out, of the process or of a device."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
 
 
 def _ways(config: Mapping[str, Any]) -> list[str]:
-    """What else takes less, of the options that the run's language model and task have and do not use yet."""
+    """List what else takes less, of the options that the run's language model and task have and do not use yet."""
     llm, ways = config.get("llm"), []
     if isinstance(llm, Mapping):
         if llm.get("gradient_checkpointing") is False:

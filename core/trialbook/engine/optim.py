@@ -1,4 +1,4 @@
-"""Which parameters learn, how fast, and when."""
+"""The choice of which parameters learn, how fast, and when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trialbook.errors import TrialbookError
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a parameter belongs to a part or fits a pattern: ``llm``, ``projector.*``, ``encoder.image.blocks.1*``."""
+    """Return whether a parameter belongs to a part or fits a pattern: ``llm``, ``projector.*``, ``encoder.image.blocks.1*``."""
     return any(name == p or name.startswith(f"{p}.") or fnmatchcase(name, p) for p in patterns)
 
 

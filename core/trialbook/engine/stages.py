@@ -54,7 +54,7 @@ def plan_stages(task: Trainable, module: nn.Module, stages: list[StageOptions], 
 
 
 class SampleOrder:
-    """Which samples a step takes on this process: a slice of the epoch's order, a function of (seed, epoch, step).
+    """The samples that a step takes on this process: a slice of the epoch's order, a function of (seed, epoch, step).
 
     Args:
         task: tells how many samples a stage has.

@@ -1,4 +1,4 @@
-"""What a checkpoint of training holds, and how training resumes from it."""
+"""The state of training that a checkpoint holds, and how training resumes from it."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def first_non_finite(values: Mapping[str, float], *, gradient: bool) -> str | No
 
 
 def missing_records(state: Mapping[str, Any], recorded: int) -> str | None:
-    """Why a run with so many records cannot resume from a checkpoint with this state, or None if it can."""
+    """Explain why a run with so many records cannot resume from a checkpoint with this state; None if it can."""
     seen = int(state["records"])
     return f"it has seen {seen} records, of which {seen - recorded} are lost" if seen > recorded else None
 
 
 def check_processes(found: Checkpoint, processes: int) -> None:
-    """Whether as many processes continue as saved the checkpoint; older ones do not say.
+    """Check that as many processes continue as saved the checkpoint; older ones do not say.
 
     Raises:
         TrialbookError: they are not: a step would have another batch.
@@ -103,7 +103,7 @@ def check_processes(found: Checkpoint, processes: int) -> None:
 
 
 def check_agreement(steps: Sequence[int | None]) -> None:
-    """Whether all processes resume from the same checkpoint, by the step that each has found.
+    """Check that all processes resume from the same checkpoint, by the step that each has found.
 
     Raises:
         TrialbookError: they do not.
@@ -116,7 +116,7 @@ def check_agreement(steps: Sequence[int | None]) -> None:
 
 
 def resume_events(found: Checkpoint) -> list[Event]:
-    """What there is to say of a run that resumes from this checkpoint."""
+    """List the events to record of a run that resumes from this checkpoint."""
     events = [Event(found.step, "resumed", f"resumed from the checkpoint at step {found.step}")]
     for fact, now in (("threads", torch.get_num_threads()), ("torch", torch.__version__)):
         if (then := found.state.get(fact)) != now:

@@ -1,4 +1,4 @@
-"""How long training takes and how much memory: what happens beside the steps does not count as time."""
+"""The time and memory that training takes: what happens beside the steps does not count as time."""
 
 from __future__ import annotations
 

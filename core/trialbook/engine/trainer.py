@@ -123,7 +123,7 @@ class Trainer:
         yield from self.monitor.frozen(self.step, self.trained)
 
     def _prepare(self) -> Iterator[Item]:
-        """What is found out before the first step."""
+        """Yield what is found out before the first step."""
         yield from self.monitor.frozen(0, self.trained)
         modules = {part.name: part.module for part in self.monitor.parts}
         yield Facts(0, describe_stages(self.module, modules, self.stages, self.accelerator.num_processes))
@@ -226,7 +226,7 @@ class Trainer:
         return to_device(batch, self.accelerator.device)
 
     def _shares(self, micro_batches: NDArray[np.int64], epoch: int, stage: StagePlan) -> Sequence[float | Tensor]:
-        """What each micro-batch counts of the step, the same for all or as the task weighs them; 1 a process in the mean."""
+        """Return each micro-batch's share of the step, the same for all or as the task weighs them; 1 a process in the mean."""
         if not isinstance(self.task, SupportsWeights) or (
             len(micro_batches) == 1 and self.accelerator.num_processes == 1
         ):

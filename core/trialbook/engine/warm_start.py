@@ -20,7 +20,7 @@ _MOST_NAMES = 4
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a part took over from an earlier run.
+    """The state that a part took over from an earlier run.
 
     Args:
         part: as the file names it: ``projector.image``.

@@ -15,7 +15,7 @@ from trialbook.engine.checkpoint import read_checkpoint
 
 @dataclass(frozen=True)
 class WeightMatch:
-    """What a comparison of two checkpoints found.
+    """The outcome of a comparison of two checkpoints.
 
     Args:
         step: of both.
@@ -53,7 +53,7 @@ def match_weights(recorded: Path, repeated: Path, tolerance: float) -> WeightMat
 
 
 def tensor_gaps(first: Path, second: Path) -> dict[str, float]:
-    """How far the weights of two checkpoints are apart, by tensor: as ``WeightMatch.difference``.
+    """Measure how far the weights of two checkpoints are apart, by tensor: as ``WeightMatch.difference``.
 
     Raises:
         OSError, ValueError, KeyError: one of them is broken; the message says which file.
@@ -68,7 +68,7 @@ def _gaps(recorded: Path, repeated: Path) -> tuple[int, dict[str, float | None]]
 
 
 def _gap(first: Tensor | None, second: Tensor | None) -> float | None:
-    """How far two tensors are apart; None where they are the same in every bit."""
+    """Measure how far two tensors are apart; None where they are the same in every bit."""
     if first is None or second is None or first.shape != second.shape or first.dtype != second.dtype:
         return math.inf
     if torch.equal(_bytes(first), _bytes(second)):

@@ -40,7 +40,7 @@ def open_registry(file: Path, *, patience: float = 30.0) -> sqlite3.Connection:
 
 
 def is_current(file: Path) -> bool:
-    """Whether there is a registry that this program need not make or migrate first."""
+    """Return whether there is a registry that this program need not make or migrate first."""
     if not file.is_file():
         return False
     connection = _connect_to_read(file)

@@ -1,4 +1,4 @@
-"""Where a run takes place: hardware, versions, the state of the working tree, a few variables.
+"""The environment of a run: hardware, versions, the state of the working tree, a few variables.
 
 Nothing heavy is imported to learn a version, and nothing here depends on what the process has imported so far, so that
 all runs of a plan that share an environment record the same one. What device a run computes on, and how, is added when torch
@@ -42,7 +42,7 @@ PATCH_LIMIT = 10_000_000
 
 
 def environment(settings: Settings) -> dict[str, Any]:
-    """What ``env.json`` says of this process; ``patch``, if there, is the text of ``dirty.patch``.
+    """Return the content of ``env.json`` for this process; ``patch``, if there, is the text of ``dirty.patch``.
 
     Args:
         settings: of the workplace; the working tree is the one that ``settings.root`` lies in.

@@ -37,7 +37,7 @@ POINT_FILES = {"metrics": "metric", "timing": "timing"}
 
 @dataclass
 class _Place:
-    """How far a file is in the registry."""
+    """The position up to which a file is in the registry."""
 
     size: int = 0
     check: int = 0

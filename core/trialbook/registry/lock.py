@@ -62,7 +62,7 @@ class RunLock:
 
 
 def is_locked(file: Path) -> bool:
-    """Whether a process holds the lock; where the file system has no locks, whether the process that wrote it lives."""
+    """Return whether a process holds the lock; where the file system has no locks, whether the process that wrote it lives."""
     try:
         handle = os.open(file, os.O_RDONLY)
     except OSError:

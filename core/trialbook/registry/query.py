@@ -52,7 +52,7 @@ class Run:
 
     @property
     def directory(self) -> RunDirectory:
-        """Where it lies."""
+        """The run's directory."""
         return RunDirectory(self.root / self.path)
 
     @cached_property
@@ -92,7 +92,7 @@ def open_index(registry: Path) -> Iterator[Registry]:
 
 
 def has_runs(registry: Path) -> bool:
-    """Whether anything was ever recorded beside a registry."""
+    """Return whether anything was ever recorded beside a registry."""
     return registry.is_file() or next(find_runs(registry.parent), None) is not None
 
 
@@ -175,7 +175,7 @@ class Registry:
         return self._documents[number]
 
     def info(self, run: Run) -> ExperimentInfo:
-        """What the experiment said of itself when the run was made."""
+        """Return the description that the experiment gave of itself when the run was made."""
         return ExperimentInfo.from_json(self.document(run.plan))
 
     def metric_names(self, runs: Iterable[Run], kind: str = "metric") -> list[str]:

@@ -11,17 +11,17 @@ from trialbook.registry.run_directory import RunDirectory
 
 
 def world_size() -> int:
-    """How many processes do a run together, as their launcher says."""
+    """Return the number of processes that do a run together, as their launcher says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this one is, from 0."""
+    """Return the rank of this process among them, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_first_process() -> bool:
-    """Whether this process records and prints; true where there is only one."""
+    """Return whether this process records and prints; true where there is only one."""
     return rank() == 0
 
 
@@ -32,13 +32,13 @@ def quiet_torch() -> None:
 
 
 def processes_of(environment: Mapping[str, Any]) -> int:
-    """How many processes did a run together, by its ``env.json``."""
+    """Return the number of processes that did a run together, by its ``env.json``."""
     told = environment.get("compute", {}).get("processes") or environment.get("variables", {}).get("WORLD_SIZE")
     return int(told or 1)
 
 
 def check_processes(run: RunDirectory) -> None:
-    """Whether as many processes are at work as began the run; each takes ``batch_size`` samples of a step.
+    """Check that as many processes are at work as began the run; each takes ``batch_size`` samples of a step.
 
     Raises:
         TrialbookError: they are not.
@@ -48,7 +48,7 @@ def check_processes(run: RunDirectory) -> None:
 
 
 def refusal(then: int) -> str:
-    """Why what ``then`` processes began cannot be resumed, and how it can."""
+    """Explain why a run that ``then`` processes began cannot be resumed, and how it can."""
     how = f"torchrun --nproc-per-node {then} -m trialbook run …" if then > 1 else "mlrun run …, without torchrun"
     return (
         f"was begun by {then} process{'es' * (then > 1)} and cannot continue with {world_size()}, as a step would have another "

@@ -260,7 +260,7 @@ class Recorder:
         self.run.write("run", spec.to_json())  # last: from here on this is a run
 
     def _replayed(self, line: bytes, step: int) -> bool:
-        """Whether the record is in the file already; if another is there, that and all behind it are cut."""
+        """Return whether the record is in the file already; if another is there, cut that and all behind it."""
         assert self._replay is not None
         start = self._replay.tell()
         known = self._replay.readline()

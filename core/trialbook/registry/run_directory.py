@@ -55,7 +55,7 @@ class RunDirectory:
         return content if mapping is None else getattr(mapping, name)(content)
 
     def mapping(self) -> Format1 | None:
-        """How records of an earlier format are read; None where they have the names of now.
+        """Return the mapping by which records of an earlier format are read; None where they have the names of now.
 
         Raises:
             TrialbookError: ``run.json`` is not JSON, or a newer program wrote the run.
@@ -84,7 +84,7 @@ class RunDirectory:
             )
 
     def is_newer(self) -> bool:
-        """Whether a newer program wrote the run, so that this one cannot read it."""
+        """Return whether a newer program wrote the run, so that this one cannot read it."""
         try:
             self.mapping()
         except NewerFormat:
@@ -117,7 +117,7 @@ class RunDirectory:
 
     @property
     def patch(self) -> Path:
-        """What the working tree had changed against its commit."""
+        """The changes of the working tree against its commit."""
         return self.path / "dirty.patch"
 
     @property
@@ -136,7 +136,7 @@ class RunDirectory:
 
     @property
     def predictions(self) -> Path:
-        """What it answered in the last evaluation of its final split, one ``Prediction`` a line."""
+        """The run's answers in the last evaluation of its final split, one ``Prediction`` a line."""
         return self.path / "predictions.jsonl"
 
     def evaluation(self, name: str) -> Path:
@@ -144,7 +144,7 @@ class RunDirectory:
         return self.path / "evaluations" / f"{name}.json"
 
     def answers(self, evaluation: str | None = None) -> Path:
-        """What it answered: in the last evaluation of its final split, or in a later one."""
+        """Return the file of the run's answers in the last evaluation of its final split, or in a later one."""
         if evaluation is None:
             return self.predictions
         return self.path / "evaluations" / f"{evaluation}.predictions.jsonl"
@@ -160,16 +160,16 @@ class RunDirectory:
 
     @property
     def tags(self) -> Path:
-        """What people said of its failures; never made again."""
+        """The tags that people gave to its failures; never made again."""
         return self.path / "tags.json"
 
     @property
     def error(self) -> Path:
-        """Why the run failed; there only if it did."""
+        """The error with which the run failed; there only if it did."""
         return self.path / "error.txt"
 
     def error_of(self, rank: int) -> Path:
-        """How one of several processes of a run failed."""
+        """Return the file of the error with which one of several processes of a run failed."""
         return self.path / f"error.rank{rank}.txt"
 
     def errors_of_processes(self) -> list[Path]:
@@ -182,7 +182,7 @@ class RunDirectory:
         return self.path / "lock"
 
     def is_run(self) -> bool:
-        """Whether a run was ever started here."""
+        """Return whether a run was ever started here."""
         return self.json("run").is_file()
 
     def status(self) -> str:

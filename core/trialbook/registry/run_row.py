@@ -1,4 +1,4 @@
-"""What the registry knows of a run beside its points, read from the run's files."""
+"""The registry's row of a run: all it knows beside the points, read from the run's files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OWN = (
 
 
 def run_key(root: Path, run: Path) -> str:
-    """How a run is known in the registry: its path from the registry's folder; the whole path where it lies elsewhere."""
+    """Return a run's key in the registry: its path from the registry's folder; the whole path where it lies elsewhere."""
     root, run = (Path(os.path.normpath(path.absolute())) for path in (root, run))
     return run.relative_to(root).as_posix() if run.is_relative_to(root) else str(run)
 
@@ -98,7 +98,7 @@ def session_seconds(sessions: list[dict[str, Any]]) -> float | None:
 
 
 def is_unchanged(run: RunDirectory, stamp: Any, metrics_size: Any, timing_size: Any) -> bool:
-    """Whether the files' sizes and times are those that the registry saw; cheap, and enough after a copy or a kill."""
+    """Return whether the files' sizes and times are those that the registry saw; cheap, and enough after a copy or a kill."""
     sizes = (file_size(run.lines("metrics")), file_size(run.lines("timing")))
     return sizes == (metrics_size, timing_size) and bool(stamp == facts_stamp(run))
 
@@ -121,7 +121,7 @@ def file_size(file: Path) -> int:
 
 
 def begins_with(file: Path, size: int, check: int) -> bool:
-    """Whether the first ``size`` bytes of a file have this CRC-32."""
+    """Return whether the first ``size`` bytes of a file have this CRC-32."""
     if size > file_size(file):
         return False
     if size == 0:

@@ -1,4 +1,4 @@
-"""What is kept of a metric's whole course: where it began and ended, its extremes, and how many values there were."""
+"""The summary of a metric's whole course: where it began and ended, its extremes, and how many values there were."""
 
 from __future__ import annotations
 

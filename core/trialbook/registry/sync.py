@@ -22,7 +22,7 @@ _SPOILT = (TrialbookError, OSError, KeyError, TypeError, ValueError)
 
 @dataclass
 class SyncReport:
-    """What ``sync`` did, as runs by their path."""
+    """The outcome of ``sync``, as runs by their path."""
 
     added: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
@@ -145,14 +145,14 @@ def _all_runs(root: Path, known: Iterable[str]) -> list[Path]:
 
 
 def _agrees(run: RunDirectory, state: tuple[str | int, ...]) -> bool:
-    """Whether a run's files are what the registry read, to the last byte."""
+    """Return whether a run's files are what the registry read, to the last byte."""
     if state[5] == UPDATE:
         return state[0] == facts_stamp(run)
     return is_unchanged(run, state[0], state[1], state[3]) and not _compare(run, state, None)
 
 
 def _compare(run: RunDirectory, state: tuple[str | int, ...] | None, points: int | None) -> list[str]:
-    """How a run's files differ from what the registry read; ``points`` is how many it has, None leaves them uncounted."""
+    """List how a run's files differ from what the registry read; ``points`` is how many it has, None leaves them uncounted."""
     if state is None:
         return ["is not in the registry"]
     if state[5] == UPDATE:

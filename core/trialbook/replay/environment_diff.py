@@ -1,4 +1,4 @@
-"""What is other now than it was when a run was made, as far as it can change a result."""
+"""The differences between now and the time when a run was made, as far as they can change a result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Change:
 
 
 def check_components(recorded: RecordedRun, book: SchemaBook) -> None:
-    """Whether every component of the run is there and still takes the options that it had.
+    """Check that every component of the run is there and still takes the options that it had.
 
     Raises:
         TrialbookError: one is not offered any more, or by several plugins.
@@ -78,7 +78,7 @@ def _check_offered(table: ComponentTable, recorded: RecordedRun, book: SchemaBoo
 
 
 def check_processes(recorded: RecordedRun) -> None:
-    """Whether as many processes are at work as did the run.
+    """Check that as many processes are at work as did the run.
 
     Raises:
         TrialbookError: they are not.
@@ -93,7 +93,7 @@ def check_processes(recorded: RecordedRun) -> None:
 
 
 def find_changes(recorded: RecordedRun, settings: Settings, host: PluginManager, book: SchemaBook) -> list[Change]:
-    """What is other now: sources of parts, plugins, commit, versions, hardware, settings.
+    """List what has changed since the run was made: sources of parts, plugins, commit, versions, hardware, settings.
 
     Args:
         recorded: the run.
@@ -149,7 +149,7 @@ def _shown(value: Any) -> str:
 
 
 def device_now(settings: Settings) -> dict[str, Any]:
-    """What the device is that runs of this workplace compute on, as ``env.json`` has it."""
+    """Describe the device that runs of this workplace compute on, as ``env.json`` has it."""
     import torch
 
     from trialbook.engine.compute import device_facts
@@ -178,7 +178,7 @@ def as_then(recorded: RecordedRun, settings: Settings) -> tuple[Settings, list[C
 
 
 def numerics_then(around: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """How a run's numbers were computed, as settings; runs of older versions recorded the precision alone.
+    """Return the settings by which a run's numbers were computed; runs of older versions recorded the precision alone.
 
     Args:
         around: its ``env.json``.

@@ -101,7 +101,7 @@ def evaluate(loaded: LoadedRun, split: str, settings: Settings) -> Evaluation:
 
 
 def _recorded(loaded: LoadedRun, split: str, figures: Mapping[str, float]) -> dict[str, float]:
-    """What the run itself recorded of these metrics at the checkpoint's step."""
+    """Return the values that the run itself recorded of these metrics at the checkpoint's step."""
     if loaded.replaced:
         return {}
     found: dict[str, float] = {}
@@ -171,6 +171,6 @@ def evaluation_name(*parts: str) -> str:
 
 
 def _same(before: Any, evaluation: Evaluation) -> bool:
-    """Whether the place is free, or taken by an evaluation of the same."""
+    """Return whether the place is free, or taken by an evaluation of the same."""
     now = json.loads(to_json(evaluation.as_dict()))
     return before is None or all(before.get(key) == now[key] for key in _SAME)

@@ -1,4 +1,4 @@
-"""What a command line says of data and metrics that are to take the place of a run's own."""
+"""The options of a command line for data and metrics that are to take the place of a run's own."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ FACTS = "trialbook.json"
 
 
 def check_folder(folder: Path) -> None:
-    """Whether something can be exported there.
+    """Check that something can be exported there.
 
     Raises:
         TrialbookError: it is a file, or a folder that is not empty.

@@ -1,4 +1,4 @@
-"""Whether data to be evaluated stand in what a run, or an earlier run that its parts started from, was trained on."""
+"""The search for leaks: data to be evaluated that a run, or an earlier run its parts started from, was trained on."""
 
 from __future__ import annotations
 

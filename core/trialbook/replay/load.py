@@ -101,7 +101,7 @@ class LoadedRun:
         return {name: float(value) for name, value in figures.items()}
 
     def shown(self, split: str) -> Mapping[str, Any]:
-        """What the last evaluation showed of itself, if it was of ``split``; see ``trialbook.contracts.SupportsEvidence``."""
+        """Return what the last evaluation showed, if it was of ``split``; see ``trialbook.contracts.SupportsEvidence``."""
         from trialbook.contracts import SupportsEvidence
 
         return self.task.shown(split) if isinstance(self.task, SupportsEvidence) else {}
@@ -184,7 +184,7 @@ def _with_tables(spec: RunSpec, given: Mapping[str, Any], positions: Mapping[Key
 
 
 def _check(recorded: RecordedRun, spec: RunSpec, given: Mapping[str, Any], book: SchemaBook) -> None:
-    """Whether all components are there and take their options; those given by the user are looked at first."""
+    """Check that all components are there and take their options; those given by the user are looked at first."""
     for kind, table in given.items():
         for one in table if isinstance(table, list) else [table]:
             if "use" in one:
@@ -233,7 +233,7 @@ def _build(
 
 
 def _data_remarks(recorded: RecordedRun, builder: Rebuilder) -> Iterator[str]:
-    """What of the data, and of earlier runs that parts started from, is other now."""
+    """Yield remarks on what has changed in the data, and in earlier runs that parts started from."""
     data = recorded.run.read("data") or {}
     then = data.get("dataset", {}).get("fingerprint")
     if builder.own is not None and then not in (None, builder.own.fingerprint):

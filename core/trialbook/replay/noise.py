@@ -1,4 +1,4 @@
-"""Whether a recorded run is as near to its repetitions as they are to one another.
+"""The comparison of a recorded run with its repetitions: whether it is as near to them as they are to one another.
 
 On a GPU sums may be taken in another order each time, so a run and its repetition differ in the last bits of some step, and
 by more with every step after it. What two repetitions differ by is that noise, measured; a recorded run is *within* it if
@@ -65,7 +65,7 @@ class Excess:
 
 @dataclass(frozen=True)
 class Noise:
-    """What the repetitions of a run differ by, and whether the run does by more.
+    """The noise between the repetitions of a run, and whether the run differs by more.
 
     Args:
         repetitions: how many there are.
@@ -93,7 +93,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class TensorGaps:
-    """How far the weights of one step are apart, by tensor.
+    """The distances between the weights of one step, by tensor.
 
     Args:
         step: of the checkpoints.

@@ -43,7 +43,7 @@ class Gap:
 
 @dataclass
 class RecordMatch:
-    """What a comparison of records found.
+    """The outcome of a comparison of records.
 
     Args:
         recorded, repeated: how many records there are of either.

@@ -25,7 +25,7 @@ _MIXED = ("environment-changed", "data-changed", "resume-inexact", "resume-diver
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a run's directory says of how it was made.
+    """The record of how a run was made, from its directory.
 
     Args:
         run: its directory.
@@ -43,17 +43,17 @@ class RecordedRun:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Where it took place."""
+        """The environment that it took place in."""
         return self.run.read("env") or {}
 
     @property
     def components(self) -> dict[str, dict[str, Any]]:
-        """Where its parts came from."""
+        """The components that its parts came from."""
         return self.run.read("components") or {}
 
     @property
     def processes(self) -> int:
-        """How many processes did it together."""
+        """The number of processes that did it together."""
         return processes_of(self.environment)
 
     @property
@@ -67,7 +67,7 @@ class RecordedRun:
 
     @property
     def experiment(self) -> Experiment:
-        """What the run knows of its experiment, the file of which may be gone."""
+        """The experiment as far as the run knows it; its file may be gone."""
         info = self.spec.info
         tables = {"headline": info.headline, "results": info.results, "doctor": info.doctor}
         document = Document({key: value for key, value in tables.items() if value})
@@ -116,7 +116,7 @@ def find_run(text: str, settings: Settings) -> RunDirectory:
 
 
 def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
-    """What the run was made from and its ``config.toml``, as they were written: the id is a hash of that."""
+    """Read what the run was made from and its ``config.toml``, as they were written: the id is a hash of that."""
     try:
         spec = RunSpec.from_json(read_json(run.json("run")))
     except (KeyError, TypeError, AttributeError) as error:

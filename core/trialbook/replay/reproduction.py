@@ -1,4 +1,4 @@
-"""What became of a repetition of a recorded run, as data and in words."""
+"""The outcome of a repetition of a recorded run, as data and in words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Reproduction:
-    """What became of a repetition.
+    """The outcome of a repetition.
 
     Args:
         recorded: the run that was repeated.
@@ -100,14 +100,14 @@ def _record_lines(records: RecordMatch) -> Iterator[str]:
 
 
 def _others(several: int) -> str:
-    """Where the other repetitions lie."""
+    """Say where the other repetitions lie."""
     if several > 2:
         return f" and others beside it, -2 to -{several}"
     return " and another beside it, -2" * (several > 1)
 
 
 def _noise_lines(noise: Noise) -> Iterator[str]:
-    """What the repetitions say of each other, and of the run."""
+    """Yield lines on what the repetitions say of each other, and of the run."""
     if noise.parted is None:
         yield f"the {noise.repetitions} repetitions are equal bit for bit: what the run differs by is no noise"
     else:

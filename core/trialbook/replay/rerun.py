@@ -88,7 +88,7 @@ class Repetition:
             shutil.rmtree(self.place)
 
     def _would_be(self, left: RunDirectory) -> bool:
-        """Whether a repetition that was begun had the configuration, sources and versions that it would have now."""
+        """Return whether a repetition that was begun had the configuration, sources and versions that it would have now."""
         then = left.read("env") or {}
         now = {**environment(self.services.settings), "device": device_now(self.services.settings)}
         sources = {part: one.get("source") for part, one in (left.read("components") or {}).items()}
@@ -143,7 +143,7 @@ def _went_on(recorded: RecordedRun) -> str:
 
 
 def _ended(recorded: RecordedRun, again: RunDirectory) -> str:
-    """What there is to say of how the two ended."""
+    """Say how the two ended; empty where both finished."""
     errors = [_error(run) for run in (recorded.run, again)]
     if again.status() != "failed":
         return "" if recorded.status == "finished" else f"the run was {recorded.status}; the repetition reached its end"

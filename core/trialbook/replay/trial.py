@@ -81,7 +81,7 @@ class Trial:
         self.services.peers.meet()  # others may still read what the first process removes
 
     def place(self, number: int) -> Path:
-        """Where a repetition lies, counted from 1; 0 is the run itself."""
+        """Return the directory of a repetition, counted from 1; 0 is the run itself."""
         own = self.recorded.run.path
         first = self.services.settings.runs / FOLDER / self.recorded.spec.experiment / own.name
         return own if number == 0 else first if number == 1 else first.with_name(f"{first.name}-{number}")
@@ -103,7 +103,7 @@ class Trial:
         self.done += 1
 
     def _tensors(self) -> TensorGaps | None:
-        """How far the newest weights that all have are apart."""
+        """Measure how far the newest weights that all have are apart."""
         from trialbook.engine.weight_diff import tensor_gaps
 
         places = [self.place(number) for number in range(self.done + 1)]

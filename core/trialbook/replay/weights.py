@@ -53,7 +53,7 @@ def find_checkpoint(recorded: RecordedRun, wanted: str | None) -> tuple[str, Che
 
 
 def _step_remark(recorded: RecordedRun, step: int) -> list[str]:
-    """Where the weights are not those of the end of a finished run."""
+    """Return a remark if the weights are not those of the end of a finished run."""
     last = max(int(line["step"]) for line in recorded.run.read_lines("metrics"))
     if recorded.status == "finished" and step == last:
         return []

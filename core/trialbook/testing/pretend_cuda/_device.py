@@ -82,7 +82,7 @@ class PretendDevice:
         return "\n".join(lines)
 
     def occurrence(self, kind: str) -> Occurrence:
-        """What is counted when something of this kind happens now."""
+        """Return the occurrence that is counted when something of this kind happens now."""
         phase, place, library = find_place(self._packages)
         return Occurrence(self._phases[-1] if self._phases else phase, kind, place, library)
 

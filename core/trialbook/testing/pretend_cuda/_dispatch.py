@@ -144,7 +144,7 @@ class Computer:
         self, func: Any, known: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], given: Sequence[Tensor],
         ours: Sequence[PretendTensor],
     ) -> None:  # fmt: skip
-        """Whether CUDA takes these tensors together."""
+        """Check that CUDA takes these tensors together."""
         others = [one for one in given if not isinstance(one, PretendTensor)]
         if known.name in INDEXING:
             if not isinstance(args[0], PretendTensor):
@@ -222,7 +222,7 @@ class Computer:
 
 
 def is_ours(device: torch.device) -> bool:
-    """Whether a device is the pretend one.
+    """Return whether a device is the pretend one.
 
     Raises:
         RuntimeError: it is a second CUDA device.

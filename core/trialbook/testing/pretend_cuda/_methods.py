@@ -59,7 +59,7 @@ def _maker(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def default_device() -> torch.device | None:
-    """Where tensors are made unless a device is named; None for the CPU. (torch's own function makes one to find out.)"""
+    """Return the device of tensors made without naming one; None for the CPU. (torch's own function makes one to find out.)"""
     contexts = [mode for mode in _function_modes() if isinstance(mode, DeviceContext)]
     return contexts[-1].device if contexts else None
 

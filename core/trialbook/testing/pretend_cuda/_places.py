@@ -1,4 +1,4 @@
-"""Where in the code something happened, and in which phase of a run."""
+"""The place in the code where something happened, and the phase of the run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 class Occurrence(NamedTuple):
-    """What was counted.
+    """An occurrence that was counted.
 
     Args:
         phase: of the run: what the test named with ``PretendDevice.phase``, else what the engine is at (``build``,

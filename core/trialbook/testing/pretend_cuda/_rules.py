@@ -1,4 +1,4 @@
-"""What operations do on CUDA that their results do not show: wait for the device, take tensors of the host, draw numbers."""
+"""The effects of operations on CUDA that results do not show: wait for the device, take tensors of the host, draw numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILLING = {"index_put", "index_put_", "_index_put_impl_"}
 
 
 class Operation(NamedTuple):
-    """What is known of an operation.
+    """The known properties of an operation.
 
     Args:
         name: without its overload.
@@ -55,7 +55,7 @@ class Operation(NamedTuple):
 
 @cache
 def describe(func: Any) -> Operation:
-    """What is known of an operation (an ``OpOverload``)."""
+    """Return what is known of an operation (an ``OpOverload``)."""
     schema, tags = func._schema, func.tags
     name = schema.name.partition("::")[2]
     changes = frozenset(a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write)
@@ -87,7 +87,7 @@ def find_wait(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 
 
 def fills_by_mask(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether ``x[mask] = number`` is done without looking for the rows of the mask, as CUDA does with a number of the host."""
+    """Return whether ``x[mask] = number`` skips looking for the rows of the mask, as CUDA does with a number of the host."""
     if name not in _FILLING or len(args) < 3:
         return False
     accumulate = args[3] if len(args) > 3 else kwargs.get("accumulate", False)

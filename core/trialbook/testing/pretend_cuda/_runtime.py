@@ -1,4 +1,4 @@
-"""What else of a process says whether there is a CUDA device: ``torch.cuda``, ``torch.Generator``, libraries that remember it."""
+"""All else in a process that tells of a CUDA device: ``torch.cuda``, ``torch.Generator``, libraries that remember it."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def _forget_devices(stack: ExitStack) -> None:
 
 
 def _accelerate_states() -> dict[str, dict[str, Any]]:
-    """What accelerate keeps a process, the device among it; empty where it was never imported."""
+    """Return the states that accelerate keeps a process, the device among them; empty where it was never imported."""
     module = sys.modules.get("accelerate.state")
     names = ("PartialState", "AcceleratorState", "GradientState") if module is not None else ()
     return {name: getattr(module, name)._shared_state for name in names}

@@ -182,7 +182,7 @@ def refresh(wrapper: PretendTensor) -> None:
 
 
 def _number_of_host(target: Tensor, value: Any) -> Any:
-    """What is put into a tensor of the device: a number is a tensor of the host, as in torch."""
+    """Return what is put into a tensor of the device: a number is a tensor of the host, as in torch."""
     if isinstance(target, PretendTensor) and isinstance(value, int | float | complex | np.generic):
         return torch.tensor(value, dtype=target.dtype, device="cpu")
     return value
