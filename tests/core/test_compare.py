@@ -23,7 +23,7 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.toml import Document
-from trialbook.contracts.findings import Finding
+from trialbook.contracts.findings import Finding, Span
 from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import open_index
@@ -542,7 +542,10 @@ def test_findings_are_gathered_by_arm_the_worst_first(store: Store) -> None:
         ("error", "per", "error-check", 2, 3), ("warning", "per", "warning-check", 2, 3), ("note", "mlp", "note-check", 3, 3),
     ]  # fmt: skip
     first = store.compare().findings[0]
-    assert (first.message, first.evidence, first.component) == ("What is wrong in 0.", {"loss": 4.2}, "loss.info-nce")
+    assert (first.message, first.component) == ("What is wrong in 0.", "loss.info-nce")
+    assert (first.evidence, first.varies) == ({"loss": Span(4.2, 6.2)}, True)
+    note = store.compare().findings[2]
+    assert (note.evidence, note.sentence) == ({"loss": Span(4.2, 6.2)}, f"What is wrong in 0 (as in {note.runs[0]})")
     assert [name.split("-")[1] for name in first.runs] == ["s0", "s2"]
     assert [one.arm for one in store.compare(where=["arm=mlp"]).findings] == ["mlp"]
 

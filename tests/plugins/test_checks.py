@@ -559,6 +559,28 @@ def test_dead_units_of_a_relu_count_at_once_and_others_from_the_second_look() ->
     assert found("dead-units", edit(healthy(), "modules", "*.act", dead=0.4)) == []
 
 
+def test_layers_that_wait_for_their_training_are_not_dead() -> None:
+    dead = edit(healthy(), "modules", dead=1.0)
+
+    def without(chart: RunEvidence, names: str, since: int = 0) -> RunEvidence:
+        chart = copy.deepcopy(chart)
+        for one in chart.of("parameters"):
+            for name in [name for name in one.values if fnmatchcase(name, names) and one.step >= since]:
+                del one.values[name]
+        return chart
+
+    assert found("dead-units", without(dead, "projector.image.*")) == []  # another stage trains it
+    assert found("dead-units", without(dead, "projector.image.*", since=STEPS)) == []  # this stage no longer does
+    own = without(dead, "projector.image.first.*")  # its part is trained, but not itself: B of an adapter in a warm-up
+    assert "projector.image.act" in only("dead-units", own).message
+    assert "modules" not in only("dead-units", own).message
+    still = edit(edit(dead, "modules", "*.act", dead=0.0), "parameters", "*.first.*", update=0.0)  # the rate is 0 as yet
+    assert found("dead-units", still) == []
+    gelu = edit(dead, "modules", "*.act", type="GELU")
+    assert found("dead-units", until(gelu, 1)) == []
+    assert only("dead-units", gelu).evidence["modules"] == 2
+
+
 def test_attention_that_stays_uniform_is_named_and_that_of_fresh_layers_is_not() -> None:
     uniform = edit(healthy(), "attention", entropy=0.99995, lowest=0.9999, highest=1.0)
     finding = only("uniform-attention", uniform)

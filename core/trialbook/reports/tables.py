@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trialbook.contracts.findings import Span
+
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 #: What stands where there is no value.
 NOTHING = "–"
@@ -84,6 +86,16 @@ def show_number(value: float, digits: int = 4) -> str:
     if not math.isfinite(value):
         return str(value)
     return f"{value:.{digits}g}"
+
+
+def show_evidence(value: Any, longest: int = 60) -> str:
+    """A value of a finding's evidence: numbers as in the tables, spans by their ends, long lists by their beginning."""
+    if isinstance(value, Span):
+        return f"{show_evidence(value.low)} to {show_evidence(value.high)}"
+    if isinstance(value, float):
+        return show_number(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def show_duration(seconds: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from trialbook.analysis.compare.compare import Comparison
-from trialbook.analysis.compare.findings import ArmFinding
+from trialbook.analysis.compare.findings import ArmFinding, across_arms
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import (
     BROKEN,
@@ -171,10 +171,7 @@ def _gates(comparison: Comparison) -> list[Block]:
 
 def _findings(comparison: Comparison) -> list[Block]:
     """One notice for each check and part: findings that arms share stand together. Notes are folded behind alarms."""
-    shared: dict[tuple[str, str, str], list[ArmFinding]] = {}
-    for finding in comparison.findings:
-        shared.setdefault((finding.severity, finding.check, finding.component), []).append(finding)
-    notices = [finding_notice(found[0], _places(found)) for found in shared.values()]
+    notices = [finding_notice(merged, _places(found)) for merged, found in across_arms(comparison.findings)]
     alarms: list[Block] = [notice for notice in notices if notice.severity != "note"]
     notes = [notice for notice in notices if notice.severity == "note"]
     if not alarms or not notes:

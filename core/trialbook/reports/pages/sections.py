@@ -11,7 +11,7 @@ from trialbook.contracts.findings import Finding
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Block, Code, Notice, TableBlock, Text
-from trialbook.reports.tables import Column, show_number, show_value
+from trialbook.reports.tables import Column, show_evidence, show_value
 
 #: Keys of ``[train]`` and ``[[stage]]`` that a reader asks for first.
 _TRAINING = (
@@ -92,17 +92,11 @@ def finding_notice(finding: Finding | ArmFinding, place: str = "") -> Notice:
     if place:
         details["in"] = place
     if finding.evidence:
-        details["evidence"] = "; ".join(f"{name} {_evidence(value)}" for name, value in finding.evidence.items())
+        details["evidence"] = "; ".join(f"{name} {show_evidence(value, _LONGEST)}" for name, value in finding.evidence.items())
     if finding.advice:
         details["try"] = finding.advice
-    return Notice(finding.severity, f"{finding.message} ({finding.check})", details)
-
-
-def _evidence(value: Any) -> str:
-    if isinstance(value, float):
-        return show_number(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    message = finding.sentence if isinstance(finding, ArmFinding) else finding.message
+    return Notice(finding.severity, f"{message} ({finding.check})", details)
 
 
 def environment_facts(around: Mapping[str, Any]) -> dict[str, Text]:
