@@ -496,7 +496,11 @@ def test_what_a_stage_leaves_out_on_purpose_is_no_alarm() -> None:
     adapters = copy.deepcopy(healthy())
     for one in adapters.of("wiring"):
         one.values["llm"] = {"stage": "train", "frozen": False, "parameters": 7000, "in_module": 7000, "optimized": 40}  # type: ignore[index]
-    assert only("not-optimized", adapters).severity == "note"
+    assert found("not-optimized", adapters) == []
+    asleep = edit(adapters, "wiring", "llm", optimized=0)
+    assert found("not-optimized", asleep) == []
+    asked = dataclasses.replace(asleep, config={**asleep.config, "llm": {"use": "hf-causal", "lora_rank": 8}})
+    assert (only("not-optimized", asked).severity, only("not-optimized", asked).component) == ("warning", "llm")
 
 
 def test_a_frozen_part_that_is_trained_or_moves_is_an_error() -> None:
