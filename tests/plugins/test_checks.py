@@ -578,7 +578,9 @@ def test_layers_that_wait_for_their_training_are_not_dead() -> None:
     own = without(dead, "projector.image.first.*")  # its part is trained, but not itself: B of an adapter in a warm-up
     assert "projector.image.act" in only("dead-units", own).message
     assert "modules" not in only("dead-units", own).message
-    still = edit(edit(dead, "modules", "*.act", dead=0.0), "parameters", "*.first.*", update=0.0)  # the rate is 0 as yet
+    still = edit(
+        edit(dead, "modules", "*.act", dead=0.0), "parameters", "*.first.*", update=0.0
+    )  # the rate is 0 as yet
     assert found("dead-units", still) == []
     gelu = edit(dead, "modules", "*.act", type="GELU")
     assert found("dead-units", until(gelu, 1)) == []

@@ -31,7 +31,11 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
     for name, seen in _last_two(chart).items():
         step, facts = seen[-1]
         share = min(one["dead"] for _, one in seen)
-        if facts["units"] >= FEWEST and share >= HALF and _could_wake(chart, name, facts["type"].lower(), seen[0][0], step):
+        if (
+            facts["units"] >= FEWEST
+            and share >= HALF
+            and _could_wake(chart, name, facts["type"].lower(), seen[0][0], step)
+        ):
             dead.setdefault(component_of(name, parts), []).append((share, name, facts, step))
     for part, found in dead.items():
         share, name, facts, step = max(found, key=lambda one: one[0])
@@ -55,9 +59,13 @@ def _could_wake(chart: RunEvidence, name: str, kind: str, first: int, last: int)
     hard = any(word in kind for word in HARD)
     if hard or any(word in kind for word in SOFT):
         part = component_of(name, parts)
-        own = {step: [f for other, f in seen.items() if component_of(other, parts) == part] for step, seen in looks.items()}
+        own = {
+            step: [f for other, f in seen.items() if component_of(other, parts) == part] for step, seen in looks.items()
+        }
     else:
-        own = {step: [f for other, f in seen.items() if other.rpartition(".")[0] == name] for step, seen in looks.items()}
+        own = {
+            step: [f for other, f in seen.items() if other.rpartition(".")[0] == name] for step, seen in looks.items()
+        }
     if not own.get(last):
         return False
     return hard or (first < last and any(facts["update"] for facts in own.get(first, ())))

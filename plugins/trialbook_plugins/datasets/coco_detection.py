@@ -12,6 +12,7 @@ import numpy as np
 from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._boxed import BoxedPhoto, Fit, boxes_of, place_boxes, upright_size
+from trialbook_plugins.datasets._coco import SplitFiles, split_files
 from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
 from trialbook_plugins.datasets._paths import locate, read_json
 from trialbook_plugins.datasets._splits import (
@@ -30,6 +31,7 @@ class CocoDetection(PooledDataset):
     """A folder in COCO's format: photos (``image``) with the boxes and classes of their objects.
 
     Photos are dealt into train, val and test by the content of their files; a split that has a file of its own takes no share.
+    COCO as published needs its ``root`` alone: its val is ``test`` here, since boxes of its own test are not published.
 
     Annotations of a split, a value for each photo: ``boxes`` (x0, y0, x1, y1 as shares of the picture that is read, float64
     [n, 4]), ``classes`` (int64 [n], indices into ``class_names``), ``crowd`` (bool [n]), ``count`` (how many boxes), ``file``
@@ -39,8 +41,8 @@ class CocoDetection(PooledDataset):
     Args:
         data_root: folder that a relative ``root`` starts from.
         root: folder of the data set.
-        annotations: JSON file with ``images``, ``annotations`` and ``categories``, in ``root``; the only ``instances*.json``
-            in ``root`` or ``root/annotations`` if left out.
+        annotations: JSON file with ``images``, ``annotations`` and ``categories``, in ``root``; if left out the only
+            ``instances*.json`` in ``root`` or ``root/annotations``, or that of train.
         images: folder of the photos, in ``root``; if left out that of the annotations' split as COCO names it (``val2017``),
             or ``images``.
         val_annotations: such a file for val alone.
@@ -127,23 +129,23 @@ class CocoDetection(PooledDataset):
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes in the order of their ids in the files."""
         found: dict[Any, str] = {}
-        for file, _ in self._files:
+        for file, _ in self._files.values():
             found.update(_categories(read_json(file), file))
         return tuple(found[key] for key in sorted(found))
 
     @cached_property
-    def _files(self) -> list[tuple[Path, Path]]:
-        root = locate(self.data_root, self.root)
-        return [_locate(root, *names) for names in (self.main, *self.own.values())]
+    def _files(self) -> dict[str, SplitFiles]:
+        return split_files(locate(self.data_root, self.root), "instances", "annotations", self.main, self.own)
 
     def _cut(self) -> dict[str, PoolSplit]:
         ids: dict[Any, str] = {}
-        for file, _ in self._files:
+        for file, _ in self._files.values():
             ids.update(_categories(read_json(file), file))
         classes = {key: place for place, key in enumerate(sorted(ids))}
-        main, *others = (self._pool(file, folder, classes) for file, folder in self._files)
-        splits = deal_rest(main, "image", self.shares, self.seed, dict(zip(self.own, others, strict=True)))
-        if self.own and not self.allow_overlap:
+        pools = {name: self._pool(*files, classes) for name, files in self._files.items()}
+        own = {name: pools[name] for name in pools if name != "main"}
+        splits = deal_rest(pools["main"], "image", self.shares, self.seed, own)
+        if own and not self.allow_overlap:
             refuse_overlap(splits, ("image",), locate(self.data_root, self.root))
         return splits
 
@@ -219,21 +221,6 @@ def _categories(data: Any, file: Path) -> dict[Any, str]:
         return {one["id"]: str(one["name"]) for one in data["categories"]}
     except (KeyError, TypeError) as error:
         raise TrialbookError(f"{file}: not a COCO instance file: it needs 'categories' with 'id' and 'name'") from error
-
-
-def _locate(root: Path, annotations: str | None, images: str | None) -> tuple[Path, Path]:
-    if annotations is None:
-        found = sorted([*root.glob("instances*.json"), *(root / "annotations").glob("instances*.json")])
-        if len(found) != 1:
-            names = ", ".join(str(one.relative_to(root)) for one in found) or "none"
-            raise TrialbookError(f"{root}: set 'annotations' to one of its instances*.json ({names})")
-        file = found[0]
-    else:
-        file = root / annotations
-    if images is not None:
-        return file, root / images
-    named = root / file.stem.removeprefix("instances_")  # instances_val2017.json -> val2017
-    return file, named if named.is_dir() else root / "images"
 
 
 def _pictures(files: Sequence[Path], size: int, fit: Fit) -> Pictures:

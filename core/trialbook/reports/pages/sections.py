@@ -92,7 +92,9 @@ def finding_notice(finding: Finding | ArmFinding, place: str = "") -> Notice:
     if place:
         details["in"] = place
     if finding.evidence:
-        details["evidence"] = "; ".join(f"{name} {show_evidence(value, _LONGEST)}" for name, value in finding.evidence.items())
+        details["evidence"] = "; ".join(
+            f"{name} {show_evidence(value, _LONGEST)}" for name, value in finding.evidence.items()
+        )
     if finding.advice:
         details["try"] = finding.advice
     message = finding.sentence if isinstance(finding, ArmFinding) else finding.message
