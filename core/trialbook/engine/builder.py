@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -201,17 +201,14 @@ class RunBuilder:
     def features(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> FeatureTable:
         """Stored tokens [R, N, D] of a frozen encoder for all rows of a split."""
         part = dataset.splits()[split]
-        with self._located("encoder", name, {}), ExitStack() as stack:
-
-            @cache  # only where something is to be made
-            def device() -> torch.device:
-                return stack.enter_context(self.on_device(encoder))
+        with self._located("encoder", name, {}):
 
             def encode(rows: NDArray[np.int64]) -> Features:
-                return encode_rows(encoder, part.read(modality, rows), device())
+                return encode_rows(encoder, part.read(modality, rows), self.workshop.device)
 
             made_of = self._made_of(name, encoder, dataset, split, modality)
-            return self.workshop.store.get(made_of, len(part.groups(modality)), encode)
+            rows = len(part.groups(modality))
+            return self.workshop.store.get(made_of, rows, encode, partial(self.on_device, encoder))
 
     def layer_features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
@@ -220,7 +217,7 @@ class RunBuilder:
         if not isinstance(encoder, LayerEncoder):
             raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'encode_layers')")
         part = dataset.splits()[split]
-        with self._located("encoder", name, {}), ExitStack() as stack:
+        with self._located("encoder", name, {}):
             whole = self._made_of(name, encoder, dataset, split, modality)
             options = {key: value for key, value in whole["options"].items() if key not in encoder.tap_choices}
             made_of = {
@@ -229,11 +226,12 @@ class RunBuilder:
             }
 
             def begin(_: tuple[str, ...]) -> Callable[[NDArray[np.int64]], Mapping[str, torch.Tensor]]:
-                device = stack.enter_context(self.on_device(encoder))
                 encoder.verify()  # only where something is to be made: what is there was made by code that passed
+                device = self.workshop.device
                 return lambda rows: encoder.encode_layers(to_device(encoder.prepare(part.read(modality, rows)), device))
 
-            return self.workshop.store.get_many(made_of, len(part.groups(modality)), encoder.tap_rows, begin)
+            rows, context = len(part.groups(modality)), partial(self.on_device, encoder)
+            return self.workshop.store.get_many(made_of, rows, encoder.tap_rows, begin, context)
 
     def _made_of(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> dict[str, Any]:
         """Everything that the features of a split depend on."""
