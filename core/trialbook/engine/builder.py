@@ -23,6 +23,7 @@ from trialbook.config.settings import Settings
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import ComponentTable
 from trialbook.contracts import Features, FeatureTable, LayerEncoder, Task, Trainable, device_of, to_device
+from trialbook.contracts.data_files import NotedFiles, noting_files
 from trialbook.contracts.datasets import Overlap, find_overlaps, modalities_of
 from trialbook.contracts.randomness import derive_seed
 from trialbook.engine.feature_store import FeatureStore, weights_hash
@@ -98,6 +99,7 @@ class RunBuilder:
         self.parts: list[Part] = []
         self.overlaps: list[Overlap] = []
         self.lineage: list[Lineage] = []
+        self.files = NotedFiles()
         self._origins: dict[str, Origin] = {}
         self._hashes: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
         self._trains = False
@@ -148,6 +150,13 @@ class RunBuilder:
         return self._table(kind, name)[1].get(key, default)
 
     def make(self, kind: str, name: str | None = None, /, **injected: Any) -> Any:
+        """Make a component, and note the files that it reads; see ``_make``."""
+        with noting_files() as noted:
+            made = self._make(kind, name, injected)
+        self.files.add(noted)
+        return made
+
+    def _make(self, kind: str, name: str | None, injected: Mapping[str, Any]) -> Any:
         """Make the component of ``[kind]`` or ``[kind.name]``; its random numbers depend on the seed and its place alone.
 
         A module is put on the device. A frozen encoder is not: it goes there while its features are made (``on_device``).
@@ -289,11 +298,13 @@ class RunBuilder:
         key = json.dumps([table, dict(self.inputs)], sort_keys=True, default=str)
         memo = self.workshop.datasets
         if key not in memo:
-            dataset = self._construct("dataset", path, table, {})
-            with self._located_at(path, table):
-                splits = dataset.splits()
-                memo[key] = (dataset, find_overlaps(splits, modalities_of(dataset, table)))
-        self.dataset, self.overlaps = memo[key]
+            with noting_files() as noted:
+                dataset = self._construct("dataset", path, table, {})
+                with self._located_at(path, table):
+                    splits = dataset.splits()
+                    memo[key] = (dataset, find_overlaps(splits, modalities_of(dataset, table)), noted)
+        self.dataset, self.overlaps, noted = memo[key]
+        self.files.add(noted)
         return self.dataset
 
     def _located(self, kind: str, name: str | None, options: Mapping[str, Any]) -> Located:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trialbook.config.numerics import numerics_of
 from trialbook.config.options import DoctorOptions
 from trialbook.config.runspec import Outcome, RunSpec
+from trialbook.contracts.data_files import noting_files
 from trialbook.contracts.records import Event, Item, Record
 from trialbook.doctor.doctor import format_finding, load_checks
 from trialbook.doctor.live import LiveDoctor, NullDoctor
@@ -121,8 +122,11 @@ class RunSession:
         accelerator.free_memory()  # what the run before left must not count, nor lie in the way
         reset_peak(accelerator.device)
         builder = RunBuilder(spec, self.services.build_context, self._finished_inputs())
-        task = builder.task()
-        recorder.describe(describe(builder))
+        with noting_files() as noted:
+            task = builder.task()
+            recorder.describe(describe(builder))
+        builder.files.add(noted)
+        recorder.note_files(builder.files)
         options = DoctorOptions(**spec.info.doctor)
         doctor = self._live_doctor(options)
         items = execute(

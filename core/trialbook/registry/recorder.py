@@ -15,11 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
+from trialbook.contracts.data_files import NotedFiles
 from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, ModuleStats, Predictions, Record, Timing
 from trialbook.errors import TrialbookError
 from trialbook.registry.background import BackgroundFollower
+from trialbook.registry.data_files import DataFiles
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
 from trialbook.registry.lock import RunLock
 from trialbook.registry.run_directory import (
@@ -143,6 +145,10 @@ class Recorder:
             )
         if self._follower:
             self._follower.facts_changed()
+
+    def note_files(self, noted: NotedFiles) -> None:
+        """Write down which files the run reads, and what they are now."""
+        DataFiles(self.run.path.parent.parent).write(self.run, noted)
 
     def rewind(self, records: int) -> None:
         """The run continues at a place where it had made so many records; those behind it are made again.
@@ -323,6 +329,9 @@ class NullRecorder:
         """Written by the first process."""
 
     def describe(self, data: Mapping[str, Any]) -> None:
+        """Written by the first process."""
+
+    def note_files(self, noted: NotedFiles) -> None:
         """Written by the first process."""
 
     def rewind(self, records: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files
 from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._boxed import BoxedPhoto, Fit, boxes_of, place_boxes, upright_size
 from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
@@ -223,7 +224,7 @@ def _categories(data: Any, file: Path) -> dict[Any, str]:
 
 def _locate(root: Path, annotations: str | None, images: str | None) -> tuple[Path, Path]:
     if annotations is None:
-        found = sorted([*root.glob("instances*.json"), *(root / "annotations").glob("instances*.json")])
+        found = [*find_files(root, "instances*.json"), *find_files(root / "annotations", "instances*.json")]
         if len(found) != 1:
             names = ", ".join(str(one.relative_to(root)) for one in found) or "none"
             raise TrialbookError(f"{root}: set 'annotations' to one of its instances*.json ({names})")

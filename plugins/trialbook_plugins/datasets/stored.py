@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.datasets import Dataset, Modality, Raw, Rows, Split, content_hash, row_identities
 
 SAMPLES, SAMPLES_ABOUT = "samples.safetensors", "samples.json"
@@ -181,6 +182,7 @@ def read_kept(folder: Path) -> Kept:
     from safetensors.numpy import load_file
 
     file = folder / SAMPLES_ABOUT
+    note_files([file, folder / SAMPLES])
     try:
         about, arrays = json.loads(file.read_text(encoding="utf-8")), load_file(folder / SAMPLES)
     except (OSError, ValueError) as error:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.datasets import Rows, content_hash
 
 CAPTIONS = "captions.jsonl"
@@ -44,6 +45,7 @@ def read_captions(folder: Path) -> list[Caption]:
         TrialbookError: there are none, or a line is none.
     """
     file = folder / CAPTIONS
+    note_files([file])
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -107,6 +109,7 @@ def read_vectors(folder: Path) -> Vectors:
     file = next((folder / name for name in (EMBEDDINGS, EMBEDDINGS_NPZ) if (folder / name).is_file()), None)
     if file is None:
         raise TrialbookError(f"{folder} holds no embeddings; a run of task 'embed' makes them")
+    note_files([file])
     try:
         held = _arrays_of(file)
         if "identity" not in held:
