@@ -58,7 +58,10 @@ class RunSession:
                 finished = peers.first(lambda: self._open(stack))
                 outcome = self.end("kept") if finished else self._record()
         except RunLocked as error:
-            outcome = self.end("busy", str(error))
+            outcome = self.end(
+                "busy",
+                f"it is in use by {error.holder}, which does this run; give the command again once that has ended",
+            )
         except TrialbookError as error:  # it cannot be resumed; what it has recorded is left alone
             outcome = self.end("failed", str(error))
         except OSError as error:  # the disk is full or read-only: there is nowhere to write this down
