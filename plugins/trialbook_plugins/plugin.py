@@ -135,6 +135,7 @@ _COMPONENTS = {
         "loss-at-chance": ("check", "training loss where knowing nothing would put it"),
         "loss-above-chance": ("check", "training loss above that: a saturated temperature, or worse"),
         "scale-at-clamp": ("check", "logit scale at a bound, at the start or at the end"),
+        "shared-duplicates": ("check", "targets shared among equal rows with equal embeddings: no effect"),
         "diverged": ("check", "training loss that fell and rose again"),
         "still-falling": ("check", "training loss that still falls steeply at the end"),
         "always-clipped": ("check", "gradient cut to a tenth at nearly every step"),

@@ -372,6 +372,14 @@ def test_a_scale_that_is_not_learned_has_no_bounds_to_lie_at() -> None:
     assert found("scale-at-clamp", chart) == []
 
 
+def test_targets_shared_among_equal_rows_with_equal_embeddings_are_a_note() -> None:
+    alike = edit(healthy(), "own", split="", duplicates=40, duplicates_apart=0)
+    finding = only("shared-duplicates", alike)
+    assert (finding.severity, finding.component, finding.evidence["duplicates"]) == ("note", "loss.info-nce", 40)
+    for facts in ({"duplicates": 40, "duplicates_apart": 3}, {"duplicates": 0, "duplicates_apart": 0}):
+        assert found("shared-duplicates", edit(healthy(), "own", split="", **facts)) == []
+
+
 def test_a_warm_up_that_does_not_end_is_named_at_once() -> None:
     finding = only("lr-not-reached", until(train(healthy(), warmup=1000), 1))
     assert finding.severity == "warning"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.errors import TrialbookError, suggest
+from trialbook.registry.changed_data import describe_changed
 from trialbook.registry.query import Registry, Run
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def filter_runs(runs: list[Run], conditions: Sequence[Condition], facts: Facts) 
     return runs
 
 
-def of_plan(runs: Sequence[Run], plan: Plan) -> list[Run]:
-    """Those of an experiment's runs that the plan asks for as it stands.
+def of_plan(runs: Sequence[Run], plan: Plan, root: Path) -> list[Run]:
+    """Those of an experiment's runs that the plan asks for as it stands; ``root`` is the directory of all runs.
 
     Raises:
         TrialbookError: there is none.
@@ -164,9 +165,11 @@ def of_plan(runs: Sequence[Run], plan: Plan) -> list[Run]:
     if kept := [run for run in runs if run.name in names]:
         return kept
     name = plan.experiment.name
+    if edited := describe_changed(plan, root):
+        raise TrialbookError(f"{edited}; 'mlrun compare {name}' shows those")
     raise TrialbookError(
-        f"no run of {plan.experiment.file.name} as it stands is recorded, only {len(runs)} of other configurations or sources; "
-        f"'mlrun run' makes them, 'mlrun compare {name}' shows those"
+        f"no run of {plan.experiment.file.name} as it stands is recorded, only {len(runs)} of other configurations, sources or "
+        f"data; 'mlrun run' makes them, 'mlrun compare {name}' shows those"
     )
 
 

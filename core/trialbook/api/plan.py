@@ -111,15 +111,15 @@ def plan(
 
 
 def make_plans(files: Sequence[Path], app: App, profile: str | None, sets: Sequence[str]) -> list[Plan]:
-    """The plans of experiment files; runs that an earlier version of the program recorded stand for equal ones.
+    """The plans of experiment files, with the recorded runs that stand for theirs; see ``plans_on_record``.
 
     Raises:
         TrialbookError: files have mistakes; the error has all of them.
     """
     from trialbook.planning.planner import plan_files
-    from trialbook.registry.earlier_runs import keep_earlier_runs
+    from trialbook.registry.changed_data import plans_on_record
 
-    return keep_earlier_runs(plan_files(files, app.book, profile=profile, sets=sets), app.settings.runs, app.book)
+    return plans_on_record(plan_files(files, app.book, profile=profile, sets=sets), app.settings.runs, app.book)
 
 
 def experiment_plan(made: Plan, runs: Path, before: tuple[ExperimentPlan, ...] = ()) -> ExperimentPlan:

@@ -29,11 +29,11 @@ def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: 
     from trialbook.api.app import open_app
     from trialbook.errors import TrialbookError
     from trialbook.planning.planner import plan_files
-    from trialbook.registry.earlier_runs import keep_earlier_runs
+    from trialbook.registry.changed_data import plans_on_record
     from trialbook.reports.pages.write import PageOptions
 
     app = open_app(runs)
-    (plan,) = keep_earlier_runs(plan_files([file], app.book, profile=profile), app.settings.runs, app.book)
+    (plan,) = plans_on_record(plan_files([file], app.book, profile=profile), app.settings.runs, app.book)
     if not plan.experiment.decisions:
         raise TrialbookError(f"{file} has no [decision]; 'mlrun compare {file}' compares its arms")
     options = PageOptions(not no_plots, png, app.host.templates())

@@ -91,12 +91,12 @@ def _of_experiment(index: Registry, name: str, options: PageOptions) -> Written:
 def _of_file(file: Path, profile: str | None, app: App, options: PageOptions) -> Written:
     from trialbook.analysis.compare.compare import compare_plan
     from trialbook.planning.planner import plan_files
-    from trialbook.registry.earlier_runs import keep_earlier_runs
+    from trialbook.registry.changed_data import plans_on_record
     from trialbook.registry.run_directory import RunDirectory
     from trialbook.reports.pages.experiment_results import write_conclusion
 
     registry = app.settings.registry
-    (plan,) = keep_earlier_runs(plan_files([file], app.book, profile=profile), registry.parent, app.book)
+    (plan,) = plans_on_record(plan_files([file], app.book, profile=profile), registry.parent, app.book)
     comparison = compare_plan(plan, registry)
     _complete([RunDirectory(registry.parent / spec.relative_path) for spec in plan.runs], options)
     return write_conclusion(plan, comparison, registry.parent, options)

@@ -42,6 +42,7 @@ def run(
     from trialbook.config.numerics import prepare_cublas
     from trialbook.execution.launcher import Launcher
     from trialbook.execution.progress import choose_progress
+    from trialbook.registry.changed_data import describe_changed
     from trialbook.registry.earlier_runs import describe_earlier
 
     app = open_app(runs)
@@ -51,8 +52,9 @@ def run(
     elif arms:
         plans[-1] = plans[-1].only(arms)
     for plan in plans:
-        if sentence := describe_earlier(plan, app.settings.runs):
-            click.echo(sentence, err=True)
+        for describe in (describe_earlier, describe_changed):
+            if sentence := describe(plan, app.settings.runs):
+                click.echo(sentence, err=True)
     progress = choose_progress(partial(click.echo, err=True))
     launcher = Launcher(app.settings, app.host, app.book, progress, strict=strict, plots=not no_plots)
     if dry_run:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trialbook.contracts.components import *
     from trialbook.contracts.conversation_folder import *
     from trialbook.contracts.conversations import *
+    from trialbook.contracts.data_files import *
     from trialbook.contracts.datasets import *
     from trialbook.contracts.decoders import *
     from trialbook.contracts.distributed import *
@@ -40,8 +41,9 @@ HOMES = {
     "components": "Builder Encoder Loss Metric Prepared Projector",
     "conversation_folder": "ConversationFolder IMAGES Line MANIFEST SPLITS read_folder read_manifest",
     "conversations": "Conversation IMAGE Role Turn conversation_hash",
+    "data_files": "NotedFiles find_files note_files noting_files",
     "datasets": (
-        "Dataset LeftOut Modality Overlap Raw Rows Split assign_splits content_hash find_overlaps modalities_of "
+        "Dataset LeftOut Modality Overlap Raw Rows Split assign_splits content_hash find_overlaps modalities_of row_identities "
         "pair_names"
     ),
     "decoders": "Decodes LatentShape",

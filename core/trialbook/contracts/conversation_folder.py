@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.contracts.conversations import Conversation
+from trialbook.contracts.data_files import note_files
 from trialbook.errors import TrialbookError
 
 SPLITS = ("train", "val", "test")
@@ -83,6 +84,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _lines(file: Path) -> Iterator[Line]:
+    note_files([file])
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -44,7 +44,11 @@ class Modality:
 
 @runtime_checkable
 class Split(Protocol):
-    """One part of a dataset. Reading is deterministic: the same rows are the same bits, in any order or batch."""
+    """One part of a dataset. Reading is deterministic: the same rows are the same bits, in any order or batch.
+
+    Where ``content`` is taken over more than a row says (a caption together with its photo), or rows are vectors of something
+    else, a split may have a method ``identity(modality)`` too; see ``row_identities``.
+    """
 
     name: str
 
@@ -109,6 +113,20 @@ def content_hash(*parts: bytes | str | NDArray[Any]) -> str:
             digest.update(part.encode() if isinstance(part, str) else part)
         digest.update(b"\x00")
     return digest.hexdigest()
+
+
+def row_identities(split: Split, modality: str) -> Sequence[str]:
+    """A hash of what every row says by itself [R]: equal for equal words or values, whatever sample they belong to.
+
+    What ``Split.identity`` returns where a split has it; else the hash of a text's words, and the content of all other rows.
+    """
+    if hasattr(split, "identity"):
+        found: Sequence[str] = split.identity(modality)
+        return found
+    rows = np.arange(len(split.groups(modality)))
+    if len(rows) and isinstance(split.read(modality, rows[:1])[0], str):
+        return [content_hash(text) for text in split.read(modality, rows)]
+    return split.content(modality)
 
 
 def assign_splits(keys: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, Rows]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trialbook.config.numerics import numerics_of
 from trialbook.config.options import DoctorOptions
 from trialbook.config.runspec import Outcome, RunSpec
+from trialbook.contracts.data_files import noting_files
 from trialbook.contracts.records import Event, Item, Record
 from trialbook.doctor.doctor import format_finding, load_checks
 from trialbook.doctor.live import LiveDoctor, NullDoctor
@@ -57,7 +58,10 @@ class RunSession:
                 finished = peers.first(lambda: self._open(stack))
                 outcome = self.end("kept") if finished else self._record()
         except RunLocked as error:
-            outcome = self.end("busy", str(error))
+            outcome = self.end(
+                "busy",
+                f"it is in use by {error.holder}, which does this run; give the command again once that has ended",
+            )
         except TrialbookError as error:  # it cannot be resumed; what it has recorded is left alone
             outcome = self.end("failed", str(error))
         except OSError as error:  # the disk is full or read-only: there is nowhere to write this down
@@ -121,8 +125,11 @@ class RunSession:
         accelerator.free_memory()  # what the run before left must not count, nor lie in the way
         reset_peak(accelerator.device)
         builder = RunBuilder(spec, self.services.build_context, self._finished_inputs())
-        task = builder.task()
-        recorder.describe(describe(builder))
+        with noting_files() as noted:
+            task = builder.task()
+            recorder.describe(describe(builder))
+        builder.files.add(noted)
+        recorder.note_files(builder.files)
         options = DoctorOptions(**spec.info.doctor)
         doctor = self._live_doctor(options)
         items = execute(

@@ -129,7 +129,7 @@ def _fitting(run: RunDirectory, spec: RunSpec, document: Document | None) -> tup
     """The configuration that gives the run its id; where none does, the likeliest, and a doubt."""
     written = [] if document is None else [replace(spec, config=document.data, positions=document.positions)]
     for one in (*written, spec):
-        if run_id(one.config, one.seed, one.sources, one.inputs) == spec.id:
+        if run_id(one.config, one.seed, one.sources, one.inputs, one.data) == spec.id:
             return one, ["config.toml was edited; run.json is repeated"] if written and one is spec else []
     doubts = ["its configuration does not give its id: it was edited, or made by another version of trialbook"]
     if written and _plain(written[0].config) != _plain(spec.config):

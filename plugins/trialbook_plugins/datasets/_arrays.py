@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook_plugins.datasets._paths import locate
 
 _SUFFIXES = (".npz", ".npy", ".safetensors")
@@ -42,6 +43,7 @@ class Arrays:
         """
         path, key = self._parts(name)
         file = locate(self._data_root, path)
+        note_files([file])
         if not file.is_file():
             raise TrialbookError(f"there is no file {file}")
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
 from trialbook_plugins.datasets._splits import (
@@ -88,6 +89,7 @@ class CaptionedPhotos(PooledDataset):
         Raises:
             TrialbookError: a photo has no file or no caption and is not to be skipped, or none is left.
         """
+        note_files(photo.file for photo in photos)  # those that are missing as well: they may come
         kept, dropped = [], self.dropped
         for photo in photos:
             if photo.captions and photo.file.is_file():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files
 
 
 class SplitFiles(NamedTuple):
@@ -48,7 +49,7 @@ def split_files(
 
 def _published(root: Path, kind: str, option: str, taken: set[str]) -> dict[str, str]:
     """The only annotation file of a folder, or those of train and val as COCO names them."""
-    found = sorted([*root.glob(f"{kind}*.json"), *(root / "annotations").glob(f"{kind}*.json")])
+    found = [*find_files(root, f"{kind}*.json"), *find_files(root / "annotations", f"{kind}*.json")]
     names = [str(one.relative_to(root)) for one in found]
     train, val = ([name for name in names if f"{kind}_{split}" in name] for split in ("train", "val"))
     if len(names) == 1:

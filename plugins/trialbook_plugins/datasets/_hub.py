@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files, note_files
 from trialbook.contracts.datasets import Rows
 from trialbook_plugins.datasets._images import Pictures
 from trialbook_plugins.datasets._splits import SPLITS, Column, array_column, text_column
@@ -35,6 +36,7 @@ def load(path: str, data_root: Path | None, config: str | None, revision: str | 
         raise TrialbookError("the 'datasets' library is not installed; pip install 'trialbook[hf]'") from error
     local = Path(path).expanduser()
     local = local if local.is_absolute() or data_root is None else data_root / local
+    note_files([local] if local.is_file() else (file for file in find_files(local, "**/*") if file.is_file()))
     try:
         if not local.exists():
             loaded = _from_hub(path, local, config, revision)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.datasets import Raw, Rows
 
 Picture = NDArray[np.uint8]
@@ -84,6 +85,7 @@ class Pictures:
         room: int = 1 << 30,
         crop: bool = True,
     ) -> None:
+        note_files(name for name in names if isinstance(name, Path))
         self._load = load
         self._names = names
         self._size = size

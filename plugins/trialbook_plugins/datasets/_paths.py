@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 
 
 def locate(data_root: Path | None, path: str) -> Path:
@@ -32,6 +33,7 @@ def read_text(file: Path) -> str:
     Raises:
         TrialbookError: there is no such file, or it is not UTF-8.
     """
+    note_files([file])
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from trialbook import TrialbookError
 from trialbook.contracts.conversations import IMAGE, Conversation
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.datasets import LeftOut, Modality
 from trialbook_plugins.datasets._conversations import (
     MODALITIES,
@@ -111,6 +112,7 @@ class Questions(PooledDataset):
 
     def has(self, picture: Path) -> bool:
         """Whether the picture is there, and is one."""
+        note_files([picture])
         return is_picture(picture)
 
     def bad(self, where: str, why: str) -> None:
@@ -197,7 +199,12 @@ def question_pool(
     files = list(places)
     ordered = sorted(asked, key=lambda one: places[one.picture])
     owner = np.array([places[one.picture] for one in ordered], dtype=np.int64)
-    pictures = Pictures(lambda row: (load or Path.read_bytes)(files[row]), files, size, crop=False)
+    pictures = Pictures(
+        lambda row: (load or Path.read_bytes)(files[row]),
+        files if load is None else [str(file) for file in files],
+        size,
+        crop=False,
+    )
     image = Column(np.arange(len(files)), pictures.read, lambda: pictures.hashes)
     said = [_conversation(one, folder, source) for one in ordered]
     columns = {"image": image, "conversation": conversation_column(said, owner, image)}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._sensor_windows import Sieve
 from trialbook_plugins.datasets._series_recording import Fields, Recording
@@ -39,7 +40,7 @@ def read_folders(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     """A folder of text files for each activity; a row a sample, a column a channel, whatever stands between numbers."""
     found: list[Recording] = []
     width = 0
-    for file in sorted(path for path in root.glob("*/*") if path.suffix.lower() in _TEXTS):
+    for file in (path for path in find_files(root, "*/*") if path.suffix.lower() in _TEXTS):
         name = file.relative_to(root).as_posix()
         try:
             values = _numbers(file)
@@ -59,7 +60,7 @@ def read_folders(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
 
 def read_ts(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     """Series in the format of aeon and sktime; files that end in ``_TRAIN.ts`` and ``_TEST.ts`` are splits."""
-    files = sorted(root.glob("*.ts")) if root.is_dir() else [root]
+    files = find_files(root, "*.ts") if root.is_dir() else [root]
     return [one for file in files for one in _series_of(file, sieve)]
 
 

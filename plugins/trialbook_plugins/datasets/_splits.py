@@ -27,11 +27,13 @@ class Column:
         group: group of every row: int64 [R].
         read: the rows with the indices that it is given, int64 [B].
         content: content hash of every row [R]; may be slow, is called once.
+        identity: hash of what every row says by itself [R], where ``content`` is taken over more or less than that.
     """
 
     group: Rows
     read: Callable[[Rows], Raw]
     content: Callable[[], Sequence[str]]
+    identity: Callable[[], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,12 @@ class PoolSplit:
     def content(self, modality: str) -> Sequence[str]:
         """Content hash of every row [R]."""
         hashes = self.pool.columns[modality].content()
+        return [hashes[row] for row in self._rows[modality].tolist()]
+
+    def identity(self, modality: str) -> Sequence[str]:
+        """Hash of what every row says by itself [R]."""
+        column = self.pool.columns[modality]
+        hashes = (column.identity or column.content)()
         return [hashes[row] for row in self._rows[modality].tolist()]
 
     def labels(self, name: str) -> Any:
@@ -172,7 +180,7 @@ def joined(column: Column, keys: Callable[[], Sequence[str]]) -> Column:
         of_group = keys()
         return [content_hash(of_group[place], own) for place, own in zip(column.group, column.content(), strict=True)]
 
-    return Column(column.group, column.read, cache(hashes))
+    return Column(column.group, column.read, cache(hashes), column.identity or column.content)
 
 
 def group_keys(column: Column, size: int) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files
 from trialbook_plugins.captioners.sensor_templates import Style
 from trialbook_plugins.datasets._event_logs import STATES, Log, read_log
 from trialbook_plugins.datasets._event_set import EventOptions, EventSet, SplitBy
@@ -82,7 +83,9 @@ class SensorEvents(EventSet):
             TrialbookError: there is none, one is empty, or a line is bad.
         """
         found = (
-            sorted(path for path in self.root.glob(self.files) if path.is_file()) if self.root.is_dir() else [self.root]
+            [path for path in find_files(self.root, self.files) if path.is_file()]
+            if self.root.is_dir()
+            else [self.root]
         )
         if not found:
             raise TrialbookError(f"{self.root}: no file is called {self.files}")

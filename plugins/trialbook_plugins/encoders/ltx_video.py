@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trialbook import TrialbookError
 from trialbook.contracts import Features, LatentShape, LayerPoint, OrderResult, device_of
+from trialbook.contracts.data_files import find_files, note_files
 from trialbook.contracts.datasets import Modality, Raw
 from trialbook_plugins.hub import config_hash, reading
 
@@ -237,6 +238,8 @@ def _read(model: str, revision: str | None, subfolder: str, data_root: Path | No
     maker = _import()
     folders = [Path(model).expanduser(), *([data_root / model] if data_root else [])]
     folder = next((one for one in folders if one.is_dir()), None)
+    if folder is not None:
+        note_files(file for file in find_files(folder, "**/*") if file.is_file())
     inside = subfolder if folder is None or (folder / subfolder / "config.json").is_file() else None
     with reading("autoencoder", model):
         vae = maker.from_pretrained(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Split
+from trialbook.contracts.datasets import Split, row_identities
 
 #: What losses may ask to know of each row of a batch: its group, a number of its content, the class of its group.
 TAGS = ("groups", "content", "classes")
@@ -55,13 +55,8 @@ class Classes:
 
 
 def content_numbers(split: Split, modality: str) -> NDArray[np.int64]:
-    """A number of the content of every row [R]: equal for equal content, in any split and any process.
-
-    A text counts by what it says: its content hash may be taken together with what it is said of.
-    """
-    rows = np.arange(len(split.groups(modality)))
-    is_text = len(rows) and isinstance(split.read(modality, rows[:1])[0], str)
-    hashes = split.read(modality, rows) if is_text else split.content(modality)
+    """A number of what every row says [R]: equal for equal words or values, in any split and any process."""
+    hashes = row_identities(split, modality)
     return np.array([_number(text) for text in hashes], dtype=np.int64).reshape(len(hashes))
 
 

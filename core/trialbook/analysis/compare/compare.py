@@ -26,7 +26,9 @@ from trialbook.analysis.compare.metrics import (
 )
 from trialbook.analysis.selection import Condition, Facts, of_plan, select_runs
 from trialbook.analysis.statistics import Estimate
-from trialbook.registry.query import Registry, open_index
+from trialbook.registry.changed_data import describe_changed
+from trialbook.registry.data_files import DataFiles
+from trialbook.registry.query import Registry, Run, open_index
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import Plan
@@ -112,7 +114,7 @@ def compare(
     place, facts = At.parse(at), Facts(registry)
     names = names if plan is None else [plan.experiment.name]
     runs = select_runs(registry, names, [Condition.parse(text) for text in where], facts)
-    runs = runs if plan is None else of_plan(runs, plan)
+    runs = runs if plan is None else of_plan(runs, plan, registry.root)
     experiments = tuple(dict.fromkeys(run.experiment for run in runs))
     whole = not where and (plan is not None or len(runs) == sum(map(registry.count, experiments)))
     groups = make_groups(runs, by, baseline, facts, registry, whole=whole, asked=plan)
@@ -132,7 +134,8 @@ def compare(
         experiments=experiments, question=info.question,
         at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(info.gates, groups, values)),
         costs=costs, missing=tuple(groups.missing), differences=tuple(different),
-        notes=(*_notes(groups, rows), *factorial.notes), effects=factorial.effects, claims=factorial.claims,
+        notes=(*_notes(groups, rows), *factorial.notes, *_edited(registry, runs, plan)),
+        effects=factorial.effects, claims=factorial.claims,
         findings=tuple(findings), pareto=_pareto(rows, costs, findings),
         external_baselines=info.external_baselines,
     )  # fmt: skip
@@ -194,6 +197,21 @@ def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
         if gap is not None and gap.n > 1 and row.p is None and math.isfinite(gap.mean):
             notes.append(f"{row.metric} of {row.arm} differs by the same for every seed: the seeds decide nothing")
     return notes
+
+
+def _edited(registry: Registry, runs: Sequence[Run], plan: Plan | None) -> list[str]:
+    """What files the data of finished runs came from are others now."""
+    if plan is not None:
+        return [text for one in (*plan.before, plan) if (text := describe_changed(one, registry.root))]
+    files, found = DataFiles(registry.root), dict[str, list[str]]()
+    for run in runs:
+        if run.status == "finished" and (changed := files.changed(run.directory)):
+            found.setdefault(", ".join([*changed][:3]) + ", …" * (len(changed) > 3), []).append(run.name)
+    return [
+        f"the data of {len(names)} run{'s' * (len(names) > 1)} were edited since they were recorded ({listed}): {names[0]}"
+        + ", …" * (len(names) > 1)
+        for listed, names in found.items()
+    ]
 
 
 def _pareto(
