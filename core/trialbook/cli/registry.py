@@ -68,7 +68,7 @@ def _print(table: Table, style: str) -> None:
 @click.option("--experiment", help="Only runs of this experiment.")
 @click.option(
     "--status",
-    type=click.Choice(("running", "finished", "failed", "killed", "missing", "update trialbook")),
+    type=click.Choice(("running", "finished", "failed", "killed", "missing", "unreadable", "update trialbook")),
     help="Only these.",
 )
 @_format_options

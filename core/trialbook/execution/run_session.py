@@ -76,7 +76,7 @@ class RunSession:
         """Take the run's directory and write down that it begins; True if the run is finished already."""
         stack.enter_context(self.recorder)
         run, host = self.recorder.run, self.services.host
-        if run.json("results").is_file():  # another process has finished it since the plan was begun
+        if run.has("results"):  # another process has finished it since the plan was begun
             return True
         check_processes(run)
         components = {part: provenance(host.find(*named)) for part, named in components_of(self.spec).items()}

@@ -17,7 +17,7 @@ from trialbook.contracts.findings import Finding
 from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.connection import is_current, read_registry
 from trialbook.registry.run_directory import RunDirectory, find_runs, list_folders
-from trialbook.registry.run_row import is_unchanged, run_key
+from trialbook.registry.run_row import UNREADABLE, UPDATE, is_unchanged, run_key
 
 _COLUMNS = (
     "id, path, experiment, name, arm, base_arm, point, seed, hash, outcome, error, started, ended, seconds, "
@@ -103,7 +103,8 @@ def stale_runs(connection: sqlite3.Connection, root: Path) -> list[Path]:
     known = {path for (path,) in connection.execute("SELECT path FROM run")}
     unknown = [run for path in list_folders(root) if path not in known and (run := RunDirectory(root / path)).is_run()]
     rows = connection.execute(
-        f"SELECT path, stamp, metrics_size, timing_size FROM run WHERE outcome IS NULL OR stamp NOT LIKE '{FORMAT} %'"
+        "SELECT path, outcome, stamp, metrics_size, timing_size FROM run "
+        f"WHERE outcome IS NULL OR outcome = '{UNREADABLE}' OR stamp NOT LIKE '{FORMAT} %'"
     )
     behind = [run for path, *seen in rows if not is_unchanged(run := RunDirectory(root / path), *seen)]
     return [run.path for run in (*unknown, *behind) if run.status() not in ("running", "missing")]
@@ -177,6 +178,11 @@ class Registry:
     def info(self, run: Run) -> ExperimentInfo:
         """Return the description that the experiment gave of itself when the run was made."""
         return ExperimentInfo.from_json(self.document(run.plan))
+
+    def info_of(self, runs: Sequence[Run]) -> ExperimentInfo:
+        """The same of several runs: that of the newest one that can be read."""
+        readable = [run for run in runs if run.outcome not in (UNREADABLE, UPDATE)]
+        return self.info((readable or list(runs))[-1])
 
     def metric_names(self, runs: Iterable[Run], kind: str = "metric") -> list[str]:
         """Names of what these runs recorded, in the order in which they became known."""

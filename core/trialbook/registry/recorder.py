@@ -22,14 +22,8 @@ from trialbook.errors import TrialbookError
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
 from trialbook.registry.lock import RunLock
-from trialbook.registry.run_directory import (
-    LINE_FILES,
-    RunDirectory,
-    count_lines,
-    cut_torn_line,
-    write_arrays,
-    write_artifact,
-)
+from trialbook.registry.run_directory import LINE_FILES, RunDirectory
+from trialbook.registry.run_files import count_lines, cut_torn_line, write_arrays, write_artifact
 from trialbook.registry.summary import summarise
 
 if TYPE_CHECKING:
