@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,13 @@ from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
-from trialbook.registry.connection import open_registry, read_registry
-from trialbook.registry.migrations import VERSION, ensure_schema
+from trialbook.registry.connection import UnusableRegistry, is_current, open_registry, read_registry
+from trialbook.registry.migrations import APPLICATION_ID, VERSION, ensure_schema
 from trialbook.registry.query import open_index
 from trialbook.registry.recorder import Recorder
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.registry.sync import check, sync
+from trialbook.reports.inspect import remove_runs
 
 TABLES = ("run", "metric", "point", "summary", "document")
 NEWCOMER = """
@@ -300,6 +304,7 @@ def test_what_is_no_registry_of_ours_is_refused(tmp_path: Path) -> None:
             opener(file)
     file.unlink()
     newer = sqlite3.connect(file)
+    newer.execute(f"pragma application_id = {APPLICATION_ID}")
     newer.execute(f"pragma user_version = {VERSION + 1}")
     newer.close()
     for opener in (open_registry, read_registry):
@@ -364,3 +369,77 @@ def test_the_documentation_names_every_view_and_column(tmp_path: Path) -> None:
         section = page[page.index(f"`{view}`: one row") :]
         for column in connection.execute(f"select name from pragma_table_info('{view}')"):
             assert f"`{column[0]}`" in section, (view, column)
+
+
+def _foreign(file: Path) -> None:
+    """A SQLite file of another program, with a version that could be ours."""
+    other = sqlite3.connect(file)
+    other.execute("CREATE TABLE run (id INTEGER)")
+    other.execute(f"PRAGMA user_version = {VERSION}")
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "make", [_foreign, Path.mkdir, os.mkfifo, lambda file: file.write_bytes(b"SQLite format 3\0" + bytes(900))]
+)
+def test_a_registry_of_others_is_left_alone_and_runs_are_read_from_their_directories(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    run, file = record(tmp_path, "a", 0), tmp_path / "registry.db"
+    for one in tmp_path.glob("registry.db*"):
+        one.unlink()
+    make(file)
+    before = file.read_bytes() if file.is_file() else None
+    for opener in (open_registry, read_registry, sync):
+        with pytest.raises(UnusableRegistry):
+            opener(file)
+    with open_index(file) as index:
+        (row,) = index.runs()
+        assert (row.path, row.status) == (f"e/{run.path.name}", "finished")
+        assert index.summaries([row], ["loss"], "count")
+    assert before == (file.read_bytes() if file.is_file() else None)
+    assert [one.name for one in tmp_path.glob("registry.db*")] == ["registry.db"]
+    remove_runs(file, [row])
+    assert not run.path.exists()
+
+
+def test_a_registry_from_before_it_had_a_mark_is_adopted(tmp_path: Path) -> None:
+    record(tmp_path, "a", 0)
+    file = tmp_path / "registry.db"
+    with closing(sqlite3.connect(file)) as old:
+        assert old.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        old.execute("PRAGMA application_id = 0")
+    assert is_current(file)
+    assert sync(file).unchanged == 1
+    with closing(sqlite3.connect(file)) as now:
+        assert now.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+
+
+def test_a_registry_that_cannot_be_opened_does_not_hide_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(tmp_path, "a", 0)
+
+    def full(*args: object, **options: object) -> sqlite3.Connection:
+        if args == (":memory:",):
+            return connect(*args, **options)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", full)
+    with open_index(tmp_path / "registry.db") as index:
+        assert [run.arm for run in index.runs()] == ["a"]
+    assert "disk I/O error" in caplog.text
+
+
+def test_sync_is_advised_only_where_it_helps(tmp_path: Path) -> None:
+    run, file = record(tmp_path, "a", 0), tmp_path / "registry.db"
+    run.json("env").write_text('{"changed": 1}')
+    assert [one.sync_helps for one in check(file)] == [True]
+    run.json("env").write_text("[]")
+    assert [one.sync_helps for one in check(file)] == [False]
+    assert len(sync(file).problems) == 1
+    assert [one.sync_helps for one in check(file)] == [False]
+    run.json("env").write_text("{}")
+    assert [one.sync_helps for one in check(file)] == [True]
+    assert (len(sync(file).updated), check(file)) == (1, [])

@@ -231,11 +231,16 @@ def registry_check(as_json: bool, runs: Path | None) -> None:
     from trialbook.contracts.files import to_json
     from trialbook.registry.sync import check
 
-    found = check(registry_file(runs))
+    file = registry_file(runs)
+    with _writing(file):
+        found = check(file)
     if as_json:
         click.echo(to_json([vars(difference) for difference in found]))
     else:
         for difference in found:
             click.echo(f"{difference.run}: {difference.message}")
-        click.echo("mlrun registry sync fixes this" if found else "registry and run directories agree")
+        if not found:
+            click.echo("registry and run directories agree")
+        elif helped := sum(difference.sync_helps for difference in found):
+            click.echo(f"mlrun registry sync fixes {'this' if helped == len(found) else f'{helped} of these'}")
     sys.exit(1 if found else 0)

@@ -133,24 +133,6 @@ def check(registry: Path) -> list[Difference]:
     return found + [Difference(key, "is in the registry, its directory is gone") for key in sorted(known)]
 
 
-def index_runs(registry: Path, directories: Iterable[Path]) -> None:
-    """Bring runs in line, as far as that can be done now.
-
-    A registry that cannot be written is still worth reading, and a spoilt directory must not hide the others: both are left
-    for ``sync``, which reports them.
-    """
-    try:
-        connection = open_registry(registry)
-    except sqlite3.OperationalError:
-        return
-    try:
-        for path in directories:
-            with suppress(*_SPOILT, sqlite3.Error):
-                RunIndexer(connection, registry.parent, RunDirectory(path)).refresh()
-    finally:
-        connection.close()
-
-
 def delete_runs(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
     """Delete runs from the registry, with their points and with documents that no other run shares."""
     keys = list(keys)

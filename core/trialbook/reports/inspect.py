@@ -12,7 +12,7 @@ from typing import Any
 
 from trialbook.analysis.selection import flatten
 from trialbook.contracts.files import UnreadableFile
-from trialbook.registry.connection import open_registry
+from trialbook.registry.connection import UnusableRegistry, memory_registry, open_registry
 from trialbook.registry.lock import RunLock
 from trialbook.registry.query import Registry, Run
 from trialbook.registry.run_row import run_key
@@ -105,12 +105,15 @@ def diff_table(registry: Registry, first: Run, second: Run) -> Table:
 
 
 def remove_runs(registry: Path, runs: Sequence[Run]) -> None:
-    """Delete the directories of runs, and their rows.
+    """Delete the directories of runs, and their rows where the registry can be opened.
 
     Raises:
         RunLocked: a process works in one of them; those before it are deleted.
     """
-    connection = open_registry(registry)
+    try:
+        connection = open_registry(registry)
+    except UnusableRegistry:
+        connection = memory_registry()
     try:
         for run in runs:
             if run.directory.path.is_dir():
