@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from trialbook.api.registry import Registry
 from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
+from trialbook.registry import sql
 from trialbook.registry.connection import UnusableRegistry, is_current, open_registry, read_registry
 from trialbook.registry.migrations import APPLICATION_ID, VERSION, ensure_schema
 from trialbook.registry.query import open_index
@@ -443,3 +445,40 @@ def test_sync_is_advised_only_where_it_helps(tmp_path: Path) -> None:
     run.json("env").write_text("{}")
     assert [one.sync_helps for one in check(file)] == [True]
     assert (len(sync(file).updated), check(file)) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "ATTACH 'made.db' AS made", "VACUUM INTO 'made.db'", "PRAGMA query_only = OFF", "PRAGMA user_version", "DELETE FROM run",
+        "CREATE TEMP TABLE made (a)", "BEGIN IMMEDIATE", "SELECT load_extension('made')", "SELECT 1; SELECT 2", "SELECT '\ud800'",
+    ],
+)  # fmt: skip
+def test_a_question_in_sql_can_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    record(tmp_path, "a", 0)
+    monkeypatch.chdir(tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(TrialbookError):
+        Registry(tmp_path / "registry.db").sql(query)
+    assert {path.name for path in tmp_path.iterdir()} <= before | {"registry.db-wal", "registry.db-shm"}
+    assert Registry(tmp_path / "registry.db").sql(
+        "WITH a AS (SELECT count(*) AS n FROM run) SELECT n FROM a"
+    ).table.rows == [(1,)]
+
+
+def test_a_question_in_sql_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path, "a", 0)
+    endless = "WITH RECURSIVE a (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a) SELECT {} FROM a"
+    with pytest.raises(TrialbookError, match=r"within 0\.05 s"):
+        Registry(tmp_path / "registry.db").sql(endless.format("sum(n)"), seconds=0.05)
+    monkeypatch.setattr(sql, "MOST_ROWS", 100)
+    with pytest.raises(TrialbookError, match="more than 100 rows"):
+        Registry(tmp_path / "registry.db").sql(endless.format("n"))
+
+
+def test_every_view_can_be_asked(tmp_path: Path) -> None:
+    record(tmp_path, "a", 0)
+    views = Registry(tmp_path / "registry.db").sql("SELECT name FROM sqlite_master WHERE type = 'view'").table.rows
+    assert len(views) >= 6
+    for (view,) in views:
+        Registry(tmp_path / "registry.db").sql(f"SELECT * FROM {view}")

@@ -159,16 +159,17 @@ def compare(
 
 @click.command()
 @click.argument("query")
+@click.option("--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Give up after these.")
 @_format_options
 @_runs_option
-def sql(query: str, style: str, as_json: bool, runs: Path | None) -> None:
+def sql(query: str, seconds: float, style: str, as_json: bool, runs: Path | None) -> None:
     """Ask the registry a read-only question: mlrun sql "select * from run_overview".
 
     Views for this: run_overview, final_metrics, metric_points, run_config, run_components; see docs/registry.md.
     """
     from trialbook.api.registry import open_registry
 
-    _print(open_registry(runs=runs).sql(query).table, "json" if as_json else style)
+    _print(open_registry(runs=runs).sql(query, seconds=seconds).table, "json" if as_json else style)
 
 
 @click.command()
