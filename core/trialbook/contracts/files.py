@@ -35,7 +35,7 @@ class UnreadableFile(TrialbookError):
     def __init__(self, file: Path, reason: str, line: int | None = None) -> None:
         self.file, self.reason, self.line = file, reason, line
         place = f"{file}:{line}" if line is not None else str(file)
-        super().__init__(f"{place} {reason}; restore it or delete the run")
+        super().__init__(f"{place} {reason}; restore it, or delete the run with 'mlrun rm'")
 
 
 def check_regular(file: Path) -> None:

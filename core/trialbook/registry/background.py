@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trialbook.contracts.files import UnreadableFile
-from trialbook.registry.connection import open_registry
+from trialbook.registry.connection import UnusableRegistry, open_registry
 from trialbook.registry.indexer import RunIndexer
 from trialbook.registry.run_directory import RunDirectory
 
@@ -73,12 +73,13 @@ class BackgroundFollower:
                     break
                 self._wait(PERIOD)
             except Exception as error:  # whatever the registry does, the run continues
+                hopeless = self._failing and isinstance(error, UnusableRegistry)
                 self._report(error)
                 self._facts = True
                 if connection is not None:
                     connection.close()
                 connection = follower = None
-                if self._closing is not None and time.monotonic() > self._closing:
+                if self._closing is not None and (hopeless or time.monotonic() > self._closing):
                     break
                 self._wait(RETRY if self._closing is None else 0.1)
         if connection is not None:

@@ -13,6 +13,7 @@ from typing import Any
 from trialbook.contracts.files import UnreadableFile, check_regular, open_regular, read_json
 from trialbook.errors import TrialbookError
 from trialbook.registry.record_shapes import or_none, table, text, whole
+from trialbook.registry.run_files import remove_leftovers
 
 _HOLDER = table({"host": text, "pid": whole, "started": or_none(text)})
 
@@ -35,6 +36,8 @@ class RunLock:
     def acquire(self) -> None:
         """Take the lock. A short wait covers another command that is just looking whether it is held.
 
+        What killed processes left half-written in the directory is deleted.
+
         Raises:
             RunLocked: another process holds it.
             UnreadableFile: something that is no file has its name.
@@ -53,6 +56,7 @@ class RunLock:
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(facts).encode(), 0)
         self._handle = handle
+        remove_leftovers(self._file.parent)
 
     def _taken(self, handle: int) -> bool:
         free = _try_lock(handle, exclusive=True)

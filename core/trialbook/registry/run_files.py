@@ -1,14 +1,52 @@
-"""Writing files of a run beside its JSON: lines that a kill tore, arrays, artifacts."""
+"""Writing files of a run beside its JSON: arrays, artifacts, lines that a kill tore, and what a kill left half-written."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from trialbook.contracts.files import open_regular
+
+#: Name of a temporary file (``write_whole``, arrays; artifacts), with the process that writes it.
+_LEFTOVER = re.compile(r"\..+\.(\d+)|\.(\d+)\..+")
+
+
+def remove_leftovers(run: Path) -> None:
+    """Delete what killed processes left half-written in a run directory, whose lock the caller holds."""
+    _remove_dead([*run.glob(".*"), *run.glob("*/.*")])
+    for partial in run.glob("checkpoints/.writing-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_old_leftovers(folder: Path, seconds: float = 3600.0) -> None:
+    """Delete temporary files in a folder that nobody locks: those of processes that are gone, older than an hour."""
+    with suppress(OSError):
+        _remove_dead([one for one in folder.glob(".*") if time.time() - one.lstat().st_mtime > seconds])
+
+
+def _remove_dead(files: list[Path]) -> None:
+    for file in files:
+        found = _LEFTOVER.fullmatch(file.name)
+        if found and not _is_alive(int(found[1] or found[2])):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
 
 
 def cut_torn_line(file: Path) -> int:

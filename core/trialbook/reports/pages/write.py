@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trialbook.contracts.files import write_whole
 from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
+from trialbook.registry.run_files import remove_old_leftovers
 from trialbook.reports.document.blocks import Page, Picture
 from trialbook.reports.document.format import PluginTemplates
 from trialbook.reports.document.html import to_html
@@ -128,6 +129,7 @@ def write_pages(
         options: whether it is drawn at all; templates.
     """
     ending = f".{profile}" if profile else ""
+    remove_old_leftovers(folder)
     problems: list[str] = []
     pictures: list[Picture] = []
     try:
