@@ -252,7 +252,7 @@ def workplace(folder: Path, kept: Sequence[str]) -> Iterator[tuple[Path, list[Pa
 
 
 @contextmanager
-def _without_rights(folder: Path, wanted: bool) -> Iterator[None]:
+def without_rights(folder: Path, wanted: bool) -> Iterator[None]:
     """Be nobody where one is root, so that rights count; all that is needed has been imported before."""
     if os.geteuid() or not wanted:
         yield
@@ -299,7 +299,7 @@ def main(words: Sequence[str]) -> int:
                         continue
                     folder = Path(name) / "tried"
                     shutil.copytree(template, folder, symlinks=True)
-                    with enter(folder), _without_rights(folder, damage == "unreadable"):
+                    with enter(folder), without_rights(folder, damage == "unreadable"):
                         wrong = list(try_out(folder, victim, file, damage, commands))
                     shutil.rmtree(folder)
                     found["cells"] += 1
