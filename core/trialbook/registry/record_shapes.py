@@ -25,13 +25,15 @@ def text(value: Any) -> str:
 
 def name(value: Any) -> str:
     """A string that can be the name of a folder."""
-    good = value not in ("", ".", "..") and not {"/", "\0"} & set(text(value))
-    return value if good else _refuse(value, "the name of a folder")
+    found = text(value)
+    good = found not in ("", ".", "..") and not {"/", "\0"} & set(found)
+    return found if good else _refuse(value, "the name of a folder")
 
 
 def path(value: Any) -> str:
     """A string that can be a path, or is empty."""
-    return value if "\0" not in text(value) else _refuse(value, "a path")
+    found = text(value)
+    return found if "\0" not in found else _refuse(value, "a path")
 
 
 def flag(value: Any) -> bool:
@@ -41,8 +43,9 @@ def flag(value: Any) -> bool:
 
 def whole(value: Any) -> int:
     """A whole number from 0, of 64 bits with a sign."""
-    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
-    return value if good else _refuse(value, f"a whole number from 0 to {LARGEST}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST:
+        _refuse(value, f"a whole number from 0 to {LARGEST}")
+    return value
 
 
 def number(value: Any) -> float | int:
@@ -54,11 +57,12 @@ def number(value: Any) -> float | int:
 
 def moment(value: Any) -> str:
     """A time in ISO 8601 with its zone, from 1970 on."""
+    found = text(value)
     try:
-        when = datetime.fromisoformat(text(value))
+        when = datetime.fromisoformat(found)
     except ValueError:
         _refuse(value, "a time in ISO 8601")
-    return value if when.tzinfo is not None and 1970 <= when.year < 9999 else _refuse(value, "a time with its zone")
+    return found if when.tzinfo is not None and 1970 <= when.year < 9999 else _refuse(value, "a time with its zone")
 
 
 def or_none(shape: Shape) -> Shape:

@@ -79,7 +79,8 @@ class RunDirectory:
             facts = load_json(self.json("run"), _of_its_format)
         except FileNotFoundError:
             return None
-        return self._mapped("run", lambda run: mapping_of(run, self.path.name), facts)
+        found: Format1 | None = self._mapped("run", lambda run: mapping_of(run, self.path.name), facts)
+        return found
 
     def _mapped(self, name: str, mapping: Callable[[Any], Any], content: Any) -> Any:
         """What an earlier format calls otherwise, under the names of now."""
