@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -218,6 +219,8 @@ def try_out(folder: Path, victim: Victim, file: str, damage: str, commands: Sequ
             yield command, "the other run is shown otherwise"
         elif command.startswith("compare") and answer.status:
             yield command, f"no comparison: {answer.text}"
+        elif command.startswith("report") and victim.run not in command and answer.status:
+            yield command, f"no page of the other runs: {answer.text}"
 
 
 def modernise(path: Path) -> None:
@@ -292,8 +295,10 @@ def main(words: Sequence[str]) -> int:
         for victim in victims:
             commands = victim.commands()
             if victim.experiment != "instruct":  # it has no finished run to compare
-                commands = [one.replace(f"compare {victim.experiment}", "compare instruct") for one in commands]
+                named = re.compile(rf"(?<=^compare ){victim.experiment}\b|(?<=^report ){victim.experiment}(?= )")
+                commands = [named.sub("instruct", one) for one in commands]
             for file in files_of(template / "runs" / victim.run):
+                before = found["commands"]
                 for damage in DAMAGES:
                     if words and not any(word in f"{damage} {victim.run}/{file}" for word in words):
                         continue
@@ -307,6 +312,7 @@ def main(words: Sequence[str]) -> int:
                     for command, how in wrong:
                         found[how.split()[0] if how.split()[0] in ("hang", "traceback") else "otherwise"] += 1
                         print(f"{victim.run}/{file} {damage}: mlrun {command}: {how}", flush=True)
+                print(f"{found['commands'] - before:>7,} commands  {victim.run}/{file}", flush=True)
     print(*(f"{found[key]:>7,} {key}" for key in ("cells", "commands", "traceback", "hang", "otherwise")), sep="\n")
     return 1 if found["traceback"] or found["hang"] or found["otherwise"] else 0
 

@@ -49,8 +49,9 @@ class RunDirectory:
     def lines(self, name: str) -> Path:
         """``metrics``, ``timing``, ``stats`` or ``events`` -> its file."""
         file = self.path / f"{name}.jsonl"
-        if name in _OLD_LINES and not file.exists() and (old := self.path / f"{_OLD_LINES[name]}.jsonl").exists():
-            return old
+        if name in _OLD_LINES and not os.path.lexists(file):
+            old = self.path / f"{_OLD_LINES[name]}.jsonl"
+            return old if os.path.lexists(old) else file
         return file
 
     def has(self, name: str) -> bool:
