@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trialbook.api.registry import Registry
 from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_lines
 from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
-from trialbook.registry.connection import open_registry, read_registry
-from trialbook.registry.migrations import VERSION, ensure_schema
+from trialbook.registry import sql
+from trialbook.registry.connection import UnusableRegistry, is_current, open_registry, read_registry
+from trialbook.registry.migrations import APPLICATION_ID, VERSION, ensure_schema
 from trialbook.registry.query import open_index
 from trialbook.registry.recorder import Recorder
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.registry.sync import check, sync
+from trialbook.reports.inspect import remove_runs
 
 TABLES = ("run", "metric", "point", "summary", "document")
 NEWCOMER = """
@@ -216,8 +222,9 @@ def test_one_spoilt_directory_does_not_keep_the_others_out(tmp_path: Path) -> No
         file.unlink()
     report = sync(tmp_path / "registry.db")
     assert len(report.added) == 1
-    assert "run.json is not valid JSON" in report.problems[0]
-    assert "a line that is no record" in report.problems[1]
+    assert [place in problem for place, problem in zip(("run.json", "metrics.jsonl:1"), report.problems, strict=True)]
+    with open_index(tmp_path / "registry.db") as index:
+        assert {run.arm: run.status for run in index.runs()} == {"a": "finished", "b": "unreadable", "c": "unreadable"}
 
 
 def test_a_killed_run_shows_as_killed_with_all_its_points(tmp_path: Path) -> None:
@@ -247,7 +254,7 @@ def test_a_new_directory_is_noticed_and_a_spoilt_one_hides_no_other(tmp_path: Pa
         shutil.copytree(run.path, here / "e" / run.path.name)
     RunDirectory(here / "e" / run.path.name).json("run").write_text("{")
     with open_index(here / "registry.db") as index:
-        assert [run.arm for run in index.runs()] == ["a", "b"]
+        assert {run.arm: run.status for run in index.runs()} == {"a": "finished", "b": "finished", "c": "unreadable"}
 
 
 def test_a_registry_that_cannot_be_written_is_still_read(tmp_path: Path) -> None:
@@ -299,6 +306,7 @@ def test_what_is_no_registry_of_ours_is_refused(tmp_path: Path) -> None:
             opener(file)
     file.unlink()
     newer = sqlite3.connect(file)
+    newer.execute(f"pragma application_id = {APPLICATION_ID}")
     newer.execute(f"pragma user_version = {VERSION + 1}")
     newer.close()
     for opener in (open_registry, read_registry):
@@ -363,3 +371,114 @@ def test_the_documentation_names_every_view_and_column(tmp_path: Path) -> None:
         section = page[page.index(f"`{view}`: one row") :]
         for column in connection.execute(f"select name from pragma_table_info('{view}')"):
             assert f"`{column[0]}`" in section, (view, column)
+
+
+def _foreign(file: Path) -> None:
+    """A SQLite file of another program, with a version that could be ours."""
+    other = sqlite3.connect(file)
+    other.execute("CREATE TABLE run (id INTEGER)")
+    other.execute(f"PRAGMA user_version = {VERSION}")
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "make", [_foreign, Path.mkdir, os.mkfifo, lambda file: file.write_bytes(b"SQLite format 3\0" + bytes(900))]
+)
+def test_a_registry_of_others_is_left_alone_and_runs_are_read_from_their_directories(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    run, file = record(tmp_path, "a", 0), tmp_path / "registry.db"
+    for one in tmp_path.glob("registry.db*"):
+        one.unlink()
+    make(file)
+    before = file.read_bytes() if file.is_file() else None
+    for opener in (open_registry, read_registry, sync):
+        with pytest.raises(UnusableRegistry):
+            opener(file)
+    with open_index(file) as index:
+        (row,) = index.runs()
+        assert (row.path, row.status) == (f"e/{run.path.name}", "finished")
+        assert index.summaries([row], ["loss"], "count")
+    assert before == (file.read_bytes() if file.is_file() else None)
+    assert [one.name for one in tmp_path.glob("registry.db*")] == ["registry.db"]
+    remove_runs(file, [row])
+    assert not run.path.exists()
+
+
+def test_a_registry_from_before_it_had_a_mark_is_adopted(tmp_path: Path) -> None:
+    record(tmp_path, "a", 0)
+    file = tmp_path / "registry.db"
+    with closing(sqlite3.connect(file)) as old:
+        assert old.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        old.execute("PRAGMA application_id = 0")
+    assert is_current(file)
+    assert sync(file).unchanged == 1
+    with closing(sqlite3.connect(file)) as now:
+        assert now.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+
+
+def test_a_registry_that_cannot_be_opened_does_not_hide_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(tmp_path, "a", 0)
+
+    def full(*args: object, **options: object) -> sqlite3.Connection:
+        if args == (":memory:",):
+            return connect(*args, **options)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", full)
+    with open_index(tmp_path / "registry.db") as index:
+        assert [run.arm for run in index.runs()] == ["a"]
+    assert "disk I/O error" in caplog.text
+
+
+def test_sync_is_advised_only_where_it_helps(tmp_path: Path) -> None:
+    run, file = record(tmp_path, "a", 0), tmp_path / "registry.db"
+    run.json("env").write_text('{"changed": 1}')
+    assert [one.sync_helps for one in check(file)] == [True]
+    run.json("env").write_text("[]")
+    assert [one.sync_helps for one in check(file)] == [False]
+    assert len(sync(file).problems) == 1
+    assert [one.sync_helps for one in check(file)] == [False]
+    run.json("env").write_text("{}")
+    assert [one.sync_helps for one in check(file)] == [True]
+    assert (len(sync(file).updated), check(file)) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "ATTACH 'made.db' AS made", "VACUUM INTO 'made.db'", "PRAGMA query_only = OFF", "PRAGMA user_version", "DELETE FROM run",
+        "CREATE TEMP TABLE made (a)", "BEGIN IMMEDIATE", "SELECT load_extension('made')", "SELECT 1; SELECT 2", "SELECT '\ud800'",
+    ],
+)  # fmt: skip
+def test_a_question_in_sql_can_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    record(tmp_path, "a", 0)
+    monkeypatch.chdir(tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(TrialbookError):
+        Registry(tmp_path / "registry.db").sql(query)
+    assert {path.name for path in tmp_path.iterdir()} <= before | {"registry.db-wal", "registry.db-shm"}
+    assert Registry(tmp_path / "registry.db").sql(
+        "WITH a AS (SELECT count(*) AS n FROM run) SELECT n FROM a"
+    ).table.rows == [(1,)]
+
+
+def test_a_question_in_sql_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path, "a", 0)
+    endless = "WITH RECURSIVE a (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a) SELECT {} FROM a"
+    with pytest.raises(TrialbookError, match=r"within 0\.05 s"):
+        Registry(tmp_path / "registry.db").sql(endless.format("sum(n)"), seconds=0.05)
+    monkeypatch.setattr(sql, "MOST_ROWS", 100)
+    with pytest.raises(TrialbookError, match="more than 100 rows"):
+        Registry(tmp_path / "registry.db").sql(endless.format("n"))
+
+
+def test_every_view_can_be_asked(tmp_path: Path) -> None:
+    record(tmp_path, "a", 0)
+    views = Registry(tmp_path / "registry.db").sql("SELECT name FROM sqlite_master WHERE type = 'view'").table.rows
+    assert len(views) >= 6
+    for (view,) in views:
+        Registry(tmp_path / "registry.db").sql(f"SELECT * FROM {view}")

@@ -16,7 +16,8 @@ from trialbook.errors import TrialbookError
 from trialbook.registry import lock as runlock
 from trialbook.registry import run_directory as rundir
 from trialbook.registry.lock import RunLock, RunLocked, is_locked
-from trialbook.registry.run_directory import RunDirectory, cut_torn_line, find_runs
+from trialbook.registry.run_directory import RunDirectory, find_runs
+from trialbook.registry.run_files import cut_torn_line
 
 HOLD = """
 import sys, time

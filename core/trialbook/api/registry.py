@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from trialbook.api.app import settings_of
 from trialbook.api.display import Displayed, data_frame
-from trialbook.errors import TrialbookError
 from trialbook.registry.query import has_runs, open_index
 
 if TYPE_CHECKING:
@@ -63,23 +62,20 @@ class Registry:
         with open_index(self.path) as index:
             return index.experiments()
 
-    def sql(self, query: str) -> QueryResult:
+    def sql(self, query: str, *, seconds: float = 60.0) -> QueryResult:
         """Ask in SQL, as ``mlrun sql`` does; the views for this are those of docs/registry.md.
 
+        Args:
+            query: one statement that only reads.
+            seconds: after which it is given up.
         Raises:
-            TrialbookError: nothing is recorded, or SQLite does not understand the question.
+            TrialbookError: nothing is recorded, SQLite does not understand the question, or it writes or takes too long.
         """
-        import sqlite3
-
+        from trialbook.registry.sql import ask
         from trialbook.reports.tables import Column, Table
 
         with open_index(self.path) as index:
-            try:
-                cursor = index.connection.execute(query)
-                rows = cursor.fetchall()
-            except (sqlite3.Error, sqlite3.Warning) as error:
-                raise TrialbookError(f"SQL: {error}") from error
-        names = [name for name, *_ in cursor.description or ()]
+            names, rows = ask(index.connection, query, seconds)
         numbers = [
             bool(rows) and all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(names))
         ]

@@ -13,7 +13,6 @@ from trialbook.api.app import app_of, settings_of
 from trialbook.api.display import Displayed
 from trialbook.config.runspec import RunSpec
 from trialbook.config.settings import Settings
-from trialbook.contracts.files import read_lines
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.predictions import Prediction
 from trialbook.registry.curves import read_curves
@@ -139,7 +138,7 @@ class Run(Displayed):
     @property
     def predictions(self) -> list[Prediction]:
         """Its answers in the last evaluation of its final split; empty where its task gives none."""
-        return [Prediction.from_dict(line) for line in read_lines(self.directory.predictions)]
+        return list(self.directory.read_answers())
 
     def arrays(self, name: str | None = None) -> dict[str, NDArray[Any]]:
         """Arrays that the run kept as ``arrays/<name>.safetensors``; empty where it kept none.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trialbook.cli.registry import complete_run, registry_file
+from trialbook.errors import TrialbookError
 
 if TYPE_CHECKING:
     from trialbook.contracts.findings import Finding
@@ -46,23 +47,27 @@ def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: boo
         return
     with open_index(registry_file(runs)) as index:
         looks = [_look(run, checks, notes) for run in _choose(index, names)]
+    if len(looks) == 1 and looks[0].unreadable:
+        raise TrialbookError(looks[0].unreadable)
     if as_json:
         click.echo(to_json([look.as_dict() for look in looks]))
     else:
         click.echo("\n\n".join(_page(look) for look in looks))
     errors = any(finding.severity == "error" for look in looks for finding in look.findings)
-    sys.exit(1 if strict and errors else 0)
+    unreadable = any(look.unreadable for look in looks)
+    sys.exit(1 if unreadable or (strict and errors) else 0)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What was found in a run, by how many checks, and which ones its experiment leaves out."""
+    """What was found in a run, by how many checks, which ones its experiment leaves out, and why it cannot be read, if so."""
 
     run: Run
     step: int
     checks: int
     left_out: Sequence[str]
     findings: Sequence[Finding] = field(default_factory=list)
+    unreadable: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able data."""
@@ -71,6 +76,7 @@ class _Look:
             "run": run.name, "experiment": run.experiment, "arm": run.arm, "seed": run.seed, "status": run.status,
             "path": str(run.directory.path), "step": self.step, "checks": self.checks, "left_out": list(self.left_out),
             "findings": [finding.as_dict() for finding in self.findings],
+            **({"unreadable": self.unreadable} if self.unreadable else {}),
         }  # fmt: skip
 
 
@@ -83,14 +89,18 @@ def _choose(index: Registry, names: Sequence[str]) -> list[Run]:
 
 def _look(run: Run, checks: Sequence[Check], notes: Sequence[Finding]) -> _Look:
     from trialbook.config.experiment_info import ExperimentInfo
+    from trialbook.config.run_format import NewerFormat
+    from trialbook.contracts.files import UnreadableFile
     from trialbook.doctor.doctor import diagnose
     from trialbook.doctor.evidence import read_evidence
 
-    info = ExperimentInfo.from_json(run.directory.read("run") or {})
+    try:
+        info, chart = ExperimentInfo.from_json(run.directory.read("run") or {}), read_evidence(run.directory)
+    except (UnreadableFile, NewerFormat) as error:
+        return _Look(run, 0, 0, (), unreadable=str(error))
     ignored = set(info.doctor.get("ignore") or ())
     wanted = [check for check in checks if check.name not in ignored]
     left_out = sorted({check.name for check in checks} & ignored)
-    chart = read_evidence(run.directory)
     return _Look(run, chart.step, len(wanted), left_out, [*diagnose(chart, wanted), *notes])
 
 
@@ -98,6 +108,8 @@ def _page(look: _Look) -> str:
     """The findings of a run for people, worst first."""
     from trialbook.contracts.findings import SEVERITIES
 
+    if look.unreadable:
+        return f"{look.run.experiment}/{look.run.name}  {look.run.status}\n\n{_wrapped(look.unreadable)}"
     counts = {name: sum(finding.severity == name for finding in look.findings) for name in SEVERITIES}
     counted = ", ".join(f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items() if n) or "no findings"
     left_out = f", without {', '.join(look.left_out)}" if look.left_out else ""

@@ -68,7 +68,7 @@ def _print(table: Table, style: str) -> None:
 @click.option("--experiment", help="Only runs of this experiment.")
 @click.option(
     "--status",
-    type=click.Choice(("running", "finished", "failed", "killed", "missing", "update trialbook")),
+    type=click.Choice(("running", "finished", "failed", "killed", "missing", "unreadable", "update trialbook")),
     help="Only these.",
 )
 @_format_options
@@ -159,16 +159,17 @@ def compare(
 
 @click.command()
 @click.argument("query")
+@click.option("--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Give up after these.")
 @_format_options
 @_runs_option
-def sql(query: str, style: str, as_json: bool, runs: Path | None) -> None:
+def sql(query: str, seconds: float, style: str, as_json: bool, runs: Path | None) -> None:
     """Ask the registry a read-only question: mlrun sql "select * from run_overview".
 
     Views for this: run_overview, final_metrics, metric_points, run_config, run_components; see docs/registry.md.
     """
     from trialbook.api.registry import open_registry
 
-    _print(open_registry(runs=runs).sql(query).table, "json" if as_json else style)
+    _print(open_registry(runs=runs).sql(query, seconds=seconds).table, "json" if as_json else style)
 
 
 @click.command()
@@ -231,11 +232,16 @@ def registry_check(as_json: bool, runs: Path | None) -> None:
     from trialbook.contracts.files import to_json
     from trialbook.registry.sync import check
 
-    found = check(registry_file(runs))
+    file = registry_file(runs)
+    with _writing(file):
+        found = check(file)
     if as_json:
         click.echo(to_json([vars(difference) for difference in found]))
     else:
         for difference in found:
             click.echo(f"{difference.run}: {difference.message}")
-        click.echo("mlrun registry sync fixes this" if found else "registry and run directories agree")
+        if not found:
+            click.echo("registry and run directories agree")
+        elif helped := sum(difference.sync_helps for difference in found):
+            click.echo(f"mlrun registry sync fixes {'this' if helped == len(found) else f'{helped} of these'}")
     sys.exit(1 if found else 0)

@@ -84,7 +84,7 @@ def _of_experiment(index: Registry, name: str, options: PageOptions) -> Written:
     used = make_groups(found, "arm", None, Facts(index), index, whole=True).used
     runs = {arm: [run.directory for run in own] for arm, own in used.items()}
     _complete([run for own in runs.values() for run in own], options)
-    profile = index.info(found[-1]).profile
+    profile = index.info_of(found).profile
     return write_experiment_pages(comparison, runs, index.root / name, profile, options)
 
 

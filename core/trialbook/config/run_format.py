@@ -25,7 +25,7 @@ class NewerFormat(TrialbookError):
 
 def format_of(facts: Mapping[str, Any] | None) -> int:
     """The format of a run directory, by the content of its ``run.json``."""
-    return int((facts or {}).get("format", 1))
+    return int((facts or {}).get("format") or 1)
 
 
 def check_format(facts: Mapping[str, Any], name: str) -> None:

@@ -50,11 +50,17 @@ def is_text_or_texts(value: Any) -> str | None:
     return None if isinstance(value, str) or is_texts(value) is None else "must be a string or an array of strings"
 
 
+#: Largest seed: the registry and torch's generators hold numbers of 64 bits with a sign.
+LARGEST_SEED = 2**63 - 1
+
+
 def is_seeds(value: Any) -> str | None:
     """Different whole numbers from 0, at least one."""
     whole = isinstance(value, list) and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in value)
     if not whole or any(seed < 0 for seed in value):
         return "must be an array of whole numbers from 0, as in [0, 1, 2]"
+    if any(seed > LARGEST_SEED for seed in value):
+        return f"has a seed above {LARGEST_SEED}: take smaller ones"
     if not value:
         return "is empty: give at least one seed"
     return None if len(set(value)) == len(value) else "has the same seed twice"

@@ -51,7 +51,7 @@ HOMES = {
     "encoders": "OrderResult LayerPoint Reconstruction Reconstructs LayerEncoder",
     "evidence": "RunEvidence component_of",
     "features": "FeatureTable Features",
-    "files": "read_json read_lines sync_folder to_json write_whole",
+    "files": "UnreadableFile read_json read_lines sync_folder to_json write_whole",
     "findings": "Finding SEVERITIES Severity by_severity",
     "language": "Captioner Generated LanguageModel Piece",
     "metric_names": "ENDS expand_produces fitting is_recorded with_ends",

@@ -10,7 +10,11 @@ from trialbook.registry.run_directory import RunDirectory
 
 
 def read_evidence(run: RunDirectory) -> RunEvidence:
-    """The chart of a recorded run."""
+    """The chart of a recorded run.
+
+    Raises:
+        UnreadableFile: one of its files cannot be read, or is not what a run writes.
+    """
     spec = run.read("run") or {}
     return RunEvidence(
         config=spec.get("config", {}), data=run.read("data") or {},
@@ -22,8 +26,7 @@ def read_evidence(run: RunDirectory) -> RunEvidence:
         events=[
             Event(line["step"], line["kind"], line["message"], line.get("data") or {}) for line in run.read_lines("events")
         ],
-        finished=run.json("results").is_file(),
-        error=run.error.read_text(encoding="utf-8") if run.error.is_file() else None,
+        finished=run.has("results"), error=run.read_error(),
     )  # fmt: skip
 
 

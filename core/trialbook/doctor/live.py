@@ -75,7 +75,7 @@ class LiveDoctor:
         for finding in self.doctor.look():
             if finding.severity != "note":
                 self.tell(finding)
-        if before != self.doctor.findings or not self.recorder.run.json("findings").is_file():
+        if before != self.doctor.findings or not self.recorder.run.has("findings"):
             self.recorder.diagnosed(self.doctor.findings)
 
     def _stop_at_errors(self) -> None:

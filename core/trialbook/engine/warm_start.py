@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from trialbook.config.run_format import NewerFormat
+from trialbook.contracts.files import UnreadableFile
 from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
 from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.run_directory import RunDirectory, find_runs
@@ -110,9 +112,11 @@ def find_origin(text: str, runs: Path, inputs: Mapping[str, Path], seed: int) ->
         if (here / "manifest.json").is_file() and RunDirectory(here.parent.parent).is_run():
             return Origin(RunDirectory(here.parent.parent), here)
     experiment, _, arm = text.partition("/")
-    every = [(one, RunDirectory(one).read("run")) for one in find_runs(runs) if not RunDirectory(one).is_newer()]
+    every, damaged = _recorded(runs, experiment)
     found = [(one, facts) for one, facts in every if facts["experiment"] == experiment]
     if not found:
+        if damaged is not None:
+            raise damaged
         known = sorted({str(facts["experiment"]) for _, facts in every})
         near = suggest(experiment, [*known, *inputs])
         raise TrialbookError(
@@ -134,6 +138,20 @@ def find_origin(text: str, runs: Path, inputs: Mapping[str, Path], seed: int) ->
         raise TrialbookError(f"from = '{text}' may mean several arms: {', '.join(arms)}; say '{experiment}/{arms[0]}'")
     newest = max(same, key=lambda one: RunDirectory(one[0]).json("results").stat().st_mtime)
     return Origin(RunDirectory(newest[0]))
+
+
+def _recorded(runs: Path, experiment: str) -> tuple[list[tuple[Path, dict[str, Any]]], UnreadableFile | None]:
+    """Every run that can be read, with its ``run.json``, and what is wrong with one of the experiment that cannot."""
+    found, damaged = [], None
+    for one in find_runs(runs):
+        try:
+            if (facts := RunDirectory(one).read("run")) is not None:
+                found.append((one, facts))
+        except NewerFormat:
+            continue
+        except UnreadableFile as error:
+            damaged = error if one.parent.name == experiment else damaged
+    return found, damaged
 
 
 def start_part(part: str, module: nn.Module, origin: Origin, *, demanded: bool) -> Lineage:

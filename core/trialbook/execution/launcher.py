@@ -62,9 +62,7 @@ class Launcher:
         self.progress.plan_started(plan, sum(finished))
         try:
             sessions = (self.session(spec, tracking) for spec in plan.runs)
-            return [
-                session.end("kept") if done else session.run() for session, done in zip(sessions, finished, strict=True)
-            ]
+            return [session.keep() if done else session.run() for session, done in zip(sessions, finished, strict=True)]
         finally:
             for message in tracking.close():
                 _LOG.warning("%s", message)

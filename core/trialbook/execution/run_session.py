@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trialbook.config.numerics import numerics_of
 from trialbook.config.options import DoctorOptions
@@ -17,7 +17,7 @@ from trialbook.doctor.doctor import format_finding, load_checks
 from trialbook.doctor.live import LiveDoctor, NullDoctor
 from trialbook.engine.inventory import components_of, describe, parameters_of
 from trialbook.errors import TrialbookError
-from trialbook.execution.failure import Failure, PeerFailed
+from trialbook.execution.failure import Failure, PeerFailed, error_line
 from trialbook.execution.run_services import RunServices
 from trialbook.execution.trackers import Tracking
 from trialbook.plugins.isolation import PLUGIN_ERRORS
@@ -66,10 +66,17 @@ class RunSession:
             outcome = self.end("failed", str(error))
         except OSError as error:  # the disk is full or read-only: there is nowhere to write this down
             outcome = self.end("failed", f"{self.recorder.run.path} cannot be written: {error}")
+        except Exception as error:  # before the work began: it is this run's alone
+            outcome = self.end("failed", error_line(error))
         state, message = peers.first(lambda: (outcome.state, outcome.message))
         if state == "failed":
             peers.leave_group()
         return Outcome(self.spec, state, message)
+
+    def keep(self) -> Outcome:
+        """Leave a finished run as it is; one whose record is damaged failed, as nothing can be read from it."""
+        damage = self.recorder.run.find_damage(lines=())
+        return self.end("kept") if damage is None else self.end("failed", str(damage))
 
     def end(self, state: str, message: str = "") -> Outcome:
         """Show how the run ended."""
@@ -80,7 +87,7 @@ class RunSession:
         """Take the run's directory and write down that it begins; True if the run is finished already."""
         stack.enter_context(self.recorder)
         run, host = self.recorder.run, self.services.host
-        if run.json("results").is_file():  # another process has finished it since the plan was begun
+        if run.has("results"):  # another process has finished it since the plan was begun
             return True
         check_processes(run)
         components = {part: provenance(host.find(*named)) for part, named in components_of(self.spec).items()}
@@ -96,11 +103,10 @@ class RunSession:
             with self.services.peers.working(self._failure, self._fail_at_once):
                 parameters = self._compute()
             results = self.recorder.finish({"parameters": parameters})
-            self.services.notify("mlrun_run_finished", run=spec.name, results=results)
-            self._note_trackers(self.tracking.ended("finished", results))
         except PLUGIN_ERRORS as error:
             return self._fail(self._failure(error))
-        self._write_pages()
+        self.services.notify("mlrun_run_finished", run=spec.name, results=results)
+        self._conclude("finished", results)
         return self.end("finished")
 
     def _compute(self) -> dict[str, int]:
@@ -204,8 +210,7 @@ class RunSession:
         """Write a failure down."""
         self.recorder.fail(failure.full_text)
         self.services.notify("mlrun_run_failed", run=self.spec.name, error=failure.full_message)
-        self._note_trackers(self.tracking.ended("failed", {"error": failure.full_message}))
-        self._write_pages()
+        self._conclude("failed", {"error": failure.full_message})
         return self.end("failed", failure.full_message)
 
     def _fail_at_once(self, failure: Failure) -> None:
@@ -215,11 +220,20 @@ class RunSession:
         self.services.notify("mlrun_run_failed", run=self.spec.name, error=failure.full_message)
         self.end("failed", failure.full_message)
 
-    def _write_pages(self) -> None:
-        """Write the run's pages; what goes wrong with them is an event, and the run is as good without."""
-        if is_first_process():
-            from trialbook.reports.pages.write import PageOptions, write_run_pages  # late: only what runs needs it
+    def _conclude(self, status: str, results: Mapping[str, Any]) -> None:
+        """Tell trackers and write the pages of a run that has ended; what goes wrong with them does not touch how it ended."""
+        events = [Event(0, "tracker-disabled", message) for message in self.tracking.ended(status, results)]
+        events += [Event(0, "page-incomplete", problem) for problem in self._write_pages()]
+        for event in events:
+            with suppress(OSError):  # a full disk; it is shown all the same
+                self.recorder.add(event)
+            self._show(event)
 
-            options = PageOptions(self.services.plots, templates=self.services.host.templates())
-            for problem in write_run_pages(self.recorder.run, options).problems:
-                self.recorder.add(Event(0, "page-incomplete", problem))
+    def _write_pages(self) -> Sequence[str]:
+        """Write the run's pages; returns what went wrong with them."""
+        if not is_first_process():
+            return ()
+        from trialbook.reports.pages.write import PageOptions, write_run_pages  # late: only what runs needs it
+
+        options = PageOptions(self.services.plots, templates=self.services.host.templates())
+        return write_run_pages(self.recorder.run, options).problems

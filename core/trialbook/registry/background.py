@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trialbook.registry.connection import open_registry
+from trialbook.contracts.files import UnreadableFile
+from trialbook.registry.connection import UnusableRegistry, open_registry
 from trialbook.registry.indexer import RunIndexer
 from trialbook.registry.run_directory import RunDirectory
 
@@ -64,17 +65,21 @@ class BackgroundFollower:
                     connection = open_registry(self._registry, patience=min(5.0, self._patience))
                     follower = RunIndexer(connection, self._registry.parent, self._run)
                 self._follow(follower)
-                self._failing = False
+                if follower.damage is not None:
+                    self._report(follower.damage)
+                else:
+                    self._failing = False
                 if self._closing is not None and not self._facts:
                     break
                 self._wait(PERIOD)
             except Exception as error:  # whatever the registry does, the run continues
+                hopeless = self._failing and isinstance(error, UnusableRegistry)
                 self._report(error)
                 self._facts = True
                 if connection is not None:
                     connection.close()
                 connection = follower = None
-                if self._closing is not None and time.monotonic() > self._closing:
+                if self._closing is not None and (hopeless or time.monotonic() > self._closing):
                     break
                 self._wait(RETRY if self._closing is None else 0.1)
         if connection is not None:
@@ -100,6 +105,8 @@ class BackgroundFollower:
             self._failing = True
             with suppress(OSError):  # where the disk is full, the warning has no room either
                 self._warn(
-                    f"the registry {self._registry} cannot be written ({error}); nothing is lost: "
+                    str(error)
+                    if isinstance(error, UnreadableFile)
+                    else f"the registry {self._registry} cannot be written ({error}); nothing is lost: "
                     "the run's directory has it all, and 'mlrun registry sync' brings the registry up to date"
                 )

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trialbook.config.run_format import FORMAT, earlier_name, format_of
+from trialbook.config.run_format import earlier_name
 from trialbook.config.runspec import Plan, RunSpec, canonical, run_id
-from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
 from trialbook.planning.defaults import with_defaults
 from trialbook.plugins.schema import SchemaBook
@@ -112,12 +111,17 @@ class _Keeper:
         if not run.is_run():
             return None
         try:
-            raw = read_json(run.json("run"))
-            if format_of(raw) >= FORMAT or run.status() not in _KEPT:
+            if run.mapping() is None or run.status() not in _KEPT:
                 return None
             facts = run.read("run")
             return _Earlier(run, facts, self._key_of(facts))
-        except (TrialbookError, KeyError, TypeError, ValueError):  # 'registry sync' reports what is spoilt
+        except (
+            TrialbookError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ):  # 'registry sync' reports what is damaged
             return None
 
     def _key_of(self, facts: Mapping[str, Any]) -> str:

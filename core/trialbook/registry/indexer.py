@@ -8,31 +8,37 @@ size and a checksum of all bytes up to there, and moves in the same transaction 
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trialbook.config.run_format import Format1
-from trialbook.errors import TrialbookError
+from trialbook.contracts.files import MOST_OF_LINE, UnreadableFile, check_regular, open_regular, read_line
 from trialbook.registry.connection import transaction
+from trialbook.registry.record_shapes import LINES
 from trialbook.registry.run_directory import RunDirectory
+from trialbook.registry.run_files import count_lines
 from trialbook.registry.run_row import (
+    POINT_FILES,
+    UNREADABLE,
     UPDATE,
     begins_with,
     facts_stamp,
     file_size,
+    named_facts,
     run_facts,
     run_findings,
     run_key,
+    whole_stamp,
 )
 from trialbook.registry.summary import Summary
 
 #: Bytes of a file that are taken in by one transaction.
 CHUNK = 1 << 18
-#: Files whose lines are points, by the kind of metric in them.
-POINT_FILES = {"metrics": "metric", "timing": "timing"}
 
 
 @dataclass
@@ -50,6 +56,9 @@ class RunIndexer:
         connection: the registry, in autocommit mode.
         root: the registry's folder; runs in it are known by their path from there.
         run: the directory, in which a run was started.
+
+    Attributes:
+        damage: what keeps the run from being read; it is listed as unreadable then, without points.
     """
 
     def __init__(self, connection: sqlite3.Connection, root: Path, run: RunDirectory) -> None:
@@ -61,10 +70,11 @@ class RunIndexer:
         self._metrics: dict[tuple[str, str], int] = {}
         self._mapping: Format1 | None = None
         self._newer = False
+        self.damage: UnreadableFile | None = None
 
     def refresh(self) -> None:
         """Bring everything in line: facts, then points to the end of the files; a file that was changed is read again."""
-        with transaction(self.connection):
+        with self._listing_damage():
             self._upsert_facts()
             self._load()
         while self.append():
@@ -72,7 +82,7 @@ class RunIndexer:
 
     def write_facts(self) -> None:
         """Replace the run's row by what its JSON files say now."""
-        with transaction(self.connection):
+        with self._listing_damage():
             self._upsert_facts()
 
     def append(self) -> bool:
@@ -80,21 +90,32 @@ class RunIndexer:
 
         Starts over by itself where another process moved the rows in the meantime, or where a file has become shorter.
         """
-        if self._id and self._sizes() == [place.size for place in self._places.values()]:
+        if self.damage or (self._id and self._sizes() == [place.size for place in self._places.values()]):
             return False
+        fresh: dict[str, bytes] = {}
+        with self._listing_damage():
+            if not self._id or self._stored_places() != self._places or self._shrunk():
+                self._load()
+            fresh = {name: self._read(name) for name in POINT_FILES}
+            for name, data in fresh.items():
+                if data:
+                    self._insert(name, data)
+            self._write_places()
+        return any(fresh.values())
+
+    @contextmanager
+    def _listing_damage(self) -> Iterator[None]:
+        """One transaction; where a file of the run cannot be read it is undone, and the run is listed as unreadable."""
         try:
             with transaction(self.connection):
-                if not self._id or self._stored_places() != self._places or self._shrunk():
-                    self._load()
-                fresh = {name: self._read(name) for name in POINT_FILES}
-                for name, data in fresh.items():
-                    if data:
-                        self._insert(name, data)
-                self._write_places()
+                yield
+        except UnreadableFile as error:
+            self.forget()
+            with transaction(self.connection):
+                self._list_as_unreadable(error)
         except BaseException:
             self.forget()
             raise
-        return any(fresh.values())
 
     def forget(self) -> None:
         """Distrust what is remembered of the registry's state, after an error or when a file was cut."""
@@ -104,8 +125,27 @@ class RunIndexer:
     def _upsert_facts(self) -> None:
         stamp = facts_stamp(self.run)
         columns, documents = run_facts(self.run)
+        findings = run_findings(self.run) if columns["outcome"] != UPDATE else []
+        for name in POINT_FILES:
+            check_regular(self.run.lines(name))
+        row = self._upsert({**columns, "stamp": stamp}, documents)
+        self.connection.executemany(
+            f"INSERT INTO finding VALUES ({', '.join('?' * 9)})", [(row, *finding) for finding in findings]
+        )
+        self.damage = None
+
+    def _list_as_unreadable(self, error: UnreadableFile) -> None:
+        """Keep of the run its name and what is wrong with it."""
+        self.damage = error
+        columns, documents = named_facts(self.run, UNREADABLE, str(error))
+        sizes = {f"{name}_{what}": 0 for name in POINT_FILES for what in ("size", "check")}
+        row = self._upsert({**columns, **sizes, "stamp": whole_stamp(self.run)}, documents)
+        self._delete_points(row)
+
+    def _upsert(self, columns: dict[str, Any], documents: dict[str, str]) -> int:
+        """Put the run's row there, without findings; returns its number."""
         columns |= {column: self._document(body) for column, body in documents.items()}
-        columns |= {"path": self.path, "stamp": stamp}
+        columns |= {"path": self.path}
         names, marks = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "path")
         self.connection.execute(
@@ -113,8 +153,11 @@ class RunIndexer:
         )
         row = self.connection.execute("SELECT id FROM run WHERE path = ?", (self.path,)).fetchone()
         self.connection.execute("DELETE FROM finding WHERE run = ?", row)
-        findings = [(*row, *finding) for finding in run_findings(self.run)] if columns["outcome"] != UPDATE else []
-        self.connection.executemany(f"INSERT INTO finding VALUES ({', '.join('?' * 9)})", findings)
+        return int(row[0])
+
+    def _delete_points(self, row: int) -> None:
+        for table in ("point", "summary"):
+            self.connection.execute(f"DELETE FROM {table} WHERE run = ?", (row,))
 
     def _load(self) -> None:
         """Learn what the registry has; where the files do not begin with that any more, delete it."""
@@ -133,8 +176,7 @@ class RunIndexer:
         )  # fmt: skip
         self._summaries = {metric: Summary(*values) for metric, *values in rows}
         if not all(begins_with(self.run.lines(name), place.size, place.check) for name, place in self._places.items()):
-            for table in ("point", "summary"):
-                self.connection.execute(f"DELETE FROM {table} WHERE run = ?", (self._id,))
+            self._delete_points(self._id)
             self._places = {name: _Place() for name in POINT_FILES}
             self._summaries = {}
 
@@ -161,16 +203,16 @@ class RunIndexer:
 
     def _read(self, name: str) -> bytes:
         """Whole lines that are not in yet; none of a run that only a newer program can read."""
-        if self._newer:
+        file = self.run.lines(name)
+        if self._newer or file_size(file) <= self._places[name].size:
             return b""
-        try:
-            with self.run.lines(name).open("rb") as stream:
-                stream.seek(self._places[name].size)
-                data = stream.read(CHUNK)
-                while b"\n" not in data and (more := stream.read(CHUNK)):
-                    data += more
-        except FileNotFoundError:
-            return b""
+        with open_regular(file) as stream:
+            stream.seek(self._places[name].size)
+            data = stream.read(CHUNK)
+            if b"\n" not in data:
+                data += stream.readline(MOST_OF_LINE)
+        if b"\n" not in data and len(data) > MOST_OF_LINE:
+            raise UnreadableFile(file, f"has a line of more than {MOST_OF_LINE >> 20} MiB")
         return data[: data.rfind(b"\n") + 1]
 
     def _insert(self, name: str, data: bytes) -> None:
@@ -191,14 +233,17 @@ class RunIndexer:
         self._places[name] = _Place(place.size + len(data), zlib.crc32(data, place.check))
 
     def _parsed(self, name: str, data: bytes) -> list[tuple[int, dict[str, float]]]:
-        try:
-            records = map(json.loads, data.splitlines())
-            if self._mapping is not None and name == "metrics":
-                records = map(self._mapping.line, records)
-            return [(record["step"], record["values"]) for record in records]
-        except (ValueError, KeyError, TypeError) as error:
-            file = self.run.lines(name)
-            raise TrialbookError(f"{file} has a line that is no record ({error}); fix or delete it") from error
+        file, mapping = self.run.lines(name), self._mapping if name == "metrics" else None
+        found = []
+        for place, line in enumerate(data.split(b"\n")[:-1]):
+            try:
+                record = read_line(line, file, place, LINES[name])
+            except UnreadableFile as error:  # lines are only counted for the message
+                before = count_lines(file, self._places[name].size)
+                raise UnreadableFile(file, error.reason, before + place + 1) from error
+            record = record if mapping is None else mapping.line(record)
+            found.append((record["step"], record["values"]))
+        return found
 
     def _metric(self, kind: str, name: str) -> int:
         self.connection.execute("INSERT OR IGNORE INTO metric (kind, name) VALUES (?, ?)", (kind, name))

@@ -10,7 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trialbook.contracts.files import UnreadableFile, check_regular, open_regular, read_json
 from trialbook.errors import TrialbookError
+from trialbook.registry.record_shapes import or_none, table, text, whole
+from trialbook.registry.run_files import remove_leftovers
+
+_HOLDER = table({"host": text, "pid": whole, "started": or_none(text)})
 
 
 class RunLocked(TrialbookError):
@@ -40,9 +45,13 @@ class RunLock:
     def acquire(self) -> None:
         """Take the lock. A short wait covers another command that is just looking whether it is held.
 
+        What killed processes left half-written in the directory is deleted.
+
         Raises:
             RunLocked: another process holds it.
+            UnreadableFile: something that is no file has its name.
         """
+        check_regular(self._file)
         handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + 0.2
         while not self._taken(handle):
@@ -56,6 +65,7 @@ class RunLock:
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(facts).encode(), 0)
         self._handle = handle
+        remove_leftovers(self._file.parent)
 
     def _taken(self, handle: int) -> bool:
         free = _try_lock(handle, exclusive=True)
@@ -73,13 +83,11 @@ class RunLock:
 def is_locked(file: Path) -> bool:
     """Return whether a process holds the lock; where the file system has no locks, whether the process that wrote it lives."""
     try:
-        handle = os.open(file, os.O_RDONLY)
-    except OSError:
+        stream = open_regular(file)
+    except (FileNotFoundError, UnreadableFile):
         return False
-    try:
-        free = _try_lock(handle, exclusive=False)
-    finally:
-        os.close(handle)
+    with stream:
+        free = _try_lock(stream.fileno(), exclusive=False)
     return _holder_lives(file) if free is None else not free
 
 
@@ -105,10 +113,10 @@ def _try_lock(handle: int, *, exclusive: bool) -> bool | None:
 def _read_holder(file: Path) -> dict[str, Any]:
     """Host, pid and start time of whoever wrote the lock last; empty where it was given back."""
     try:
-        facts = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+        facts: dict[str, Any] = read_json(file, _HOLDER) or {}
+    except UnreadableFile:
         return {}
-    return facts if isinstance(facts, dict) and {"host", "pid", "started"} <= set(facts) else {}
+    return facts
 
 
 def _process_start(pid: int) -> str | None:
@@ -117,7 +125,7 @@ def _process_start(pid: int) -> str | None:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except PermissionError:
         pass

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 #: ``PRAGMA user_version`` of an up-to-date registry: the number of migrations. Comparing it does not need the library
 #: that applies them.
 VERSION = 4
+#: ``PRAGMA application_id`` of a registry ("trlb"), by which it is known from the SQLite files of other programs.
+APPLICATION_ID = 0x74726C62
 
 _TABLES = """
 CREATE TABLE document (
@@ -208,10 +210,11 @@ def ensure_schema(connection: sqlite3.Connection) -> None:
     Args:
         connection: in autocommit mode, outside a transaction.
     """
-    if schema_version(connection) >= VERSION:
+    if schema_version(connection) >= VERSION and _application(connection) == APPLICATION_ID:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         if schema_version(connection) < VERSION:  # those that waited find it done and need not load the library
             from sqlite_utils import Database
 
@@ -221,6 +224,26 @@ def ensure_schema(connection: sqlite3.Connection) -> None:
     except BaseException:
         connection.rollback()
         raise
+
+
+def is_registry(connection: sqlite3.Connection) -> bool:
+    """Return whether a SQLite file is a registry, or new and empty.
+
+    Those that were made before they had an ``application_id`` are known by their migrations.
+    """
+    if (application := _application(connection)) != 0:
+        return application == APPLICATION_ID
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if not tables:
+        return schema_version(connection) == 0
+    if not {"run", "document", "point", "_sqlite_migrations"} <= tables:
+        return False
+    made = "SELECT 1 FROM _sqlite_migrations WHERE migration_set = 'trialbook'"
+    return connection.execute(made).fetchone() is not None
+
+
+def _application(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
 
 
 def schema_version(connection: sqlite3.Connection) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +17,18 @@ from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.run_format import FORMAT
 from trialbook.contracts.findings import Finding
 from trialbook.errors import TrialbookError, suggest
-from trialbook.registry.connection import is_current, read_registry
+from trialbook.registry.connection import (
+    UnusableRegistry,
+    is_current,
+    memory_registry,
+    open_registry,
+    read_registry,
+)
+from trialbook.registry.indexer import RunIndexer
 from trialbook.registry.run_directory import RunDirectory, find_runs, list_folders
-from trialbook.registry.run_row import is_unchanged, run_key
+from trialbook.registry.run_row import UNREADABLE, UPDATE, is_unchanged, run_key
 
+_LOG = logging.getLogger(__name__)
 _COLUMNS = (
     "id, path, experiment, name, arm, base_arm, point, seed, hash, outcome, error, started, ended, seconds, "
     "plan, config, environment, components, data"
@@ -71,29 +81,69 @@ class Run:
 def open_index(registry: Path) -> Iterator[Registry]:
     """The registry for reading: built where it is missing, and told of runs that are new to it or were killed.
 
+    Where the file cannot be used (another program's, damaged, a full disk) everything is read from the run directories.
+
     Raises:
-        TrialbookError: nothing was ever recorded here, or the registry is damaged.
+        TrialbookError: nothing was ever recorded here, or the registry turns out to be damaged.
     """
     if not has_runs(registry):
         raise TrialbookError(f"no run is recorded in {registry.parent}; 'mlrun run FILE' makes some")
+    try:
+        connection = _read_indexed(registry)
+    except (UnusableRegistry, sqlite3.Error, OSError) as error:
+        _LOG.warning("%s; read from the run directories instead", error)
+        connection = memory_registry()
+        index_into(connection, registry.parent, find_runs(registry.parent))
+    try:
+        yield Registry(connection, registry.parent)
+    except sqlite3.DatabaseError as error:
+        raise TrialbookError(f"{registry} is damaged ({error}); delete it and run 'mlrun registry sync'") from error
+    finally:
+        connection.close()
+
+
+def _read_indexed(registry: Path) -> sqlite3.Connection:
+    """The registry with all runs that lie beside it."""
     if not is_current(registry):
-        from trialbook.registry.sync import sync  # late, as below: the usual case needs no writing
+        from trialbook.registry.sync import sync  # late: the usual case needs no writing
 
         sync(registry)
     connection = read_registry(registry)
     try:
         if behind := stale_runs(connection, registry.parent):
-            from trialbook.registry.sync import index_runs
-
             index_runs(registry, behind)
-        yield Registry(connection, registry.parent)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def index_runs(registry: Path, directories: Iterable[Path]) -> None:
+    """Bring runs in line, as far as that can be done now.
+
+    A registry that cannot be written is still worth reading, and a damaged directory must not hide the others: both are left
+    for ``sync``, which reports them.
+    """
+    try:
+        connection = open_registry(registry)
+    except (UnusableRegistry, sqlite3.Error, OSError):
+        return
+    try:
+        index_into(connection, registry.parent, directories)
     finally:
         connection.close()
 
 
+def index_into(connection: sqlite3.Connection, root: Path, directories: Iterable[Path]) -> None:
+    """Bring runs in line in an open registry; what cannot be taken in is left out."""
+    for path in directories:
+        with suppress(TrialbookError, OSError, ValueError, sqlite3.Error):
+            RunIndexer(connection, root, RunDirectory(path)).refresh()
+
+
 def has_runs(registry: Path) -> bool:
     """Return whether anything was ever recorded beside a registry."""
-    return registry.is_file() or next(find_runs(registry.parent), None) is not None
+    return os.path.lexists(registry) or next(find_runs(registry.parent), None) is not None
 
 
 def stale_runs(connection: sqlite3.Connection, root: Path) -> list[Path]:
@@ -103,7 +153,8 @@ def stale_runs(connection: sqlite3.Connection, root: Path) -> list[Path]:
     known = {path for (path,) in connection.execute("SELECT path FROM run")}
     unknown = [run for path in list_folders(root) if path not in known and (run := RunDirectory(root / path)).is_run()]
     rows = connection.execute(
-        f"SELECT path, stamp, metrics_size, timing_size FROM run WHERE outcome IS NULL OR stamp NOT LIKE '{FORMAT} %'"
+        "SELECT path, outcome, stamp, metrics_size, timing_size FROM run "
+        f"WHERE outcome IS NULL OR outcome = '{UNREADABLE}' OR stamp NOT LIKE '{FORMAT} %'"
     )
     behind = [run for path, *seen in rows if not is_unchanged(run := RunDirectory(root / path), *seen)]
     return [run.path for run in (*unknown, *behind) if run.status() not in ("running", "missing")]
@@ -177,6 +228,11 @@ class Registry:
     def info(self, run: Run) -> ExperimentInfo:
         """Return the description that the experiment gave of itself when the run was made."""
         return ExperimentInfo.from_json(self.document(run.plan))
+
+    def info_of(self, runs: Sequence[Run]) -> ExperimentInfo:
+        """The same of several runs: that of the newest one that can be read."""
+        readable = [run for run in runs if run.outcome not in (UNREADABLE, UPDATE)]
+        return self.info((readable or list(runs))[-1])
 
     def metric_names(self, runs: Iterable[Run], kind: str = "metric") -> list[str]:
         """Names of what these runs recorded, in the order in which they became known."""

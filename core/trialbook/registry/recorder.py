@@ -16,22 +16,15 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from trialbook.contracts.data_files import NotedFiles
-from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
+from trialbook.contracts.files import check_regular, read_lines, to_json, write_whole
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, ModuleStats, Predictions, Record, Timing
-from trialbook.errors import TrialbookError
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.data_files import DataFiles
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
 from trialbook.registry.lock import RunLock
-from trialbook.registry.run_directory import (
-    LINE_FILES,
-    RunDirectory,
-    count_lines,
-    cut_torn_line,
-    write_arrays,
-    write_artifact,
-)
+from trialbook.registry.run_directory import LINE_FILES, RunDirectory
+from trialbook.registry.run_files import count_lines, cut_torn_line, write_arrays, write_artifact
 from trialbook.registry.summary import summarise
 
 if TYPE_CHECKING:
@@ -49,6 +42,7 @@ class Recorder:
         patience: seconds that ``close`` spends on a registry that cannot be written.
     Raises:
         RunLocked: on entering, where another process holds the lock.
+        UnreadableFile: on entering, where a file of the run is damaged.
         TrialbookError: on entering, where another version of the program recorded the run.
     """
 
@@ -66,14 +60,17 @@ class Recorder:
         self._lock.acquire()
         try:
             self.run.check_resumable()
-        except TrialbookError:
+            for name in LINE_FILES:
+                check_regular(self.run.lines(name))
+            for name in LINE_FILES:
+                file = self.run.lines(name)
+                cut_torn_line(file)
+                self._handles[name] = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._recorded = count_lines(self.run.lines("metrics"))
+        except BaseException:
+            self._close_files()
             self._lock.release()
             raise
-        for name in LINE_FILES:
-            file = self.run.lines(name)
-            cut_torn_line(file)
-            self._handles[name] = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._recorded = count_lines(self.run.lines("metrics"))
         return self
 
     def __exit__(
@@ -93,11 +90,15 @@ class Recorder:
             spec: the run.
             environment: as ``trialbook.registry.environment.environment`` returns it.
             components: part name to where its component comes from.
+        Raises:
+            UnreadableFile: a file of the run is damaged; then nothing is written.
         """
-        for file in (self.run.json("results"), self.run.error, *self.run.errors_of_processes()):
-            file.unlink(missing_ok=True)
         around = dict(environment)
         patch = around.pop("patch", None)
+        if self.run.is_run() and (damage := self.run.find_damage()):
+            raise damage
+        for file in (self.run.json("results"), self.run.error, *self.run.errors_of_processes()):
+            file.unlink(missing_ok=True)
         if self.run.is_run():
             known = self.run.read("env") or {}
             before = {key: value for key, value in known.items() if key not in LATER}
@@ -117,10 +118,9 @@ class Recorder:
         Args:
             facts: as ``trialbook.engine.compute.compute_facts`` returns them.
         """
-        file = self.run.json("env")
-        before = read_json(file) or {}
+        before = self.run.read("env") or {}
         if any(key not in before for key in facts):
-            write_whole(file, to_json({**facts, **before}))
+            self.run.write("env", {**facts, **before})
             if self._follower:
                 self._follower.facts_changed()
         known = {key: value for key, value in facts.items() if key in before}
@@ -144,9 +144,8 @@ class Recorder:
 
     def _merge(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Merge into ``data.json``; returns what stood there."""
-        file = self.run.json("data")
-        before = read_json(file) or {}
-        write_whole(file, to_json({**before, **facts}))
+        before = self.run.read("data") or {}
+        self.run.write("data", {**before, **facts})
         if self._follower:
             self._follower.facts_changed()
         return before
@@ -261,13 +260,18 @@ class Recorder:
     def close(self) -> None:
         """Let the registry catch up and give the directory back; a run neither finished nor failed then counts as killed."""
         self._stop_replay()
-        if self._handles and self.run.is_run():
-            close_session(self.run)
-        self.settle()
+        try:
+            if self._handles and self.run.is_run():
+                close_session(self.run)
+        finally:
+            self.settle()
+            self._close_files()
+            self._lock.release()
+
+    def _close_files(self) -> None:
         for handle in self._handles.values():
             os.close(handle)
         self._handles.clear()
-        self._lock.release()
 
     def _write_start(
         self, spec: RunSpec, environment: dict[str, Any], patch: str | None, components: Mapping[str, Any]

@@ -5,17 +5,28 @@ The directory is the record of a run and complete by itself; the registry is onl
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trialbook.config.run_format import FORMAT, Format1, NewerFormat, mapping_of
-from trialbook.contracts.files import read_json, read_lines, to_json, write_whole
+from trialbook.config.run_format import FORMAT, Format1, NewerFormat, format_of, mapping_of
+from trialbook.contracts.files import (
+    UnreadableFile,
+    load_json,
+    read_json,
+    read_lines,
+    read_text,
+    to_json,
+    write_whole,
+)
+from trialbook.contracts.predictions import Prediction
 from trialbook.errors import TrialbookError
 from trialbook.registry.lock import is_locked
+from trialbook.registry.record_shapes import DOCUMENTS, EVALUATION, LINES, RUN_OF_ANY_FORMAT
 
 #: Every file of a run that is written once or replaced as a whole, by the name used in code.
 JSON_FILES = ("run", "env", "components", "data", "sessions", "findings", "results")
@@ -38,29 +49,46 @@ class RunDirectory:
     def lines(self, name: str) -> Path:
         """``metrics``, ``timing``, ``stats`` or ``events`` -> its file."""
         file = self.path / f"{name}.jsonl"
-        if name in _OLD_LINES and not file.exists() and (old := self.path / f"{_OLD_LINES[name]}.jsonl").exists():
-            return old
+        if name in _OLD_LINES and not os.path.lexists(file):
+            old = self.path / f"{_OLD_LINES[name]}.jsonl"
+            return old if os.path.lexists(old) else file
         return file
 
+    def has(self, name: str) -> bool:
+        """Return whether there is such a JSON file, readable or not."""
+        return os.path.lexists(self.json(name))
+
     def read(self, name: str) -> Any:
-        """Content of a JSON file of the run under the names of now; None where there is none.
+        """Content of a JSON file of the run (``tags`` is one, too) under the names of now; None where there is none.
 
         Raises:
-            TrialbookError: the file is not JSON, or a newer program wrote the run.
+            UnreadableFile: it cannot be read, or is not what a run writes.
+            NewerFormat: a newer program wrote the run.
         """
-        content = read_json(self.json(name))
-        if content is None or name not in ("run", "results"):
-            return content
-        mapping = mapping_of(content, self.path.name) if name == "run" else self.mapping()
-        return content if mapping is None else getattr(mapping, name)(content)
+        mapping = self.mapping() if name in ("run", "results") else None
+        content = read_json(self.json(name), DOCUMENTS[name])
+        return content if mapping is None or content is None else self._mapped(name, getattr(mapping, name), content)
 
     def mapping(self) -> Format1 | None:
         """Return the mapping by which records of an earlier format are read; None where they have the names of now.
 
         Raises:
-            TrialbookError: ``run.json`` is not JSON, or a newer program wrote the run.
+            UnreadableFile: ``run.json`` cannot be read, or is not what a run writes.
+            NewerFormat: a newer program wrote the run.
         """
-        return mapping_of(read_json(self.json("run")) or {"format": FORMAT}, self.path.name)
+        try:
+            facts = load_json(self.json("run"), _of_its_format)
+        except FileNotFoundError:
+            return None
+        found: Format1 | None = self._mapped("run", lambda run: mapping_of(run, self.path.name), facts)
+        return found
+
+    def _mapped(self, name: str, mapping: Callable[[Any], Any], content: Any) -> Any:
+        """What an earlier format calls otherwise, under the names of now."""
+        try:
+            return mapping(content)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise UnreadableFile(self.json(name), f"is not what a run writes ({error!r})") from error
 
     def check_readable(self) -> None:
         """Refuse a run that a newer program wrote.
@@ -95,16 +123,51 @@ class RunDirectory:
         """Lines of a JSON Lines file of the run under the names of now; a torn last line is left out.
 
         Raises:
-            TrialbookError: they are metrics of a run that a newer program wrote.
+            UnreadableFile: it cannot be read, or a line is not what a run writes.
+            NewerFormat: they are metrics of a run that a newer program wrote.
         """
-        lines = read_lines(self.lines(name))
+        lines = read_lines(self.lines(name), LINES[name])
         mapping = self.mapping() if name == "metrics" else None
         return lines if mapping is None else map(mapping.line, lines)
 
     def read_evaluation(self, name: str) -> dict[str, Any]:
         """Values and circumstances of an evaluation that was made of the run later; empty where there is none."""
-        facts, mapping = read_json(self.evaluation(name)) or {}, self.mapping()
+        facts, mapping = read_json(self.evaluation(name), EVALUATION) or {}, self.mapping()
         return facts if mapping is None else mapping.evaluation(facts)
+
+    def read_answers(self, evaluation: str | None = None) -> tuple[Prediction, ...]:
+        """The run's answers in the last evaluation of its final split, or in a later one; empty where there are none.
+
+        Raises:
+            UnreadableFile: they cannot be read, or a line is no answer.
+        """
+        return tuple(map(Prediction.from_dict, read_lines(self.answers(evaluation), LINES["predictions"])))
+
+    def read_error(self) -> str | None:
+        """The error with which the run failed; None where it did not.
+
+        Raises:
+            UnreadableFile: it cannot be read.
+        """
+        return read_text(self.error, errors="replace")
+
+    def find_damage(self, *, lines: Sequence[str] = LINE_FILES) -> UnreadableFile | None:
+        """Return what is wrong with the first file that cannot be read or is not what a run writes; None where all are sound.
+
+        Args:
+            lines: the files of lines that are looked at, beside all JSON files.
+        """
+        try:
+            for name in JSON_FILES:
+                self.read(name)
+            for name in lines:
+                deque(self.read_lines(name), maxlen=0)
+            self.read_error()
+        except UnreadableFile as error:
+            return error
+        except NewerFormat:  # it is told apart from damage
+            return None
+        return None
 
     def write(self, name: str, value: Any) -> None:
         """Replace a JSON file of the run, as a whole."""
@@ -182,8 +245,14 @@ class RunDirectory:
         return self.path / "lock"
 
     def is_run(self) -> bool:
-        """Return whether a run was ever started here."""
-        return self.json("run").is_file()
+        """Return whether a run was ever started here; what cannot be looked at may be one, and reading it says why not."""
+        try:
+            os.lstat(self.json("run"))
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return True
 
     def status(self) -> str:
         """``running``, ``finished``, ``failed``, ``killed`` or ``missing``, as the directory shows it now."""
@@ -191,9 +260,14 @@ class RunDirectory:
             return "missing"
         if is_locked(self.lock):
             return "running"
-        if self.json("results").is_file():
+        if self.has("results"):
             return "finished"
-        return "failed" if self.error.is_file() else "killed"
+        return "failed" if os.path.lexists(self.error) else "killed"
+
+
+def _of_its_format(facts: Any) -> Any:
+    """Content of ``run.json``; of a format that has other names, or may have, only its number is looked at."""
+    return DOCUMENTS["run"](facts) if format_of(RUN_OF_ANY_FORMAT(facts)) < FORMAT else facts
 
 
 def find_runs(root: Path) -> Iterator[Path]:
@@ -204,68 +278,21 @@ def find_runs(root: Path) -> Iterator[Path]:
 
 
 def list_folders(root: Path) -> list[str]:
-    """Folders two levels below ``root`` as ``<experiment>/<name>``, sorted; hidden ones are left out."""
-    return [f"{experiment}/{name}" for experiment in _folders(root) for name in _folders(root / experiment)]
+    """Folders two levels below ``root`` as ``<experiment>/<name>``, sorted; hidden ones are left out.
+
+    Raises:
+        OSError: ``root`` cannot be read. A folder in it that cannot be read is left out.
+    """
+    found = []
+    for experiment in _folders(root):
+        with suppress(OSError):
+            found += [f"{experiment}/{name}" for name in _folders(root / experiment)]
+    return found
 
 
 def _folders(root: Path) -> list[str]:
     try:
         with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except FileNotFoundError:
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def cut_torn_line(file: Path) -> int:
-    """Cut what stands behind the last line break (a write that a kill interrupted); returns how many bytes were cut."""
-    try:
-        with file.open("r+b") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            end, keep = size, 0
-            while end > 0:
-                start = max(0, end - 65536)
-                stream.seek(start)
-                at = stream.read(end - start).rfind(b"\n")
-                if at >= 0:
-                    keep = start + at + 1
-                    break
-                end = start
-            if keep < size:
-                stream.truncate(keep)
-            return size - keep
-    except FileNotFoundError:
-        return 0
-
-
-def write_arrays(file: Path, values: Mapping[str, Any], step: int) -> None:
-    """Replace a file of named arrays, as a whole."""
-    from safetensors.numpy import save  # late: a run that leaves none need not import it
-
-    file.parent.mkdir(exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.write_bytes(save(dict(values), metadata={"step": str(step)}))
-    aside.replace(file)
-
-
-def write_artifact(file: Path, write: Callable[[Path], None]) -> dict[str, Any]:
-    """Put a file there as a whole; returns its size in bytes and its SHA-256."""
-    file.parent.mkdir(exist_ok=True)
-    aside = file.with_name(f".{os.getpid()}.{file.name}")
-    write(aside)
-    digest = hashlib.sha256()
-    with aside.open("rb") as stream:
-        while data := stream.read(1 << 20):
-            digest.update(data)
-        os.fsync(stream.fileno())
-    aside.replace(file)
-    return {"bytes": file.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def count_lines(file: Path, size: int | None = None) -> int:
-    """Lines in a file, or in its first ``size`` bytes."""
-    count, left = 0, size
-    with file.open("rb") as stream:
-        while data := stream.read(1 << 20 if left is None else min(left, 1 << 20)):
-            count += data.count(b"\n")
-            left = None if left is None else left - len(data)
-    return count

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.config.run_format import FORMAT, NewerFormat
-from trialbook.contracts.files import to_json
+from trialbook.contracts.files import UnreadableFile, open_regular, to_json
 from trialbook.contracts.findings import Finding
+from trialbook.registry.record_shapes import LARGEST
 from trialbook.registry.run_directory import JSON_FILES, RunDirectory
 
 #: JSON files whose content is kept once however many runs share it, by column.
 _DOCUMENTS = {"environment": "env", "components": "components", "data": "data"}
 #: Outcome of a run that a newer program wrote: what to do about it.
 UPDATE = "update trialbook"
+#: Outcome of a run whose directory is damaged; the row's error says where and how.
+UNREADABLE = "unreadable"
+#: Files whose lines are points, by the kind of metric in them.
+POINT_FILES = {"metrics": "metric", "timing": "timing"}
 #: What ``run.json`` has in columns of their own; the rest is the ``plan`` document.
 _OWN = (
     "format", "experiment", "name", "arm", "base_arm", "point", "seed", "id", "config", "inputs", "relative_path", "sources",
@@ -32,24 +37,37 @@ def run_key(root: Path, run: Path) -> str:
 
 def facts_stamp(run: RunDirectory) -> str:
     """Sizes and times of the files that a run's row is made from, behind the format that this version reads."""
-    parts = [str(FORMAT)]
-    for file in (*(run.json(name) for name in JSON_FILES), run.error):
-        try:
-            state = file.stat()
-            parts.append(f"{state.st_size}.{state.st_mtime_ns}")
-        except FileNotFoundError:
-            parts.append("-")
-    return " ".join(parts)
+    return " ".join([str(FORMAT), *map(_state, (*(run.json(name) for name in JSON_FILES), run.error))])
+
+
+def whole_stamp(run: RunDirectory) -> str:
+    """The same with the files of points, for a run that is unreadable: once one of them is another, it is read again."""
+    return " ".join([facts_stamp(run), *(_state(run.lines(name)) for name in POINT_FILES)])
+
+
+def _state(file: Path) -> str:
+    try:
+        state = file.stat()
+    except FileNotFoundError:
+        return "-"
+    except OSError as error:
+        return f"error{error.errno}"
+    return f"{state.st_size}.{state.st_mtime_ns}"
 
 
 def run_facts(run: RunDirectory) -> tuple[dict[str, Any], dict[str, str]]:
-    """Columns of a run's row, and the bodies of its documents, as its files say; of a newer program's run its name alone."""
+    """Columns of a run's row, and the bodies of its documents, as its files say; of a newer program's run its name alone.
+
+    Raises:
+        UnreadableFile: one of them cannot be read, or is not what a run writes.
+    """
     try:
         spec = run.read("run")
     except NewerFormat as newer:
-        return _newer_facts(run, str(newer)), dict.fromkeys(("plan", "config", *_DOCUMENTS), "{}")
-    results = run.read("results")
-    error = run.error.read_text(encoding="utf-8") if run.error.is_file() else None
+        return named_facts(run, UPDATE, str(newer))
+    if spec is None:
+        raise UnreadableFile(run.json("run"), "leads nowhere")
+    results, error = run.read("results"), run.read_error()
     sessions = run.read("sessions") or []
     plan = {key: value for key, value in spec.items() if key not in _OWN}
     documents = {"plan": _canonical(plan), "config": _canonical(spec.get("config", {}))}
@@ -70,15 +88,22 @@ def run_facts(run: RunDirectory) -> tuple[dict[str, Any], dict[str, str]]:
     return columns, documents
 
 
-def _newer_facts(run: RunDirectory, message: str) -> dict[str, Any]:
-    """Columns of a run that only a newer program can read: it is listed, and no more."""
+def named_facts(run: RunDirectory, outcome: str, message: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The same of a run that can only be listed, by the name of its directory.
+
+    Args:
+        run: its directory.
+        outcome: ``UPDATE`` or ``UNREADABLE``.
+        message: what keeps it from being read.
+    """
     arm, _, seed_and_id = run.path.name.rpartition("-s")
     seed, _, digest = seed_and_id.partition("-")
-    return {
+    columns = {
         "experiment": run.path.parent.name, "name": run.path.name, "arm": arm, "base_arm": arm, "point": "{}",
-        "seed": int(seed) if seed.isdecimal() else 0, "hash": digest, "outcome": UPDATE, "error": message,
-        "results": None, "started": run.json("run").stat().st_mtime, "ended": None, "seconds": None,
+        "seed": int(seed) if seed.isdecimal() and int(seed) <= LARGEST else 0, "hash": digest, "outcome": outcome,
+        "error": message, "results": None, "started": None, "ended": None, "seconds": None,
     }  # fmt: skip
+    return columns, dict.fromkeys(("plan", "config", *_DOCUMENTS), "{}")
 
 
 def run_findings(run: RunDirectory) -> list[tuple[Any, ...]]:
@@ -97,8 +122,10 @@ def session_seconds(sessions: list[dict[str, Any]]) -> float | None:
     return round(sum(known), 3) if spans and len(known) == len(spans) else None
 
 
-def is_unchanged(run: RunDirectory, stamp: Any, metrics_size: Any, timing_size: Any) -> bool:
+def is_unchanged(run: RunDirectory, outcome: Any, stamp: Any, metrics_size: Any, timing_size: Any) -> bool:
     """Return whether the files' sizes and times are those that the registry saw; cheap, and enough after a copy or a kill."""
+    if outcome == UNREADABLE:
+        return bool(stamp == whole_stamp(run))
     sizes = (file_size(run.lines("metrics")), file_size(run.lines("timing")))
     return sizes == (metrics_size, timing_size) and bool(stamp == facts_stamp(run))
 
@@ -116,7 +143,7 @@ def file_size(file: Path) -> int:
     """Size in bytes; 0 where there is no such file."""
     try:
         return file.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
@@ -127,7 +154,7 @@ def begins_with(file: Path, size: int, check: int) -> bool:
     if size == 0:
         return True
     left, value = size, 0
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         while left and (data := stream.read(min(left, 1 << 20))):
             value, left = zlib.crc32(data, value), left - len(data)
     return left == 0 and value == check

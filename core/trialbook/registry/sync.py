@@ -7,17 +7,29 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from trialbook.config.run_format import FORMAT
+from trialbook.contracts.files import UnreadableFile
 from trialbook.errors import TrialbookError
 from trialbook.registry.connection import open_registry, transaction
-from trialbook.registry.indexer import POINT_FILES, RunIndexer
+from trialbook.registry.indexer import RunIndexer
 from trialbook.registry.run_directory import RunDirectory, find_runs
-from trialbook.registry.run_row import UPDATE, begins_with, facts_stamp, file_size, is_unchanged, run_key
+from trialbook.registry.run_row import (
+    POINT_FILES,
+    UNREADABLE,
+    UPDATE,
+    begins_with,
+    facts_stamp,
+    file_size,
+    is_unchanged,
+    run_key,
+)
 
-_STATE = "SELECT path, stamp, metrics_size, metrics_check, timing_size, timing_check, outcome FROM run"
-#: What a directory with files that are not ours, or not whole, can raise.
-_SPOILT = (TrialbookError, OSError, KeyError, TypeError, ValueError)
+_STATE = "SELECT path, stamp, metrics_size, metrics_check, timing_size, timing_check, outcome, error FROM run"
+_MISCOUNTED = "the registry has another number of points than its files (sync --reread reads them again)"
+#: What a directory can raise beside ``UnreadableFile``: one that vanishes, or whose name is no text.
+_SPOILT = (TrialbookError, OSError, ValueError)
 
 
 @dataclass
@@ -33,10 +45,17 @@ class SyncReport:
 
 @dataclass(frozen=True)
 class Difference:
-    """A run of which directory and registry say different things."""
+    """A run of which directory and registry say different things.
+
+    Args:
+        run: its path.
+        message: what differs.
+        sync_helps: whether ``mlrun registry sync`` brings the two in line.
+    """
 
     run: str
     message: str
+    sync_helps: bool = True
 
 
 def sync(registry: Path, *, reread: bool = False) -> SyncReport:
@@ -63,9 +82,14 @@ def sync(registry: Path, *, reread: bool = False) -> SyncReport:
             state = known.pop(key, None)
             if not reread and state is not None and _agrees(run, state):
                 report.unchanged += 1
+                if state[5] == UNREADABLE:
+                    report.problems.append(f"{key}: {state[6]}")
                 continue
             try:
-                RunIndexer(connection, root, run).refresh()
+                indexer = RunIndexer(connection, root, run)
+                indexer.refresh()
+                if indexer.damage is not None:
+                    raise indexer.damage
                 (report.added if state is None else report.updated).append(key)
             except _SPOILT as error:
                 report.problems.append(f"{key}: {error}")
@@ -94,27 +118,19 @@ def check(registry: Path) -> list[Difference]:
     for path in _all_runs(root, known):
         run, key = RunDirectory(path), run_key(root, path)
         state = known.pop(key, None)
-        if run.status() != "running":
-            found += [Difference(key, message) for message in _compare(run, state, counts.get(key, 0))]
+        if run.status() == "running":
+            continue
+        try:
+            differing = _compare(run, state, counts.get(key, 0))
+        except UnreadableFile as error:
+            found.append(Difference(key, str(error), sync_helps=False))
+            continue
+        if differing and (damage := run.find_damage(lines=tuple(POINT_FILES))):
+            found.append(Difference(key, str(damage), sync_helps=False))
+        else:
+            helps = (state is None or state[5] != UPDATE) and differing != [_MISCOUNTED]
+            found += [Difference(key, message, helps) for message in differing]
     return found + [Difference(key, "is in the registry, its directory is gone") for key in sorted(known)]
-
-
-def index_runs(registry: Path, directories: Iterable[Path]) -> None:
-    """Bring runs in line, as far as that can be done now.
-
-    A registry that cannot be written is still worth reading, and a spoilt directory must not hide the others: both are left
-    for ``sync``, which reports them.
-    """
-    try:
-        connection = open_registry(registry)
-    except sqlite3.OperationalError:
-        return
-    try:
-        for path in directories:
-            with suppress(*_SPOILT, sqlite3.Error):
-                RunIndexer(connection, registry.parent, RunDirectory(path)).refresh()
-    finally:
-        connection.close()
 
 
 def delete_runs(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
@@ -144,19 +160,25 @@ def _all_runs(root: Path, known: Iterable[str]) -> list[Path]:
     return [*find_runs(root), *elsewhere]
 
 
-def _agrees(run: RunDirectory, state: tuple[str | int, ...]) -> bool:
+def _agrees(run: RunDirectory, state: tuple[Any, ...]) -> bool:
     """Return whether a run's files are what the registry read, to the last byte."""
     if state[5] == UPDATE:
         return state[0] == facts_stamp(run)
-    return is_unchanged(run, state[0], state[1], state[3]) and not _compare(run, state, None)
+    try:
+        unchanged = is_unchanged(run, state[5], state[0], state[1], state[3])
+        return unchanged and (state[5] == UNREADABLE or not _compare(run, state, None))
+    except UnreadableFile:
+        return False
 
 
-def _compare(run: RunDirectory, state: tuple[str | int, ...] | None, points: int | None) -> list[str]:
+def _compare(run: RunDirectory, state: tuple[Any, ...] | None, points: int | None) -> list[str]:
     """List how a run's files differ from what the registry read; ``points`` is how many it has, None leaves them uncounted."""
     if state is None:
         return ["is not in the registry"]
     if state[5] == UPDATE:
         return ["a newer trialbook recorded it: update trialbook"]
+    if state[5] == UNREADABLE:
+        return ["was unreadable when the registry read it"]
     found = [] if state[0] == facts_stamp(run) else ["its JSON files changed after the registry read them"]
     for index, name in enumerate(POINT_FILES):
         size, value = int(state[1 + 2 * index]), int(state[2 + 2 * index])
@@ -165,7 +187,7 @@ def _compare(run: RunDirectory, state: tuple[str | int, ...] | None, points: int
         elif file_size(run.lines(name)) != size:
             found.append(f"{name}.jsonl has more than the registry")
     if not found and points is not None and points != _count_points(run):
-        found.append("the registry has another number of points than its files (sync --reread reads them again)")
+        found.append(_MISCOUNTED)
     return found
 
 

@@ -19,6 +19,7 @@ from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import answer_name, curve_name
 from trialbook.errors import TrialbookError
 from trialbook.registry.environment import environment
+from trialbook.registry.record_shapes import EVALUATION
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.replay.leaks import Leak, find_leaks
 from trialbook.replay.load import LoadedRun
@@ -148,7 +149,7 @@ def write_evaluation(evaluation: Evaluation, run: RunDirectory, name: str, *, gi
             keeps its name, and this one gets a number.
     """
     file, number = run.evaluation(name), 2
-    while not given and not _same(read_json(file), evaluation):
+    while not given and not _same(read_json(file, EVALUATION), evaluation):
         file, number = run.evaluation(f"{name}-{number}"), number + 1
     file.parent.mkdir(exist_ok=True)
     return write_files(evaluation, file)

@@ -13,10 +13,11 @@ from trialbook.config.run_format import rename_config, rename_path
 from trialbook.config.runspec import RunSpec, run_id
 from trialbook.config.settings import Settings
 from trialbook.config.toml import Document, parse_toml
-from trialbook.contracts.files import read_json
+from trialbook.contracts.files import load_json, read_text
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import open_index
 from trialbook.registry.ranks import processes_of
+from trialbook.registry.record_shapes import DOCUMENTS, MANIFEST
 from trialbook.registry.run_directory import RunDirectory
 
 #: What a run notes of itself when it resumed in other circumstances than those it started in.
@@ -60,8 +61,9 @@ class RecordedRun:
     def threads(self) -> int | None:
         """Threads that it computed with: those that a checkpoint notes, else those of its environment."""
         for path in sorted((self.run.path / "checkpoints").glob("step-*/manifest.json"), reverse=True):
-            sealed = read_json(path)
-            return int(sealed["manifest"]["state"]["threads"])
+            state = load_json(path, MANIFEST)["manifest"]["state"]
+            if "threads" in state:
+                return int(state["threads"])
         found: int | None = self.environment.get("hardware", {}).get("threads")
         return found
 
@@ -117,11 +119,8 @@ def find_run(text: str, settings: Settings) -> RunDirectory:
 
 def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
     """Read what the run was made from and its ``config.toml``, as they were written: the id is a hash of that."""
-    try:
-        spec = RunSpec.from_json(read_json(run.json("run")))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise TrialbookError(f"{run.json('run')} is not what a run writes ({error!r}); restore it") from error
-    text = run.config.read_text(encoding="utf-8") if run.config.is_file() else None
+    spec = RunSpec.from_json(load_json(run.json("run"), DOCUMENTS["run"]))
+    text = read_text(run.config)
     return spec, None if text is None else parse_toml(text, run.config)
 
 

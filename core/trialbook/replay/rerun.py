@@ -160,5 +160,5 @@ def _ended(recorded: RecordedRun, again: RunDirectory) -> str:
 
 def _error(run: RunDirectory) -> str:
     """The last line of why a run failed."""
-    text = run.error.read_text(encoding="utf-8").strip() if run.error.is_file() else ""
+    text = (run.read_error() or "").strip()
     return text.splitlines()[-1] if text else "unknown"

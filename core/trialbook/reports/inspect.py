@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from trialbook.analysis.selection import flatten
-from trialbook.registry.connection import open_registry
+from trialbook.contracts.files import UnreadableFile
+from trialbook.registry.connection import UnusableRegistry, memory_registry, open_registry
 from trialbook.registry.lock import RunLock
 from trialbook.registry.query import Registry, Run
 from trialbook.registry.run_row import run_key
 from trialbook.registry.sync import delete_runs
 from trialbook.reports.tables import NOTHING, Column, Table, render, show_duration, show_value
 
-_COLOURS = {"running": "cyan", "failed": "red", "killed": "yellow", "missing": "dim"}
+_COLOURS = {"running": "cyan", "failed": "red", "killed": "yellow", "missing": "dim", "unreadable": "red"}
 _SUMMARY = "first, last, min, max, min_step, max_step, first_step, last_step, count, not_finite"
 
 #: Most characters of a value in a table.
@@ -52,8 +54,16 @@ def run_facts_of(registry: Registry, run: Run) -> dict[str, Any]:
         "metrics": figures["metric"], "timing": figures["timing"],
         "components": registry.document(run.components), "data": registry.document(run.data),
         "environment": registry.document(run.environment),
-        "events": list(run.directory.read_lines("events")),
+        **_events(run),
     }  # fmt: skip
+
+
+def _events(run: Run) -> dict[str, Any]:
+    """The run's events; where they cannot be read, what is wrong with their file."""
+    try:
+        return {"events": list(run.directory.read_lines("events"))}
+    except UnreadableFile as error:
+        return {"events": [], "unreadable": str(error)}
 
 
 def show_text(facts: Mapping[str, Any], *, terminal: bool = False) -> str:
@@ -79,6 +89,8 @@ def show_text(facts: Mapping[str, Any], *, terminal: bool = False) -> str:
     if facts["events"]:
         lines = [f"{event['time']}  step {event['step']}  {event['message']}" for event in facts["events"]]
         blocks.append("Events\n" + _indented("\n".join(lines)))
+    if "unreadable" in facts:
+        blocks.append(f"Events\n{_indented(facts['unreadable'])}")
     return "\n\n".join(blocks)
 
 
@@ -93,17 +105,21 @@ def diff_table(registry: Registry, first: Run, second: Run) -> Table:
 
 
 def remove_runs(registry: Path, runs: Sequence[Run]) -> None:
-    """Delete the directories of runs, and their rows.
+    """Delete the directories of runs, and their rows where the registry can be opened.
 
     Raises:
         RunLocked: a process works in one of them; those before it are deleted.
     """
-    connection = open_registry(registry)
+    try:
+        connection = open_registry(registry)
+    except UnusableRegistry:
+        connection = memory_registry()
     try:
         for run in runs:
             if run.directory.path.is_dir():
                 lock = RunLock(run.directory.lock)
-                lock.acquire()
+                with suppress(UnreadableFile):  # what is no file is nobody's lock
+                    lock.acquire()
                 try:
                     shutil.rmtree(run.directory.path)
                 finally:

@@ -63,7 +63,7 @@ def make_groups(
     if by != "arm":
         check_key(by, facts.known(runs))
     several = len({run.experiment for run in runs}) > 1
-    info = asked.runs[0].info if asked else registry.info(runs[-1])
+    info = asked.runs[0].info if asked else registry.info_of(runs)
     planned = _planned(runs, registry) if whole else []
     if asked and whole:
         planned = [(spec.experiment, spec.arm, spec.seed) for spec in asked.runs]
@@ -86,7 +86,10 @@ def make_groups(
 
 def _planned(runs: Sequence[Run], registry: Registry) -> list[Cell]:
     """Cells of arms × seeds that the newest run of each experiment was planned with."""
-    newest = {run.experiment: registry.info(run) for run in runs}
+    own = {
+        name: [run for run in runs if run.experiment == name] for name in dict.fromkeys(run.experiment for run in runs)
+    }
+    newest = {name: registry.info_of(some) for name, some in own.items()}
     return [(name, arm, seed) for name, info in newest.items() for arm in info.arms for seed in info.seeds]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trialbook.analysis.failures.taxonomy import BY_HAND, TAGS
-from trialbook.contracts.files import read_json, to_json, write_whole
+from trialbook.contracts.files import to_json, write_whole
 from trialbook.contracts.predictions import Prediction
 from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.run_directory import RunDirectory
@@ -27,7 +27,7 @@ class Corrections:
         self._run = run
         self._key = "predictions" if evaluation is None else f"evaluations/{evaluation}"
         self._answers = {one.id: one.prediction for one in predictions}
-        self._all: dict[str, dict[str, Any]] = read_json(run.tags) or {}
+        self._all: dict[str, dict[str, Any]] = run.read("tags") or {}
 
     @property
     def tags(self) -> dict[str, str]:

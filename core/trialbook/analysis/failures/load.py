@@ -17,7 +17,6 @@ from trialbook.config.settings import Settings
 from trialbook.config.variants import ComponentTable
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.datasets import modalities_of
-from trialbook.contracts.files import read_lines
 from trialbook.contracts.predictions import Prediction
 from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.construct import ComponentFactory
@@ -64,7 +63,7 @@ def read_answers(run: RunDirectory, evaluation: str | None = None) -> Answers:
     """A run's answers.
 
     Raises:
-        TrialbookError: there are none, or a line is no prediction.
+        TrialbookError: there are none, or they cannot be read.
     """
     run.check_readable()
     file = run.answers(evaluation)
@@ -75,10 +74,7 @@ def read_answers(run: RunDirectory, evaluation: str | None = None) -> Answers:
         raise TrialbookError(f"{run.path.name} has no evaluation '{evaluation}'; {has}")
     if not file.is_file():
         raise TrialbookError(_nothing(run, evaluation))
-    try:
-        predictions = tuple(Prediction.from_dict(line) for line in read_lines(file))
-    except (TypeError, ValueError) as error:
-        raise TrialbookError(f"{file} is not what a run writes: {error}") from error
+    predictions = run.read_answers(evaluation)
     config = (run.read("run") or {}).get("config", {})
     if evaluation is None:
         final = EvaluateOptions(**config.get("evaluate", {})).final

@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialbook.contracts.files import to_json, write_whole
+from trialbook.contracts.files import UnreadableFile, to_json, write_whole
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.pages.write import PageOptions, Written, write_experiment_pages
 
@@ -31,7 +31,7 @@ def write_conclusion(plan: Plan, comparison: Comparison, runs: Path, options: Pa
     finished: dict[str, list[RunDirectory]] = {}
     for spec in plan.runs:
         run = RunDirectory(runs / spec.relative_path)
-        if run.json("results").is_file():
+        if run.has("results"):
             finished.setdefault(spec.arm, []).append(run)
     written = write_experiment_pages(comparison, finished, folder, profile, options)
     return Written((*written.files[:2], figures, *written.files[2:]), written.problems)
@@ -42,13 +42,18 @@ def _arms(plan: Plan, runs: Path) -> dict[str, Any]:
     wanted = [f"{name}_{end}" for name in plan.experiment.results for end in ("start", "end")]
     arms: dict[str, Any] = {}
     for spec in plan.runs:
-        found = RunDirectory(runs / spec.relative_path).read("results")
+        try:
+            found = RunDirectory(runs / spec.relative_path).read("results")
+        except UnreadableFile:  # the page says so
+            continue
         if found:
             seeds = arms.setdefault(spec.arm, {"seeds": {}})["seeds"]
             seeds[str(spec.seed)] = {name: found[name] for name in wanted if name in found}
     for arm in arms.values():
         rows = list(arm["seeds"].values())
         arm |= {
-            name: statistics.fmean(row[name] for row in rows) for name in wanted if all(name in row for row in rows)
+            name: statistics.fmean(row[name] for row in rows)
+            for name in wanted
+            if all(isinstance(row.get(name), int | float) for row in rows)
         }
     return arms

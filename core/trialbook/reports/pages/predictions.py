@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trialbook.analysis.failures.load import read_answers
+from trialbook.contracts.files import UnreadableFile
 from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Block, Code, Link, Paragraph, TableBlock, Text
@@ -25,9 +26,9 @@ def _failures(run: RunDirectory) -> list[Block]:
         return []
     try:
         answers = read_answers(run)
+        judged = answers.judged()
     except TrialbookError as error:
         return [Paragraph(str(error))]
-    judged = answers.judged()
     wrong, total = len(judged.failures), judged.judged
     said = f"{wrong:,} of {total:,} answers are wrong"
     blocks: list[Block] = [Paragraph([said, "; see the ", Link("gallery", "failures.html"), "."])]
@@ -39,7 +40,11 @@ def _failures(run: RunDirectory) -> list[Block]:
 def _evaluations(run: RunDirectory) -> list[Block]:
     rows: list[list[Text]] = []
     for name in run.evaluations():
-        facts: dict[str, Any] = run.read_evaluation(name)
+        try:
+            facts: dict[str, Any] = run.read_evaluation(name)
+        except UnreadableFile as error:
+            rows.append([Link(name, f"evaluations/{name}.json"), str(error), "", "", ""])
+            continue
         figures = list(facts.get("figures", {}).items())[:_MOST_TOLD]
         data = facts.get("data", {})
         what = "its own" if data.get("own") else str(data.get("table", {}).get("use", ""))

@@ -54,7 +54,7 @@ def run_page(run: RunDirectory, results: Mapping[str, Any] | None, pictures: Seq
         pictures: its plots.
     """
     spec, data = run.read("run") or {}, run.read("data") or {}
-    error = run.error.read_text(encoding="utf-8", errors="replace") if results is None and run.error.is_file() else ""
+    error = (run.read_error() or "") if results is None else ""
     metrics = results.get("metrics") or {} if results else _recorded(run)
     findings = [Finding.from_dict(one) for one in run.read("findings") or []]
     head = [

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trialbook.analysis.compare.findings import ArmFinding
+from trialbook.contracts.files import read_text
 from trialbook.contracts.findings import Finding
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory
@@ -169,7 +170,7 @@ def session_sentence(sessions: Sequence[Mapping[str, Any]]) -> str:
 
 def config_text(run: RunDirectory) -> str:
     """The resolved configuration as it lies there; empty where it is gone."""
-    return run.config.read_text(encoding="utf-8", errors="replace") if run.config.is_file() else ""
+    return read_text(run.config, errors="replace") or ""
 
 
 def _short(value: Any) -> Text:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trialbook.contracts.files import write_whole
+from trialbook.errors import TrialbookError
 from trialbook.registry.run_directory import RunDirectory
+from trialbook.registry.run_files import remove_old_leftovers
 from trialbook.reports.document.blocks import Page, Picture
 from trialbook.reports.document.format import PluginTemplates
 from trialbook.reports.document.html import to_html
@@ -82,7 +84,8 @@ def write_experiment_pages(
     from trialbook.reports.plots.arms import Arms
 
     options = options or PageOptions()
-    arms = Arms(comparison, {arm: [RunData(run) for run in runs[arm]] for arm in comparison.arms if runs.get(arm)})
+    sound, damaged = _sound_runs(runs)
+    arms = Arms(comparison, {arm: [RunData(run) for run in sound[arm]] for arm in comparison.arms if sound.get(arm)})
 
     def draw() -> list[Picture]:
         from trialbook.reports.plots.arm_curves import curve_plots
@@ -95,7 +98,21 @@ def write_experiment_pages(
     def make(pictures: Sequence[Picture]) -> Page:
         return experiment_page(arms, pictures, profile)
 
-    return write_pages(folder, "report", profile, make, draw, options)
+    written = write_pages(folder, "report", profile, make, draw, options)
+    return Written(written.files, (*damaged, *written.problems))
+
+
+def _sound_runs(runs: Mapping[str, Sequence[RunDirectory]]) -> tuple[dict[str, list[RunDirectory]], list[str]]:
+    """The runs of each arm whose files can be read, and a sentence on each of the others."""
+    sound: dict[str, list[RunDirectory]] = {}
+    damaged: list[str] = []
+    for arm, own in runs.items():
+        for run in own:
+            if (damage := run.find_damage()) is None:
+                sound.setdefault(arm, []).append(run)
+            else:
+                damaged.append(f"{run.path.name} is left out of the curves and tables of files: {damage}")
+    return sound, damaged
 
 
 def write_pages(
@@ -112,6 +129,7 @@ def write_pages(
         options: whether it is drawn at all; templates.
     """
     ending = f".{profile}" if profile else ""
+    remove_old_leftovers(folder)
     problems: list[str] = []
     pictures: list[Picture] = []
     try:
@@ -126,7 +144,8 @@ def write_pages(
         write_whole(pages[0], to_markdown(page, options.templates))
         write_whole(pages[1], to_html(page, options.templates))
     except Exception as error:
-        said = f"{pages[0].with_suffix('')}: the page could not be written: {type(error).__name__}: {error}"
+        why = str(error) if isinstance(error, TrialbookError) else f"{type(error).__name__}: {error}"
+        said = f"{pages[0].with_suffix('')}: the page could not be written: {why}"
         return Written((), (*problems, said))
     return Written((*pages, *drawn), tuple(problems))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.experiment_info import ExperimentInfo
+from trialbook.contracts.files import open_regular, read_line
 from trialbook.registry.curves import read_curves
+from trialbook.registry.record_shapes import LINES
 from trialbook.registry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -145,12 +146,16 @@ class RunData:
 def _lines_of_kind(directory: RunDirectory, kind: str) -> Iterable[dict[str, Any]]:
     """Statistics of one kind; the lines of others, which are longer, are not parsed."""
     file, mark = directory.lines("stats"), f'"{kind}"'.encode()
-    if not file.is_file():
+    try:
+        stream = open_regular(file)
+    except FileNotFoundError:
         return
-    with file.open("rb") as stream:
-        for line in stream:
-            if mark in line and line.endswith(b"\n") and (found := json.loads(line))["kind"] == kind:
-                yield found
+    with stream:
+        for number, line in enumerate(stream, 1):
+            if mark in line and line.endswith(b"\n"):
+                found = read_line(line, file, number, LINES["stats"])
+                if found["kind"] == kind:
+                    yield found
 
 
 #: The runs of each arm.
