@@ -202,13 +202,9 @@ def experiment_name(file: Path) -> str:
     """What an experiment file's runs are filed under: its ``name``, or the file's.
 
     Raises:
-        TrialbookError: the file is not TOML.
+        TrialbookError: the file cannot be read as TOML.
     """
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    try:
-        return str(tomllib.loads(file.read_text(encoding="utf-8")).get("name", file.stem))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrialbookError(f"{file} is not TOML: {error}") from error
+    from trialbook.config.toml import read_toml  # late: comparing by name reads no TOML
+
+    name = read_toml(file).data.get("name", file.stem)
+    return str(name)

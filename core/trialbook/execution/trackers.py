@@ -189,10 +189,10 @@ def _made(registered: Registered, settings: Settings, book: SchemaBook) -> Track
 
 def _mistake(settings: Settings, key: str, message: str) -> TrialbookError:
     """A mistake in ``runner.toml``, at its line."""
-    from trialbook.config.toml import parse_toml
+    from trialbook.config.toml import read_toml
 
     if settings.file is None:
         return TrialbookError(message)
-    positions = parse_toml(settings.file.read_text(encoding="utf-8"), settings.file).positions
+    positions = read_toml(settings.file).positions
     place = next((place for path, place in positions.items() if path[0] == key), None)
     return TrialbookError(f"{settings.file}:{place.line if place else 0}: {message}")

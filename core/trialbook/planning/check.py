@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 from trialbook.config.experiment import Experiment
 from trialbook.config.kinds import RESERVED
+from trialbook.config.structure import MOST_RUNS
 from trialbook.config.toml import Document
 from trialbook.config.variants import (
     ComponentTable,
@@ -77,7 +79,7 @@ class _Check:
 
     def variants(self) -> Iterator[Variant]:
         """Arms times grid; keys of the grid that name nothing are reported and left out."""
-        if self.experiment.decides_only:
+        if self.experiment.decides_only or self.too_many():
             return
         documents = {arm: arm_document(self.experiment, arm) for arm in self.experiment.arms}
         known = {arm: set(self.keys_of(one)) for arm, one in documents.items()} if self.experiment.grid else {}
@@ -89,8 +91,27 @@ class _Check:
                 except (TrialbookError, ValueError) as error:
                     self.problems.add(self.experiment.place("grid"), "grid", str(error))
 
+    def too_many(self) -> bool:
+        """Whether the file asks for more runs than anybody means, which is reported."""
+        one = self.experiment
+        counts = {
+            "arms": len(one.arms),
+            "points of the grid": prod(map(len, one.grid.values())),
+            "seeds": len(one.seeds),
+        }
+        if (runs := prod(counts.values())) <= MOST_RUNS:
+            return False
+        most = max(counts, key=lambda name: counts[name])
+        key = {"arms": "arm", "points of the grid": "grid"}.get(most, most)
+        told = " × ".join(f"{count:,} {name}" for name, count in counts.items())
+        message = f"{told} make {runs:,} runs; a file may have {MOST_RUNS:,}: take fewer {most}, or several files"
+        self.problems.add(one.place(key), "" if key == "seeds" else key, message)
+        return True
+
     def overridden(self) -> None:
         """Unknown names in what every arm, or every point of the grid, overrides: no configuration has them."""
+        if len(self.experiment.arms) > MOST_RUNS:
+            return
         for document in (self.experiment.base, *(arm_document(self.experiment, arm) for arm in self.experiment.arms)):
             scratch = ErrorCollector(self.experiment.file)
             ComponentCheck(TableReport(self.experiment, document, scratch), self.judge).check()

@@ -12,7 +12,7 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.run_format import rename_config, rename_path
 from trialbook.config.runspec import RunSpec, run_id
 from trialbook.config.settings import Settings
-from trialbook.config.toml import Document, parse_toml
+from trialbook.config.toml import Document, read_toml
 from trialbook.contracts.files import read_json
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import open_index
@@ -121,8 +121,7 @@ def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
         spec = RunSpec.from_json(read_json(run.json("run")))
     except (KeyError, TypeError, AttributeError) as error:
         raise TrialbookError(f"{run.json('run')} is not what a run writes ({error!r}); restore it") from error
-    text = run.config.read_text(encoding="utf-8") if run.config.is_file() else None
-    return spec, None if text is None else parse_toml(text, run.config)
+    return spec, read_toml(run.config) if run.config.is_file() else None
 
 
 def _fitting(run: RunDirectory, spec: RunSpec, document: Document | None) -> tuple[RunSpec, list[str]]:
