@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trialbook.cli.output import echo, echo_comparison
+
 if TYPE_CHECKING:
     from trialbook.api.app import App
     from trialbook.config.runspec import Plan
@@ -52,11 +54,11 @@ def run(
         plans[-1] = plans[-1].only(arms)
     for plan in plans:
         if sentence := describe_earlier(plan, app.settings.runs):
-            click.echo(sentence, err=True)
-    progress = choose_progress(partial(click.echo, err=True))
+            echo(sentence, err=True)
+    progress = choose_progress(partial(echo, err=True))
     launcher = Launcher(app.settings, app.host, app.book, progress, strict=strict, plots=not no_plots)
     if dry_run:
-        click.echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
+        echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
         return
     prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings.numerics)
     app.host.register("local-launcher", launcher)
@@ -74,7 +76,7 @@ def _run_all(plans: Sequence[Plan], launcher: Launcher, app: App, *, whole: bool
     for result in run_plans(plans, launcher):
         well = well and not result.lost and not result.failed
         if result.lost:
-            click.echo(f"{result.plan.experiment.name}: not run, as it needs {', '.join(result.lost)}", err=True)
+            echo(f"{result.plan.experiment.name}: not run, as it needs {', '.join(result.lost)}", err=True)
         elif is_first_process():
             _finish(result, app, whole=whole, plots=launcher.plots)
     return well
@@ -114,20 +116,19 @@ def _finish(result: PlanResult, app: App, *, whole: bool, plots: bool) -> None:
     from trialbook.analysis.compare.compare import compare_plan
     from trialbook.reports.pages.experiment_results import write_conclusion
     from trialbook.reports.pages.write import PageOptions
-    from trialbook.reports.terminal import print_report
 
     plan, registry = result.plan, app.settings.registry
     options = PageOptions(plots, templates=app.host.templates())
     for outcome in result.failed:
-        click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
+        echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
     if not plan.experiment.is_preparation and result.recorded:
         comparison = compare_plan(plan, registry)
-        print_report(comparison)
-        if whole:
-            written = write_conclusion(plan, comparison, registry.parent, options)
-            click.echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
+        written = write_conclusion(plan, comparison, registry.parent, options) if whole else None
+        echo_comparison(comparison)
+        if written is not None:
+            echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
             for problem in written.problems:
-                click.echo(f"warning: {problem}", err=True)
+                echo(f"warning: {problem}", err=True)
     if plan.experiment.decisions and whole and not result.failed:
         from trialbook.cli.decide import decide_plan
 

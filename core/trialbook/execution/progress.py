@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.records import Event, Item, Record, Timing
+from trialbook.errors import printable
 from trialbook.registry.ranks import is_first_process
 
 _PLAIN_SECONDS = 10.0
@@ -179,7 +180,7 @@ class BarProgress:
 
         self.console = Console(stderr=True)
         self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
             console=self.console, transient=True,
         )  # fmt: skip
         self.status = _Status()
@@ -229,7 +230,7 @@ def _literal(text: str) -> str:
     """Text whose brackets (``[projector.image]``) are no markup of rich."""
     from rich.markup import escape  # late, as in BarProgress
 
-    return escape(text)
+    return escape(printable(text))
 
 
 class NullProgress:
