@@ -45,6 +45,7 @@ def run(
     from trialbook.execution.launcher import Launcher
     from trialbook.execution.progress import choose_progress
     from trialbook.registry.earlier_runs import describe_earlier
+    from trialbook.registry.ranks import is_first_process
 
     app = open_app(runs)
     plans = plans_of(file, app, profile, sets)
@@ -63,8 +64,13 @@ def run(
     prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings.numerics)
     app.host.register("local-launcher", launcher)
     with launcher.peers:
-        if not _run_all(plans, launcher, app, whole=not (arms or sets)):
-            sys.exit(1)
+        well = _run_all(plans, launcher, app, whole=not (arms or sets))
+    if (arms or sets) and is_first_process():
+        asked = " and ".join(["--arm"] * bool(arms) + ["--set"] * bool(sets))
+        echo(f"The pages of the experiment are not written, as {asked} asks for something else than {file} as it stands; "
+             f"'mlrun report {file}' writes them", err=True)  # fmt: skip
+    if not well:
+        sys.exit(1)
 
 
 def _run_all(plans: Sequence[Plan], launcher: Launcher, app: App, *, whole: bool) -> bool:
@@ -100,15 +106,23 @@ def _plan_text(plan: Plan, launcher: Launcher) -> str:
     from trialbook.api.plan import experiment_plan
 
     lines = [experiment_plan(plan, launcher.settings.runs).text()]
-    for label, parts in (launcher.survey(plan) if plan.runs else {}).items():
+    for label, size in (launcher.survey(plan) if plan.runs else {}).items():
         lines.append(f"\n{label}")
-        width = max((len(f"{p.name} ({p.use})") for p in parts), default=0)
-        for part in parts:
-            note = "  frozen" if part.frozen else ""
-            lines.append(f"  {f'{part.name} ({part.use})':<{width}}  {part.parameters:>12,} parameters{note}")
-        trained = sum(p.parameters for p in parts if not p.frozen)
-        lines.append(f"  {'trained':<{width}}  {trained:>12,} parameters")
+        named = [(f"{p.name} ({p.use})", p.parameters, "  frozen" if p.frozen else "") for p in size.parts]
+        several = len(size.stages) > 1
+        named += [(f"trained in {name}" if several else "trained", count, "") for name, count in size.stages.items()]
+        width = max((len(name) for name, _, _ in named), default=0)
+        lines += [f"  {name:<{width}}  {count:>12,} parameters{note}" for name, count, note in named]
+        if not size.stages:
+            lines.append(
+                "  trained: known once what it needs is done" if inputs_of(plan, label) else "  nothing is trained"
+            )
     return "\n".join(lines)
+
+
+def inputs_of(plan: Plan, label: str) -> bool:
+    """Whether a variant needs other runs, so that its parts cannot be built before them."""
+    return any(spec.inputs for spec in plan.variants() if spec.arm == label)
 
 
 def _finish(result: PlanResult, app: App, *, whole: bool, plots: bool) -> None:

@@ -8,6 +8,7 @@ from math import prod
 
 from trialbook.config.experiment import Experiment
 from trialbook.config.kinds import RESERVED
+from trialbook.config.settings import Settings
 from trialbook.config.structure import MOST_RUNS
 from trialbook.config.toml import Document
 from trialbook.config.variants import (
@@ -23,6 +24,7 @@ from trialbook.errors import ErrorCollector, Problem, TrialbookError
 from trialbook.planning.arms import ArmCheck
 from trialbook.planning.compatibility import CompatibilityCheck
 from trialbook.planning.components import ComponentCheck, Judge, TableReport
+from trialbook.planning.machine import check_precision
 from trialbook.planning.references import ReferenceCheck
 from trialbook.plugins.schema import SchemaBook
 
@@ -46,14 +48,14 @@ class Checked:
     figures: Mapping[str, tuple[str, list[str] | None]] = field(default_factory=dict)
 
 
-def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
+def check_experiment(experiment: Experiment, book: SchemaBook, settings: Settings | None = None) -> Checked:
     """Check a file under its profile, and, where none was chosen, under each of its profiles too.
 
     A component of another profile that cannot be loaded here (a package that is not installed) is left to the machine
-    that runs this profile.
+    that runs this profile. Where ``settings`` of a workplace are given, it must be able to run the file.
     """
     problems = ErrorCollector(experiment.file)
-    variants = _Check(experiment, Judge(book), problems).check()
+    variants = _Check(experiment, Judge(book), problems, settings).check()
     figures = {one.variant.label: (one.variant.arm, one.figures) for one in variants}
     for alternative in experiment.alternatives:
         _Check(alternative, Judge(book, forgiving=True), problems).check()
@@ -64,8 +66,10 @@ def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
 class _Check:
     """Checks one experiment under one profile."""
 
-    def __init__(self, experiment: Experiment, judge: Judge, problems: ErrorCollector) -> None:
-        self.experiment, self.judge, self.problems = experiment, judge, problems
+    def __init__(
+        self, experiment: Experiment, judge: Judge, problems: ErrorCollector, settings: Settings | None = None
+    ) -> None:
+        self.experiment, self.judge, self.problems, self.settings = experiment, judge, problems, settings
 
     def check(self) -> list[CheckedVariant]:
         self.problems.extend(self.experiment.problems)
@@ -160,4 +164,6 @@ class _Check:
         tables.check()
         fit = CompatibilityCheck(tables, report)
         fit.check()
+        if self.settings is not None and not {("train",), ("evaluate",)} & tables.unsound:
+            check_precision(report, self.settings)
         return CheckedVariant(one, fit.figures(), fit.lower_is_better())

@@ -155,6 +155,10 @@ class PluginManager:
         """What the working plugins offer to experiment files, of one kind or of all."""
         return [one for one in self._collect() if kind == one.kind or (kind is None and one.kind in KINDS)]
 
+    def packages(self) -> set[str]:
+        """The top-level packages that hold what the working plugins offer."""
+        return {one.target.partition(":")[0].partition(".")[0] for one in self._collect()}
+
     def checks(self) -> list[Registered]:
         """The checks of the doctor that the working plugins offer."""
         return [one for one in self._collect() if one.kind in CHECKS]
