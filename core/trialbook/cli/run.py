@@ -42,6 +42,7 @@ def run(
     from trialbook.api.app import open_app
     from trialbook.api.execute import plans_of
     from trialbook.config.numerics import prepare_cublas
+    from trialbook.execution.interrupt import INTERRUPTED
     from trialbook.execution.launcher import Launcher
     from trialbook.execution.progress import choose_progress
     from trialbook.registry.earlier_runs import describe_earlier
@@ -63,8 +64,15 @@ def run(
         return
     prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings.numerics)
     app.host.register("local-launcher", launcher)
-    with launcher.peers:
-        well = _run_all(plans, launcher, app, whole=not (arms or sets))
+    try:
+        with launcher.peers, launcher.interrupt:
+            well = _run_all(plans, launcher, app, whole=not (arms or sets))
+    except KeyboardInterrupt:
+        echo(
+            "interrupted: the same command resumes exactly from the last checkpoint, and keeps what is finished",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
     if (arms or sets) and is_first_process():
         asked = " and ".join(["--arm"] * bool(arms) + ["--set"] * bool(sets))
         echo(f"The pages of the experiment are not written, as {asked} asks for something else than {file} as it stands; "

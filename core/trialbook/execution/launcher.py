@@ -14,6 +14,7 @@ from trialbook.config.settings import Settings
 from trialbook.engine.inventory import PartSize, VariantSize, components_of
 from trialbook.errors import ExperimentErrors, Problem
 from trialbook.execution.failure import error_line, explain_error
+from trialbook.execution.interrupt import Interrupt
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import Progress
 from trialbook.execution.run_services import RunServices
@@ -50,6 +51,11 @@ class Launcher:
         self.settings, self.host, self.book, self.progress, self.plots = settings, host, book, progress, plots
         self.peers = peers or Peers()
         self._services = RunServices(settings, host, book, progress, self.peers, strict=strict, plots=plots)
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """Says when Ctrl-C is to end a run; it does so while it is entered."""
+        return self._services.interrupt
 
     @hookimpl(trylast=True)
     def mlrun_launch(self, plan: Plan) -> list[Outcome]:

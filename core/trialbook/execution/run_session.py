@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from trialbook.execution.run_services import RunServices
 from trialbook.execution.trackers import Tracking
 from trialbook.plugins.isolation import PLUGIN_ERRORS
 from trialbook.plugins.provenance import provenance
+from trialbook.plugins.signature import load_target
 from trialbook.registry.environment import environment
 from trialbook.registry.lock import RunLocked
 from trialbook.registry.ranks import check_processes, is_first_process, rank, world_size
@@ -87,6 +89,8 @@ class RunSession:
         """Do the work and write down how it ended."""
         spec, path = self.spec, self.recorder.run.path
         self.services.notify("mlrun_run_started", run=spec.name, path=str(path), config=dict(spec.config))
+        if self.tracking.followers:
+            self._import_all()
         self._note_trackers(self.tracking.started(spec.name, path, spec.config))
         try:
             with self.services.peers.working(self._failure, self._fail_at_once):
@@ -98,6 +102,14 @@ class RunSession:
             return self._fail(self._failure(error))
         self._write_pages()
         return self.end("finished")
+
+    def _import_all(self) -> None:
+        """Import what the run needs on this thread: trackers that import the same at once on theirs would get half of it."""
+        for module in ("builder", "execute"):
+            import_module(f"trialbook.engine.{module}")
+        for kind, name in components_of(self.spec).values():
+            with suppress(TrialbookError):  # it is met again where the component is made, and written down then
+                load_target(self.services.host.find(kind, name).target)
 
     def _compute(self) -> dict[str, int]:
         """Do the run's work, as its file and the workplace say that numbers are computed; parameters by part."""
@@ -130,10 +142,12 @@ class RunSession:
             checkpoints=recorder.run.path / "checkpoints", recorded=lambda: peers.first(lambda: recorder.recorded),
             begin=partial(self._begin, doctor), doctor=options, lineage=builder.lineage,
             parts=[PartView(part.name, part.module, part.frozen) for part in builder.parts],
+            safe_point=self.services.interrupt.safe_point,
         )  # fmt: skip
-        with doctor:
+        with doctor, self.services.interrupt.stepping():
             for item in items:
                 self._take(item, doctor)
+                self.services.interrupt.safe_point()
         return parameters_of(builder)
 
     def _finished_inputs(self) -> Mapping[str, Path]:
