@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,12 +57,22 @@ every = 4
 """
 
 
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_waits_for_a_safe_point_between_steps_and_is_raised_at_once_elsewhere() -> None:
     before = signal.getsignal(signal.SIGINT)
+    with Interrupt():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
     with pytest.raises(KeyboardInterrupt), Interrupt() as elsewhere:
         press()
     raised = []
@@ -77,7 +87,7 @@ def test_ctrl_c_waits_for_a_safe_point_between_steps_and_is_raised_at_once_elsew
             except KeyboardInterrupt:
                 raised.append("now")
     assert (raised, elsewhere.asked) == (["not yet", "now"] * 2, True)
-    assert signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # the process is about to end
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once(

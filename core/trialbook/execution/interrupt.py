@@ -39,8 +39,8 @@ class Interrupt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        if self._before is not None:  # behind an interruption the process is about to end, and may do so at once
+            signal.signal(signal.SIGINT, signal.SIG_DFL if self.asked else self._before)
 
     @contextmanager
     def stepping(self) -> Iterator[None]:
