@@ -6,18 +6,22 @@ import re
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from torch import nn
 
 from trialbook.analysis.compare.compare import compare
 from trialbook.analysis.compare.metrics import trained_by_part
+from trialbook.api.check import check
 from trialbook.cli.main import cli
 from trialbook.config.load import load_experiment
-from trialbook.config.runspec import Plan
+from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.settings import Settings, load_settings
-from trialbook.errors import ExperimentErrors, TrialbookError
+from trialbook.engine.survey import trained_by_stage
+from trialbook.errors import ExperimentErrors, Position, TrialbookError
 from trialbook.planning import machine
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
@@ -308,3 +312,50 @@ def test_the_drawing_of_a_probe_shows_no_part_as_trained(tmp_path: Path) -> None
     (drawing,) = architecture({"main": RunData(run)})
     assert "trained" not in drawing.text  # type: ignore[attr-defined]
     assert "900 parameters, frozen" in drawing.text  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("batch_size = 8", "batch_size = 17", 25),
+        ("batch_size = 8", "", 23),
+        ('name = "second"', 'name = "second"\nbatch_size = 40', 31),
+    ],
+)
+def test_a_batch_above_the_samples_is_refused_by_a_check_where_the_data_say_how_many_there_are(
+    old: str, new: str, line: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL.replace(old, new))
+    found = {(problem.line, problem.table) for problem in check(file).problems}
+    assert found == {(line, "stage" if line == 31 else "train")}
+    file.write_text(SMALL)
+    assert check(file).problems == ()
+
+
+class Learns:
+    """A task of eight samples."""
+
+    def __init__(self) -> None:
+        self.net = nn.ModuleDict({"projector": nn.Linear(3, 2), "encoder": nn.Linear(5, 5).requires_grad_(False)})
+
+    def module(self) -> nn.Module:
+        return self.net
+
+    def size(self, stage: str) -> int:
+        return 8
+
+    def batch(self, samples: object, epoch: int, step: object) -> None: ...
+    def losses(self, batch: object) -> None: ...
+    def evaluate(self, split: str) -> None: ...
+    def after_step(self) -> None: ...
+
+
+def test_what_a_stage_trains_and_whether_its_batch_fits_is_known_before_it_runs(tmp_path: Path) -> None:
+    train = {"steps": 2, "batch_size": 4}
+    spec = RunSpec("e", "a", "a", {}, 0, {"train": train, "stage": [{}, {"name": "b", "batch_size": 9}]}, {}, "0" * 8)
+    place = Position(tmp_path / "e.toml", 7)
+    with pytest.raises(ExperimentErrors) as caught:
+        trained_by_stage(Learns(), replace(spec, positions={("stage", 1, "batch_size"): place}))  # type: ignore[arg-type]
+    assert [(one.file, one.line, one.table) for one in caught.value.problems] == [(str(place.file), 7, "stage")]
+    assert trained_by_stage(Learns(), replace(spec, config={"train": train})) == {"train": 8}  # type: ignore[arg-type]

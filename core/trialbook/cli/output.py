@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -95,10 +95,10 @@ def echo_comparison(comparison: Comparison, style: str = "table") -> None:
     echo(comparison_text(comparison, style, terminal=for_people()), styled=style == "table")
 
 
-def result_stream() -> IO[str]:
+def result_stream() -> TextIO:
     """Where results go."""
     context = click.get_current_context(silent=True)
-    found: IO[str] | None = context.find_root().meta.get(_RESULT) if context else None
+    found: TextIO | None = context.find_root().meta.get(_RESULT) if context else None
     return found or sys.stdout
 
 
@@ -134,7 +134,7 @@ def _for_programs(context: click.Context, parameter: click.Parameter, value: Any
 
 
 @contextmanager
-def only_results() -> Iterator[IO[str]]:
+def only_results() -> Iterator[TextIO]:
     """Yield a stream for the result; what else is written to the standard output, by child processes too, goes to the error's."""
     result, kept = sys.stdout, None
     with suppress(OSError, ValueError, io.UnsupportedOperation):

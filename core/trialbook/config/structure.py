@@ -181,7 +181,7 @@ class _Outline:
     def names(self, path: KeyPath, table: Mapping[str, Any]) -> None:
         """The name of a table of an array, and those that it gives to candidates."""
         candidates = table.get("candidates")
-        named = [(("name",), table["name"])] if isinstance(table.get("name"), str) else []
+        named: list[tuple[KeyPath, str]] = [(("name",), table["name"])] if isinstance(table.get("name"), str) else []
         named += [(("candidates", one), one) for one in candidates] if isinstance(candidates, dict) else []
         for key, name in named:
             if complaint := is_plain_name(name):

@@ -53,8 +53,7 @@ def read_toml(file: Path) -> Document:
             raise TrialbookError(f"{file} has {size:,} bytes; a TOML file may have {MOST_BYTES:,}: keep data elsewhere")
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        utf8 = not isinstance(error, OSError)
-        reason = "it is not UTF-8 text" if utf8 else (error.strerror or str(error)).lower()
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TrialbookError(f"{file} cannot be read: {reason}") from error
     return parse_toml(text, file)
 

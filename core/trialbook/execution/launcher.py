@@ -12,7 +12,7 @@ from trialbook.config.numerics import prepare_cublas
 from trialbook.config.runspec import Outcome, Plan, RunSpec
 from trialbook.config.settings import Settings
 from trialbook.engine.inventory import PartSize, VariantSize, components_of
-from trialbook.errors import ExperimentErrors, Problem
+from trialbook.errors import ExperimentErrors, Problem, printable
 from trialbook.execution.failure import error_line, explain_error
 from trialbook.execution.interrupt import Interrupt
 from trialbook.execution.peers import Peers
@@ -73,7 +73,7 @@ class Launcher:
             ]
         finally:
             for message in tracking.close():
-                _LOG.warning("%s", message)
+                _LOG.warning("%s", printable(message))
             self.progress.close()
 
     def run(self, spec: RunSpec) -> Outcome:

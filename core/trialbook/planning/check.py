@@ -103,12 +103,12 @@ class _Check:
             "points of the grid": prod(map(len, one.grid.values())),
             "seeds": len(one.seeds),
         }
-        if (runs := prod(counts.values())) <= MOST_RUNS:
+        if prod(counts.values()) <= MOST_RUNS:
             return False
         most = max(counts, key=lambda name: counts[name])
         key = {"arms": "arm", "points of the grid": "grid"}.get(most, most)
-        told = " × ".join(f"{count:,} {name}" for name, count in counts.items())
-        message = f"{told} make {runs:,} runs; a file may have {MOST_RUNS:,}: take fewer {most}, or several files"
+        told = " × ".join(f"{count:,} {name}" for name, count in counts.items() if count > 1)
+        message = f"{told}: a file may have {MOST_RUNS:,} runs; take fewer {most}, or several files"
         self.problems.add(one.place(key), "" if key == "seeds" else key, message)
         return True
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from trialbook.config.kinds import ARRAYS, KINDS, NAMED
-from trialbook.config.options import EvaluateOptions
+from trialbook.config.options import EvaluateOptions, TrainOptions
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import component_tables
 from trialbook.contracts.metric_names import expand_produces
@@ -67,15 +67,36 @@ class CompatibilityCheck:
 
     def training(self) -> None:
         """A task that trains and is not told how long, and one that is told and trains nothing."""
+        if self.task is None:
+            return
         told = [name for name in ("train", "stage") if self.data.get(name)]
-        trains = self.task.attributes.get("trains") if self.task else None
+        trains = self.task.attributes.get("trains")
         if not told and self.data.get("loss") and "loss" in self.takes:
             self.missing("train", ("loss", 0), "there are losses, but no [train] says how long to minimise them")
-        elif not told and trains and self.task:
+        elif not told and trains:
             self.missing("train", ("task",), f"task '{self.task.name}' trains, but no [train] says how long")
-        for name in told if trains is False and self.task else ():
+        for name in told if trains is False else ():
             path: KeyPath = (name,) if name == "train" else (name, 0)
             self.report.add(path, (), f"task '{self.task.name}' has nothing to train: leave [{name}] out")
+        if told and not self.unsound & {("dataset",), ("train",)}:
+            self.batches()
+
+    def batches(self) -> None:
+        """Batches larger than the training samples, where the options of the dataset say how many there are."""
+        schema = self.schemas.get(("dataset",))
+        counted = schema.attributes.get("counted", {}) if schema else {}
+        samples = self.options(("dataset",)).get(counted["train"]) if "train" in counted else None
+        base = self.data.get("train", {}).get("batch_size", TrainOptions.batch_size)
+        stages: list[tuple[KeyPath, Mapping[str, Any]]] = [
+            (("stage", number), stage) for number, stage in enumerate(self.data.get("stage", []))
+        ]
+        for path, table in stages or [(("train",), {})]:
+            size = table.get("batch_size", base)
+            if isinstance(samples, int) and path not in self.unsound and size > samples:
+                place = path if "batch_size" in table else ("train",)
+                key = ("batch_size",) if (*place, "batch_size") in self.report.document.positions else ()
+                told = f"batch_size ({size}) is larger than the {samples} training samples of [dataset]"
+                self.report.add(place, key, told)
 
     def missing(self, table: str, near: KeyPath, message: str) -> None:
         """A table that is not there, unless one of the problems is probably its misspelt name."""

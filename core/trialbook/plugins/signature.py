@@ -26,6 +26,7 @@ from trialbook.errors import TrialbookError
 #: Class attributes that a schema carries, for checks that must not import the class.
 ATTRIBUTES = (
     "accepts",
+    "counted",
     "doubtful",
     "lower_is_better",
     "modalities",
