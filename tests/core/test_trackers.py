@@ -147,6 +147,7 @@ def test_a_tracker_that_hangs_is_left_behind(
     fails: str, host: PluginManager, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "PATIENCE", 0.5)
+    monkeypatch.setattr(trackers, "FIRST_PATIENCE", 0.5)
     options = {"notes": {"fails": fails, "seconds": 60.0}}
     began = time.monotonic()
     (outcome,) = run_windows(tmp_path / "run", host=host, trackers=("notes",), tracker=options)

@@ -80,7 +80,7 @@ def check(
 
     file, app = Path(file), open_app(root=root)
     try:
-        plan = make_plan(load_experiment(file, profile=profile, sets=set_texts(sets)), app.book)
+        plan = make_plan(load_experiment(file, profile=profile, sets=set_texts(sets)), app.book, app.settings)
     except ExperimentErrors as error:
         return CheckResult(file, error.problems)
     open_tracking(plan.experiment.trackers, app.settings, app.book)

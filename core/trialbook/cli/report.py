@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trialbook.cli.output import echo
 from trialbook.cli.registry import complete_run, registry_file
 
 if TYPE_CHECKING:
@@ -124,12 +125,12 @@ def _complete(runs: list[RunDirectory], options: PageOptions) -> None:
 def _tell(written: Written, *, open_it: bool) -> None:
     pages = [file for file in written.files if file.suffix in (".md", ".html", ".json")]
     for page in pages:
-        click.echo(str(page))
+        echo(str(page))
     plots = [file for file in written.files if file not in pages]
     if plots:
-        click.echo(f"{plots[0].parent}/ with {len(plots)} plots")
+        echo(f"{plots[0].parent}/ with {len(plots)} plots")
     for problem in written.problems:
-        click.echo(f"warning: {problem}", err=True)
+        echo(f"warning: {problem}", err=True)
     html = next((page for page in pages if page.suffix == ".html"), None)
     if html is None:
         sys.exit(1)

@@ -87,6 +87,8 @@ class Dataset(Protocol):
     Attributes:
         modalities: class attribute, read by the checker without data: modality name to kind, or the name of the constructor's
             parameter whose keys are the modalities.
+        counted: optional class attribute: split to the constructor's parameter that says how many samples it has, so that batches
+            above that are refused before anything is read.
     """
 
     modalities: Any

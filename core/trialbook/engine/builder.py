@@ -80,10 +80,10 @@ class Part:
     @property
     def parameters(self) -> int:
         """Number of parameters, two to a byte where they are quantised so; 0 for what is no module."""
-        return sum(_count(p) for p in self.module.parameters()) if isinstance(self.module, nn.Module) else 0
+        return sum(parameter_count(p) for p in self.module.parameters()) if isinstance(self.module, nn.Module) else 0
 
 
-def _count(parameter: nn.Parameter) -> int:
+def parameter_count(parameter: nn.Parameter) -> int:
     """Numbers of a parameter; one that bitsandbytes quantised says of how many it was made."""
     shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
     return parameter.numel() if shape is None else math.prod(shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.runspec import RunSpec
@@ -19,6 +20,20 @@ class PartSize:
     use: str
     parameters: int
     frozen: bool
+
+
+@dataclass(frozen=True)
+class VariantSize:
+    """The parts of a variant, and what its optimiser gets.
+
+    Args:
+        parts: all parts.
+        stages: stage to the number of parameters that it trains; empty where nothing is trained, or where that is known only
+            once the runs that it needs are done.
+    """
+
+    parts: Sequence[PartSize]
+    stages: Mapping[str, int] = field(default_factory=dict)
 
 
 def components_of(spec: RunSpec) -> dict[str, tuple[str, str]]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the end of a run waits for a tracker, and that the end of everything waits for one that was interrupted.
 PATIENCE, LAST_PATIENCE = 60.0, 5.0
+#: Seconds that the beginning of a run waits for a tracker to be there: what it imports, the run must not import at once.
+FIRST_PATIENCE = 10.0
 
 
 class Follower:
@@ -45,7 +47,10 @@ class Follower:
         file = RunDirectory(run.path).lines("metrics")
         before = file.read_bytes() if file.is_file() else b""
         self._open = True
+        begun = threading.Event()
         self._put(lambda: self._catch_up(run, before))
+        self._put(begun.set)
+        self._wait_for(begun, FIRST_PATIENCE)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A record was made."""
@@ -59,11 +64,8 @@ class Follower:
         done = threading.Event()
         self._put(lambda: self.tracker.stop(status, results))
         self._put(done.set)
-        deadline = time.monotonic() + patience
-        while self._thread is not None and self._thread.is_alive() and not done.wait(0.05):
-            if time.monotonic() > deadline:
-                self.fault = f"it is still behind after {patience:g} s"
-                return
+        if not self._wait_for(done, patience):
+            self.fault = f"it is still behind after {patience:g} s"
 
     def close(self) -> None:
         """There are no more runs. One that is under way was interrupted."""
@@ -76,6 +78,14 @@ class Follower:
             return None
         self._told = True
         return f"tracker '{self.name}' is disabled, the run continues without it: {self.fault}"
+
+    def _wait_for(self, event: threading.Event, patience: float) -> bool:
+        """Wait until the thread is so far, or ended by a fault; False where that takes longer than so many seconds."""
+        deadline = time.monotonic() + patience
+        while self._thread is not None and self._thread.is_alive() and not event.wait(0.05):
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def _put(self, task: Callable[[], None] | None) -> None:
         if self.fault is not None:
@@ -189,10 +199,10 @@ def _made(registered: Registered, settings: Settings, book: SchemaBook) -> Track
 
 def _mistake(settings: Settings, key: str, message: str) -> TrialbookError:
     """A mistake in ``runner.toml``, at its line."""
-    from trialbook.config.toml import parse_toml
+    from trialbook.config.toml import read_toml
 
     if settings.file is None:
         return TrialbookError(message)
-    positions = parse_toml(settings.file.read_text(encoding="utf-8"), settings.file).positions
+    positions = read_toml(settings.file).positions
     place = next((place for path, place in positions.items() if path[0] == key), None)
     return TrialbookError(f"{settings.file}:{place.line if place else 0}: {message}")

@@ -24,8 +24,9 @@ from trialbook.analysis.compare.metrics import (
     read_costs,
     read_values,
 )
-from trialbook.analysis.selection import Condition, Facts, of_plan, select_runs
+from trialbook.analysis.selection import Condition, Facts, never_run, of_plan, select_runs
 from trialbook.analysis.statistics import Estimate
+from trialbook.errors import TrialbookError
 from trialbook.registry.changed_data import describe_changed
 from trialbook.registry.data_files import DataFiles
 from trialbook.registry.query import Registry, Run, open_index
@@ -112,7 +113,12 @@ def compare(
         TrialbookError: a name, key or metric means nothing here, or no run of the plan is recorded.
     """
     place, facts = At.parse(at), Facts(registry)
-    names = names if plan is None else [plan.experiment.name]
+    if plan is not None:
+        names = [plan.experiment.name]
+        if not plan.runs:
+            raise TrialbookError(f"{plan.experiment.file} has no runs to compare; 'mlrun decide' comes to its decision")
+        if names[0] not in registry.experiments():
+            raise never_run(names[0], plan.experiment.file)
     runs = select_runs(registry, names, [Condition.parse(text) for text in where], facts)
     runs = runs if plan is None else of_plan(runs, plan, registry.root)
     experiments = tuple(dict.fromkeys(run.experiment for run in runs))

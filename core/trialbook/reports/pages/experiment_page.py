@@ -210,7 +210,7 @@ def _provenance(arms: Arms, profile: str | None) -> list[Block]:
         facts["to do it again"] = Code(f"mlrun run {file}" + (f" --profile {profile}" if profile else ""))
     facts["to repeat a run"] = Code(f"mlrun reproduce {one.directory.path.name}")
     facts |= environment_facts(one.directory.read("env") or {})
-    parts = component_grid(one.directory.read("components") or {}, data_of(arms))
+    parts = component_grid(one.directory.read("components") or {}, data_of(arms), one.spec.get("config") or {})
     told = f"Of the first run of {one.arm}; what differs among runs stands under What else differed."
     runs = _runs(arms)
     count = len(runs.rows)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trialbook.analysis.compare.findings import ArmFinding
+from trialbook.analysis.compare.metrics import trained_by_part
 from trialbook.contracts.files import read_text
 from trialbook.contracts.findings import Finding
 from trialbook.registry.ranks import processes_of
@@ -140,15 +141,18 @@ def numerics_sentence(compute: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
-def component_grid(components: Mapping[str, Mapping[str, Any]], data: Mapping[str, Any]) -> list[Block]:
+def component_grid(
+    components: Mapping[str, Mapping[str, Any]], data: Mapping[str, Any], config: Mapping[str, Any]
+) -> list[Block]:
     """Where each part comes from, how large it is, and whether it is trained."""
     sizes, frozen = data.get("parameters") or {}, set(data.get("frozen") or ())
+    learning = trained_by_part(data, config)
     names = ("part", "component", "parameters", "trained", "plugin", "version", "commit", "source")
     columns = [Column(name, right=name == "parameters") for name in names]
     rows: list[list[Text]] = []
     for part, one in components.items():
         size = sizes.get(part)
-        trained = "no, frozen" if part in frozen else "yes" if size else "–"
+        trained = "no, frozen" if part in frozen else "–" if not size else "yes" if learning.get(part) else "no"
         where = [f"{size:,}" if size else "–", trained, show_value(one.get("plugin")), show_value(one.get("version"))]
         rows.append(
             [part, Code(show_value(one.get("target"))), *where, _short(one.get("commit")), _short(one.get("source"))]
