@@ -14,7 +14,7 @@ from trialbook.analysis.verdicts import Question, judge
 from trialbook.config.scale import Scale
 from trialbook.contracts.metric_names import ENDS, fitting, with_ends
 
-#: Metric to arm to unit to value.
+#: Metric to arm to seed to value.
 Values = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
@@ -76,7 +76,7 @@ def judge_gates(gates: Sequence[Mapping[str, Any]], groups: Groups, values: Valu
             continue
         scale = Scale.of(gate, higher=higher_is_better(gate["metric"], lower_is_better))
         for label in groups.labels:
-            if gate.get("arm") in (None, label, groups.used[label][0].base_arm):
+            if gate.get("arm") is None or _stands_for(label, gate["arm"], groups):
                 held.append((gate, label))
                 questions.append(Question(scale, _found(gate, label, groups, values)))
     return [
@@ -88,6 +88,11 @@ def judge_gates(gates: Sequence[Mapping[str, Any]], groups: Groups, values: Valu
         for (gate, label), question, verdict in zip(held, questions, judge(questions), strict=True)
         for best in [question.best]
     ]  # fmt: skip
+
+
+def _stands_for(label: str, arm: str, groups: Groups) -> bool:
+    """Whether a group is an arm, or all of its runs are of that arm."""
+    return label == arm or all(run.base_arm == arm for run in groups.used[label])
 
 
 def _found(gate: Mapping[str, Any], label: str, groups: Groups, values: Values) -> list[Any]:
@@ -126,7 +131,7 @@ def _reference(
             raise ValueError(f"{reference} has no external value")
         return {"external_baseline": Value(value)}
     point = groups.used[label][0].point_text
-    arms = [one for one, runs in groups.used.items() if reference in (one, runs[0].base_arm)]
+    arms = [one for one in groups.used if _stands_for(one, reference, groups)]
     same = [one for one in arms if groups.used[one][0].point_text == point] or arms
     if not same or not (found := _of_arm(name, same[0], values)):
         raise ValueError(f"{reference} has no value")
