@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 #: Submodule to the names that it defines.
 HOMES = {
+    "answers": "judged_match reading",
     "components": "Builder Encoder Loss Metric Prepared Projector",
     "conversation_folder": "ConversationFolder IMAGES Line MANIFEST SPLITS read_folder read_manifest",
     "conversations": "Conversation IMAGE Role Turn conversation_hash",
