@@ -7,6 +7,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ PATIENCE, LAST_PATIENCE = 60.0, 5.0
 
 
 class Follower:
-    """A tracker with its thread, which begins with the first run.
+    """A tracker with its thread, which begins with the first run. It is told of copies: it cannot change the run.
 
     Args:
         name: of the tracker.
@@ -45,11 +47,13 @@ class Follower:
         file = RunDirectory(run.path).lines("metrics")
         before = file.read_bytes() if file.is_file() else b""
         self._open = True
-        self._put(lambda: self._catch_up(run, before))
+        own = replace(run, about=deepcopy(dict(run.about)), config=deepcopy(dict(run.config)))
+        self._put(lambda: self._catch_up(own, before))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A record was made."""
-        self._put(lambda: self.tracker.log(step, values))
+        own = dict(values)
+        self._put(lambda: self.tracker.log(step, own))
 
     def stop(self, status: str, results: Mapping[str, Any], patience: float) -> None:
         """A run ended; wait until the tracker has it all, but not longer than ``patience`` seconds."""
@@ -57,7 +61,8 @@ class Follower:
             return
         self._open = False
         done = threading.Event()
-        self._put(lambda: self.tracker.stop(status, results))
+        own = deepcopy(dict(results))
+        self._put(lambda: self.tracker.stop(status, own))
         self._put(done.set)
         deadline = time.monotonic() + patience
         while self._thread is not None and self._thread.is_alive() and not done.wait(0.05):
@@ -125,7 +130,7 @@ class Tracking:
     def recorded(self, step: int, values: Mapping[str, float]) -> list[str]:
         """A record was made that no earlier process has made."""
         for one in self.followers:
-            one.log(step, dict(values))
+            one.log(step, values)
         return self.news()
 
     def ended(self, status: str, results: Mapping[str, Any]) -> list[str]:

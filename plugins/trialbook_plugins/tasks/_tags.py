@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
+from trialbook.contracts import Handover, read_only
 from trialbook.contracts.datasets import Split
 
 #: What losses may ask to know of each row of a batch: its group, a number of its content, the class of its group.
@@ -77,26 +79,59 @@ def row_tags(
 
 
 class Known(Mapping[str, Any]):
-    """What is known of a split, by name; each is made when it is first asked for.
+    """What is known of a split, by name; each is made when it is first asked for, and watched from then on.
 
     Args:
         makers: name to what makes it.
+        bits: look for changes past PyTorch, too; see ``Handover``.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+    def __init__(self, makers: Mapping[str, Callable[[], Any]], *, bits: bool = True) -> None:
         self._makers = makers
         self._made: dict[str, Any] = {}
+        self._handover = Handover(bits=bits)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            self._made[name] = self._makers[name]()
+            self._made[name] = self._handover.give(name, self._makers[name]())
         return self._made[name]
+
+    @contextmanager
+    def to(self, who: str) -> Iterator[None]:
+        """A context in which a component works with it.
+
+        Raises:
+            TrialbookError: the component changed something.
+        """
+        with self._handover.to(who):
+            yield
+        for one in self._made.values():
+            if isinstance(one, Known):
+                one._handover.check(who)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
 
     def __len__(self) -> int:
         return len(self._makers)
+
+
+class ReadOnlySplit:
+    """A split whose arrays and annotations cannot be written to.
+
+    Args:
+        split: that is read.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._split, name)
+        return (lambda *given, **named: read_only(found(*given, **named))) if callable(found) else read_only(found)
 
 
 def known_of_split(
@@ -109,7 +144,7 @@ def known_of_split(
         "groups": lambda: {name: torch.from_numpy(split.groups(name)) for name in modalities},
         "content": lambda: {name: torch.from_numpy(content_numbers(split, name)) for name in modalities},
         "classes": lambda: None if classes is None else torch.from_numpy(classes),
-        "split": lambda: split,
+        "split": lambda: ReadOnlySplit(split),
     }
 
 
