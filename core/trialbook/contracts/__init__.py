@@ -44,7 +44,7 @@ HOMES = {
     "conversation_folder": "ConversationFolder IMAGES Line MANIFEST SPLITS read_folder read_manifest",
     "conversations": "Conversation IMAGE Role Turn conversation_hash",
     "datasets": (
-        "Dataset LeftOut Modality Overlap Raw Rows Split assign_splits content_hash find_overlaps modalities_of "
+        "Dataset LeftOut Modality Overlap Raw Rows Split assign_splits content_hash find_overlaps has_label modalities_of "
         "pair_names"
     ),
     "decoders": "Decodes LatentShape",

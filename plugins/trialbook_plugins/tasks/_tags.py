@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trialbook import TrialbookError
 from trialbook.contracts import Handover, read_only
-from trialbook.contracts.datasets import Split
+from trialbook.contracts.datasets import Split, has_label
 
 #: What losses may ask to know of each row of a batch: its group, a number of its content, the class of its group.
 TAGS = ("groups", "content", "classes")
@@ -22,7 +22,7 @@ CLASSES = ("class", "classes", "label", "labels")
 
 
 class Classes:
-    """The class of every group, by the same numbers in all splits: places in the sorted names of all classes.
+    """The class of every group, by the same numbers in all splits: places in the sorted names of all classes, -1 for none.
 
     Args:
         splits: of a data set. The first of ``CLASSES`` counts that holds one value a group in any of them.
@@ -34,13 +34,17 @@ class Classes:
             found = {key: one for key, split in splits.items() if (one := _single(split, name)) is not None}
             if found:
                 break
-        names = np.unique(np.concatenate(list(found.values()))) if found else np.empty(0)
-        self._numbers = {key: np.searchsorted(names, one.astype(names.dtype)) for key, one in found.items()}
+        values = np.concatenate(list(found.values())) if found else np.empty(0)
+        known = has_label(values)
+        numbers = np.full(len(values), -1, dtype=np.int64)
+        numbers[known] = np.unique(values[known], return_inverse=True)[1].reshape(-1)
+        ends = np.cumsum([len(one) for one in found.values()])
+        self._numbers = dict(zip(found, np.split(numbers, ends[:-1]), strict=True)) if found else {}
 
     def of(self, split: str) -> NDArray[np.int64] | None:
-        """Class of every group of a split [G]; None where it has none, or several a group."""
+        """Class of every group of a split [G], -1 for a group without; None where no group has one, or one has several."""
         numbers = self._numbers.get(split)
-        return None if numbers is None else numbers.astype(np.int64)
+        return None if numbers is None or not (numbers >= 0).any() else numbers
 
     def demand(self, split: str, who: str) -> NDArray[np.int64]:
         """The same.
@@ -74,7 +78,8 @@ def row_tags(
     groups = split.groups(modality)
     made = {"groups": lambda: groups, "content": lambda: content_numbers(split, modality)}
     if classes is not None:
-        made["classes"] = lambda: classes[groups]
+        own = np.where(classes >= 0, classes, -1 - np.arange(len(classes)))  # what has no class is like nothing else
+        made["classes"] = lambda: own[groups]
     return {name: made[name]() for name in names}
 
 
@@ -138,7 +143,10 @@ def known_of_split(
     split: Split, modalities: Collection[str], embed: Callable[[], Mapping[str, torch.Tensor]],
     classes: NDArray[np.int64] | None,
 ) -> dict[str, Callable[[], Any]]:  # fmt: skip
-    """What makes what metrics may ask to know of a split: ``embeddings``, ``groups``, ``content``, ``classes`` [G], ``split``."""
+    """What makes what metrics may ask to know of a split: ``embeddings``, ``groups``, ``content``, ``classes`` [G], ``split``.
+
+    The class of a group without one is -1.
+    """
     return {
         "embeddings": embed,
         "groups": lambda: {name: torch.from_numpy(split.groups(name)) for name in modalities},
