@@ -473,6 +473,23 @@ def test_runs_of_one_seed_stay_one_whatever_they_are_grouped_by(store: Store) ->
     assert {found.estimate.n for found in store.compare(by="seed").rows if found.estimate} == {1}
 
 
+def test_a_gate_that_its_null_passes_cannot_be_told(store: Store) -> None:
+    gates = [
+        {"metric": "best/cka", "at_least": 0.3},
+        {"metric": "best/iou", "at_least": 0.5},
+        {"metric": "best/r2", "at_least": 0.1},
+    ]
+    for seed in range(4):
+        values = {"best/cka": 0.38, "best/cka/null": 0.35, "best/iou": 0.2, "best/iou/oracle": 0.22, "best/r2": 0.6}
+        noisy = {name: value + seed / 1000 for name, value in values.items()}
+        store.add("mlp", seed, noisy, info={"arms": ["mlp"], "seeds": [0, 1, 2, 3], "gates": gates})
+    comparison = store.compare()
+    assert [gate.verdict for gate in comparison.gates] == ["cannot be told", "cannot be told", "pass"]
+    assert [gate.passed for gate in comparison.gates] == [None, None, True]
+    assert ["null" in gate.note for gate in comparison.gates] == [True, False, False]
+    assert "cannot be told" in comparison_text(comparison)
+
+
 def test_a_gate_on_an_arm_is_not_held_against_a_group_of_several(store: Store) -> None:
     for arm in "ab":
         gates = [{"metric": "acc", "at_least": 0.5, "arm": "a"}]

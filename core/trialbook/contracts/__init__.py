@@ -56,7 +56,7 @@ HOMES = {
     "findings": "Finding SEVERITIES Severity by_severity",
     "frozen": "read_only",
     "language": "Captioner Generated LanguageModel Piece",
-    "metric_names": "ENDS expand_produces fitting is_recorded with_ends",
+    "metric_names": "CEILINGS ENDS FLOORS expand_produces fitting is_ceiling is_recorded references with_ends",
     "metric_values": "MetricValues checked_values per_sample_of",
     "plots": "HeatMap Profile Shown declare_pictures declare_plots fill look_up read_pictures read_plots",
     "predictions": "ABSTENTIONS Prediction Scorer UNANSWERABLE exact_match is_abstention normalize normalized_match score",

@@ -27,6 +27,7 @@ from trialbook.errors import TrialbookError
 ATTRIBUTES = (
     "accepts",
     "doubtful",
+    "doubtful_when",
     "lower_is_better",
     "modalities",
     "needs",
