@@ -46,6 +46,8 @@ class Encoder(Protocol):
         block: optional: a row's tokens come in blocks of so many, each an image of its own (a crop of a page) with a grid of its
             own, there as a whole or not at all: projectors get one block at a time.
 
+    Optional attribute ``random_weights``: it was made with random weights in place of a checkpoint; decisions say so.
+
     Optional methods: ``identity() -> Mapping[str, str]``, what its tokens depend on beside weights, options and source
     (a checkpoint's preprocessing and configuration); it is part of the address of stored features. With ``block``:
     ``blocks(raw) -> Sequence[int]``, how many blocks each row has.
