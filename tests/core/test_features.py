@@ -130,11 +130,13 @@ def test_the_weights_hash_sees_every_tensor_its_name_and_its_dtype() -> None:
 
 
 def test_features_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    def encode(rows: NDArray[np.int64]) -> Features:
-        return Features(torch.full((len(rows), 1, 2), float("nan")))
+    for value in (torch.tensor(torch.nan), torch.tensor(1e300, dtype=torch.float64)):
 
-    with pytest.raises(TrialbookError, match="NaN"):
-        FeatureStore(tmp_path).get({"weights": "a"}, 3, encode)
+        def encode(rows: NDArray[np.int64], value: torch.Tensor = value) -> Features:
+            return Features(value.expand(len(rows), 1, 2))
+
+        with pytest.raises(TrialbookError, match="NaN"):
+            FeatureStore(tmp_path).get({"weights": "a"}, 3, encode)
 
 
 def _stored(folder: Path) -> Path:

@@ -23,7 +23,7 @@ import trialbook_plugins.plugin
 from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Event, ModuleStats, Record
-from trialbook.doctor.doctor import diagnose, load_checks
+from trialbook.doctor.doctor import Check, diagnose, load_checks
 from trialbook.plugins.manager import PluginManager
 from trialbook_plugins.checks._curves import before_end, end_of, lowest_window
 
@@ -226,6 +226,37 @@ def test_every_module_of_the_folder_is_a_check_under_its_own_name_and_imports_no
 @pytest.mark.parametrize("step", [0, 1, 50, 60, 100, 150, STEPS])
 def test_a_sound_run_has_no_finding_at_any_time(step: int) -> None:
     assert diagnose(until(healthy(), step), CHECKS) == []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda chart: chart.records.clear(),
+        lambda chart: chart.config["train"].clear(),
+        lambda chart: chart.data.clear(),
+        lambda chart: chart.stats.pop(),
+        lambda chart: chart.records[0].values.update(loss=0.0),
+        lambda chart: next(iter(chart.stats[0].values.values())).clear(),
+    ],
+)
+def test_a_check_cannot_change_what_the_next_one_sees(act: Callable[[RunEvidence], Any]) -> None:
+    def changing(chart: RunEvidence) -> list[Finding]:
+        act(chart)
+        return []
+
+    seen = []
+
+    def seeing(chart: RunEvidence) -> list[Finding]:
+        seen.append((len(chart.records), len(chart.stats), dict(chart.config), dict(chart.data)))
+        seen.append([dict(one.values) for one in (*chart.records, *chart.stats)])
+        return []
+
+    chart, checks = healthy(), [Check("changing", "p", "", changing), Check("seeing", "p", "", seeing)]
+    diagnose(chart, checks[1:])
+    expected = copy.deepcopy([str(one) for one in seen])
+    seen.clear()
+    diagnose(chart, checks)
+    assert [str(one) for one in seen] == expected
 
 
 @settings(max_examples=60, deadline=None)

@@ -117,6 +117,7 @@ class Plan:
         figures: label of an arm to the names of what its runs record, None where they are not known.
         before: the plans of its preparations and of the experiments that it needs, and of those that these need, in the order in
             which they are done.
+        doubtful: patterns of metrics that no conclusion may stand on, and why.
     """
 
     experiment: Experiment
@@ -124,6 +125,7 @@ class Plan:
     gates: tuple[GateOptions, ...] = ()
     before: tuple[Plan, ...] = ()
     figures: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
     def variants(self) -> tuple[RunSpec, ...]:
         """One run of every arm and point: that with the first seed."""

@@ -211,3 +211,23 @@ class LeftOut(NamedTuple):
 
     where: str
     why: str
+
+
+def has_label(labels: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which of the values of an annotation say a class [n]: None, NaN, an empty text and negative whole numbers say none.
+
+    Hugging Face writes -1 where a set has no label, PyTorch ignores -100. Where all numbers are -1 or 1, they are two classes.
+    """
+    values = np.asarray(labels)
+    if values.dtype.kind == "O":
+        known = np.array([one is not None for one in values.tolist()], dtype=bool)
+        inner = np.asarray([one for one in values.tolist() if one is not None])
+        if len(inner) and inner.dtype.kind != "O":
+            known[known] = has_label(inner)
+        return known
+    if values.dtype.kind in "US":
+        return np.char.strip(values) != values.dtype.type()
+    known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=bool)
+    if values.dtype.kind not in "fi" or (set(np.unique(values[known]).tolist()) == {-1, 1}):
+        return known
+    return known & ~((values < 0) & (values == np.trunc(values)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +25,7 @@ from trialbook.config.variants import ComponentTable
 from trialbook.contracts import Features, FeatureTable, LayerEncoder, Task, Trainable, device_of, to_device
 from trialbook.contracts.data_files import NotedFiles, noting_files
 from trialbook.contracts.datasets import Overlap, find_overlaps, modalities_of
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts.randomness import derive_seed
 from trialbook.engine.feature_store import FeatureStore, weights_hash
 from trialbook.engine.seeding import seed_numpy
@@ -148,6 +149,13 @@ class RunBuilder:
     def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
         """A reserved key of a table."""
         return self._table(kind, name)[1].get(key, default)
+
+    def declared(self, kind: str, name: str, modalities: Sequence[str] = ()) -> list[str]:
+        """Names of the values that a metric or probe declares with its options; see the contract."""
+        _, table = self._table(kind, name)
+        schema = self.workshop.book.get(kind, table["use"])
+        options = {**schema.defaults(), **component_options(table)}
+        return expand_produces(schema.attributes.get("produces", []), options, modalities)
 
     def make(self, kind: str, name: str | None = None, /, **injected: Any) -> Any:
         """Make a component, and note the files that it reads; see ``_make``."""

@@ -245,9 +245,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _arrays(features: Features) -> dict[str, NDArray[Any]]:
     tokens = features.tokens.detach().cpu()
-    if not bool(torch.isfinite(tokens).all()):
-        raise TrialbookError("a frozen encoder gave NaN or infinite features; check its checkpoint and dtype")
     stored = tokens if tokens.dtype in (torch.float32, torch.float16) else tokens.float()
+    if not bool(torch.isfinite(stored).all()):
+        raise TrialbookError("a frozen encoder gave NaN or infinite features; check its checkpoint and dtype")
     arrays = {"tokens": stored.contiguous().numpy()}
     if features.mask is not None:
         arrays["mask"] = features.mask.detach().cpu().bool().contiguous().numpy()

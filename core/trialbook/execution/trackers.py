@@ -7,6 +7,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ FIRST_PATIENCE = 10.0
 
 
 class Follower:
-    """A tracker with its thread, which begins with the first run.
+    """A tracker with its thread, which begins with the first run. It is told of copies: it cannot change the run.
 
     Args:
         name: of the tracker.
@@ -47,14 +49,16 @@ class Follower:
         file = RunDirectory(run.path).lines("metrics")
         before = file.read_bytes() if file.is_file() else b""
         self._open = True
+        own = replace(run, about=deepcopy(dict(run.about)), config=deepcopy(dict(run.config)))
         begun = threading.Event()
-        self._put(lambda: self._catch_up(run, before))
+        self._put(lambda: self._catch_up(own, before))
         self._put(begun.set)
         self._wait_for(begun, FIRST_PATIENCE)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A record was made."""
-        self._put(lambda: self.tracker.log(step, values))
+        own = dict(values)
+        self._put(lambda: self.tracker.log(step, own))
 
     def stop(self, status: str, results: Mapping[str, Any], patience: float) -> None:
         """A run ended; wait until the tracker has it all, but not longer than ``patience`` seconds."""
@@ -62,7 +66,8 @@ class Follower:
             return
         self._open = False
         done = threading.Event()
-        self._put(lambda: self.tracker.stop(status, results))
+        own = deepcopy(dict(results))
+        self._put(lambda: self.tracker.stop(status, own))
         self._put(done.set)
         if not self._wait_for(done, patience):
             self.fault = f"it is still behind after {patience:g} s"
@@ -135,7 +140,7 @@ class Tracking:
     def recorded(self, step: int, values: Mapping[str, float]) -> list[str]:
         """A record was made that no earlier process has made."""
         for one in self.followers:
-            one.log(step, dict(values))
+            one.log(step, values)
         return self.news()
 
     def ended(self, status: str, results: Mapping[str, Any]) -> list[str]:

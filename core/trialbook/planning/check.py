@@ -31,11 +31,12 @@ from trialbook.plugins.schema import SchemaBook
 
 @dataclass(frozen=True)
 class CheckedVariant:
-    """A configuration, the metrics that it will record (None if not known), and those declared better when lower."""
+    """A configuration, the metrics that it will record (None if not known), those better when lower, those of doubt and why."""
 
     variant: Variant
     figures: list[str] | None
     lower_is_better: list[str]
+    doubtful: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Checked:
     variants: tuple[Variant, ...]
     lower_is_better: tuple[str, ...]
     figures: Mapping[str, tuple[str, list[str] | None]] = field(default_factory=dict)
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_experiment(experiment: Experiment, book: SchemaBook, settings: Settings | None = None) -> Checked:
@@ -60,7 +62,8 @@ def check_experiment(experiment: Experiment, book: SchemaBook, settings: Setting
     for alternative in experiment.alternatives:
         _Check(alternative, Judge(book, forgiving=True), problems).check()
     lower = sorted({name for one in variants for name in one.lower_is_better})
-    return Checked(tuple(problems), tuple(one.variant for one in variants), tuple(lower), figures)
+    doubtful = {pattern: why for one in variants for pattern, why in one.doubtful.items()}
+    return Checked(tuple(problems), tuple(one.variant for one in variants), tuple(lower), figures, doubtful)
 
 
 class _Check:
@@ -166,4 +169,4 @@ class _Check:
         fit.check()
         if self.settings is not None and not {("train",), ("evaluate",)} & tables.unsound:
             check_precision(report, self.settings)
-        return CheckedVariant(one, fit.figures(), fit.lower_is_better())
+        return CheckedVariant(one, fit.figures(), fit.lower_is_better(), fit.doubts())

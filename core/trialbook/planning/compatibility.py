@@ -242,10 +242,21 @@ class CompatibilityCheck:
         table = next(table for table in self.tables if table.path == path)
         return {**self.schemas[path].defaults(), **table.content}
 
+    def doubts(self) -> dict[str, str]:
+        """Patterns of metrics that the task or a probe says no conclusion may stand on, and why."""
+        found: dict[str, str] = dict(self.task.attributes.get("doubtful", {})) if self.task else {}
+        patterns = {"task": "*", "probe": "*/{name}/*"}
+        for table in self.tables:
+            if table.kind in patterns and table.path in self.schemas:
+                options = self.options(table.path)
+                for key, reasons in self.schemas[table.path].attributes.get("doubtful_when", {}).items():
+                    if (why := reasons.get(str(options.get(key)))) is not None:
+                        found[patterns[table.kind].format(name=table.name)] = why
+        return found
+
     def doubtful(self) -> None:
-        """Gates on metrics that the task itself says no conclusion may stand on."""
-        warned: Mapping[str, str] = self.task.attributes.get("doubtful", {}) if self.task else {}
-        experiment = self.report.experiment
+        """Gates on such metrics."""
+        experiment, warned = self.report.experiment, self.doubts()
         for index, gate in enumerate(experiment.gates):
             for pattern, why in warned.items():
                 if fnmatchcase(str(gate.get("metric")), pattern):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 import re
+from fnmatch import fnmatchcase
 
 from trialbook.config.decision_options import GROUPS, PLACEHOLDERS, conditions_of, gates_named
 
@@ -169,7 +170,12 @@ class DecisionCheck:
 
     def metric(self, path: KeyPath, gate: Mapping[str, Any], place: Place, places: Places) -> None:
         """A metric that must be recorded at a place."""
-        figures = places.offer(place.experiment).figures
+        offer = places.offer(place.experiment)
+        figures = offer.figures
+        for pattern, why in offer.doubtful.items() if offer is not places.own else ():
+            if fnmatchcase(gate["metric"], pattern):
+                self.report.add(path, ("metric",), f"'{gate['metric']}' of {place} decides nothing: {why}")
+                return
         chosen = [figures.get(label) for label in place.arms]
         known = list(dict.fromkeys(name for names in chosen if names is not None for name in names))
         if any(names is None for names in chosen) or is_recorded(gate["metric"], known):

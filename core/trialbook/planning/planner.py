@@ -152,7 +152,7 @@ class _Planner:
                 runs.append(spec)
         gates = tuple(GateOptions(**gate) for gate in experiment.gates)
         figures = {label: own for label, (_, own) in checked.figures.items()}
-        return Plan(experiment, tuple(runs), gates, before, figures)
+        return Plan(experiment, tuple(runs), gates, before, figures, checked.doubtful)
 
 
 def _taken(experiment: Experiment, named: Mapping[str, Plan], seed: int) -> dict[str, str]:

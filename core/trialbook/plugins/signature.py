@@ -28,6 +28,7 @@ ATTRIBUTES = (
     "accepts",
     "counted",
     "doubtful",
+    "doubtful_when",
     "lower_is_better",
     "modalities",
     "needs",

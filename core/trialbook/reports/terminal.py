@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trialbook.analysis.compare.metrics import pareto_costs
 from trialbook.analysis.statistics import ALPHA, FEWEST_SEEDS
-from trialbook.analysis.verdicts import GATE_ALPHA
+from trialbook.analysis.verdicts import GATE_ALPHA, UNTOLD
 from trialbook.contracts.files import to_json
 from trialbook.errors import printable
 from trialbook.reports.comparison_tables import (
@@ -147,9 +147,18 @@ def pareto_said(comparison: Comparison) -> str:
 
 
 def _sections(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    words = {"pass": "passes", "fail": "FAILS", "undecided": "is undecided", None: "has no value"}
+    words = {
+        "pass": "passes",
+        "fail": "FAILS",
+        "undecided": "is undecided",
+        UNTOLD: "cannot be told",
+        None: "has no value",
+    }
     gates = [
-        f"{gate.title}: {gate.arm} {words[gate.verdict]}" + gate_numbers(gate, " ({})") for gate in comparison.gates
+        f"{gate.title}: {gate.arm} {words[gate.verdict]}"
+        + gate_numbers(gate, " ({})")
+        + (f": {gate.note}" if gate.note else "")
+        for gate in comparison.gates
     ]
     if any(gate.verdict for gate in comparison.gates):
         gates.append(gates_said(comparison))

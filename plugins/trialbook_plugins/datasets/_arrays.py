@@ -18,6 +18,12 @@ from trialbook_plugins.datasets._paths import locate
 _SUFFIXES = (".npz", ".npy", ".safetensors")
 
 
+def as_float32(values: Any) -> NDArray[np.float32]:
+    """Numbers as float32, in which they are read from then on; what is too large for it becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values).astype(np.float32, copy=False)
+
+
 class Arrays:
     """Arrays that are named by a key in one file, or by ``path:key``.
 

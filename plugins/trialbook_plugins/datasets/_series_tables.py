@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
-from trialbook_plugins.datasets._arrays import Arrays
+from trialbook_plugins.datasets._arrays import Arrays, as_float32
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._sensor_windows import Sieve
 from trialbook_plugins.datasets._series_recording import Fields, Recording
@@ -71,7 +71,7 @@ def _sample(
         raise ValueError(f"{len(row)} cells, where the header has {len(header)}")
     cells: Mapping[str, str] = dict(zip(header, row, strict=True))
     values = [float(cells[name]) for name in channels]
-    if wrong := [name for name, value in zip(channels, values, strict=True) if not math.isfinite(value)]:
+    if wrong := [name for name, fits in zip(channels, np.isfinite(as_float32(values)), strict=True) if not fits]:
         raise ValueError(f"'{wrong[0]}' is {cells[wrong[0]]}")
     label, subject, split = (cells[name] if name else "" for name in (fields.label, fields.subject, fields.split))
     if not label:
@@ -115,11 +115,13 @@ def read_npz(file: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     found = []
     for row, series in enumerate(values):
         where = f"{file}: row {row} of '{fields.values}'"
+        series = as_float32(series)
         if not np.isfinite(series).all():
-            sieve.bad(where, f"{int((~np.isfinite(series)).sum())} values are NaN or infinite")
+            wrong = int((~np.isfinite(series)).sum())
+            sieve.bad(where, f"{wrong} values are NaN or infinite, or too large for float32")
             continue
         label, unit, subject, time, split = (columns[key][row] for key in columns)
-        found.append(Recording(series.astype(np.float32), label, unit or str(row), where, subject, time, split))
+        found.append(Recording(series, label, unit or str(row), where, subject, time, split))
     return found
 
 

@@ -144,9 +144,13 @@ class Embeddings(PooledDataset):
             raise TrialbookError(f"'{modality}' ({name}) has shape {list(array.shape)}; it must be [R, D] or [R, T, C]")
         if array.dtype.kind not in "fiu":
             raise TrialbookError(f"'{modality}' ({name}) holds {array.dtype}; it must hold real numbers")
-        bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+        rows, most = array.reshape(len(array), -1), np.finfo(np.float32).max  # they are read as float32
+        bad = np.flatnonzero(~((rows.max(axis=1) <= most) & (rows.min(axis=1) >= -most)))
         if len(bad):
-            raise TrialbookError(f"'{modality}' ({name}) has NaN or infinity in {len(bad)} rows, first in row {bad[0]}")
+            raise TrialbookError(
+                f"'{modality}' ({name}) has NaN or infinity in {len(bad)} rows, first in row {bad[0]}, or numbers too large for "
+                "float32"
+            )
         return array.astype(np.float32) if array.dtype == np.uint8 else array
 
     def _check_ids(self) -> None:

@@ -193,6 +193,10 @@ class SensorSeries(PooledDataset):
 
         def read(rows: Rows) -> NDArray[np.float32] | list[NDArray[np.float32]]:
             scaled = [(values[row] - offset) * factor for row in rows]
+            if wrong := [row for row, one in zip(rows, scaled, strict=True) if not np.isfinite(one).all()]:
+                raise TrialbookError(
+                    f"{recordings[wrong[0]].source}: numbers too large for float32 once they are normalised"
+                )
             return np.stack(scaled) if equal else scaled
 
         sensor = Column(np.arange(len(values)), read, lambda: keys)

@@ -73,6 +73,7 @@ class LTXVideo(nn.Module):
         self.shape = modality.shape if len(modality.shape) == 4 else (1, *modality.shape)  # T, 3, H, W
         check_size(self.shape)
         number = getattr(torch, dtype)
+        self.random_weights = model is None
         self.vae = _tiny(seed, number) if model is None else _read(model, revision, subfolder, data_root, number)
         self.vae.requires_grad_(False).eval()
         frames, _, height, width = self.shape

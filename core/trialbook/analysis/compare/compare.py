@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.analysis import statistics as stats
+from trialbook.analysis.compare.averages import Values, average, average_notes, difference
 from trialbook.analysis.compare.claims import ClaimResult
 from trialbook.analysis.compare.differences import Difference, Sheets, find_differences
 from trialbook.analysis.compare.effects import Effect
@@ -43,7 +44,7 @@ class Row:
         metric, arm: what.
         higher_is_better: how it is read.
         estimate: mean and 95% t interval over seeds; None where no run has a value.
-        values: the single values, by run.
+        values: the single values, by seed; of several runs of a seed their mean.
         baseline: the arm that it is compared with; None for a baseline itself.
         difference: mean paired difference to the baseline and its 95% t interval.
         p: of the paired t-test; p_holm: corrected for all comparisons of the table.
@@ -104,7 +105,7 @@ def compare(
         registry: opened for reading.
         names: experiments, files or runs; none means the experiment with the newest run.
         metrics: names of metrics; the experiment's headline, or all final metrics, if none are given.
-        by: the key whose values make the groups.
+        by: the key whose values make the groups; what else differs in a group is averaged within each seed.
         where: conditions on runs, ``KEY=VALUE``.
         at: ``last``, ``best:METRIC`` or ``step:N``.
         baseline: the group to compare with, instead of the experiment's.
@@ -130,6 +131,7 @@ def compare(
     named = dict.fromkeys([*chosen, *(one["metric"] for one in info.claims), *asked])
     values = read_values(registry, groups, list(named), place)
     rows = _judge([_row(m, arm, groups, values.get(m, {})) for m in chosen for arm in groups.labels])
+    by_seed = {name: _by_seed(groups, own) for name, own in values.items()}
     different = find_differences(groups.used, groups.baselines, Sheets(registry, facts), groups.named)
     factorial = Factorial()
     if len(experiments) == 1:
@@ -138,38 +140,47 @@ def compare(
     costs, findings = read_costs(registry, groups), arm_findings(registry, groups)
     return Comparison(
         experiments=experiments, question=info.question,
-        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(info.gates, groups, values)),
+        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(info.gates, groups, by_seed)),
         costs=costs, missing=tuple(groups.missing), differences=tuple(different),
-        notes=(*_notes(groups, rows), *factorial.notes, *_edited(registry, runs, plan)),
+        notes=(
+            *average_notes(groups, {m: values.get(m, {}) for m in chosen}), *_notes(groups, rows), *factorial.notes,
+            *_edited(registry, runs, plan),
+        ),
         effects=factorial.effects, claims=factorial.claims,
         findings=tuple(findings), pareto=_pareto(rows, costs, findings),
         external_baselines=info.external_baselines,
     )  # fmt: skip
 
 
-def _row(metric: str, arm: str, groups: Groups, values: Mapping[str, Mapping[str, float]]) -> Row:
+def _by_seed(groups: Groups, values: Values) -> dict[str, dict[str, float]]:
+    """Group to seed to value."""
+    found = {label: average(groups, label, values).values for label in groups.labels}
+    return {label: {f"seed {seed}": value for seed, value in own.items()} for label, own in found.items() if own}
+
+
+def _row(metric: str, arm: str, groups: Groups, values: Values) -> tuple[Row, list[float]]:
+    """A row before it is judged, and its differences to the baseline."""
     higher = higher_is_better(metric, groups.info.lower_is_better, groups.info.gates)
-    own = values.get(arm, {})
+    own = {f"seed {seed}": value for seed, value in average(groups, arm, values).values.items()}
     estimate = stats.t_interval(list(own.values())) if own else None
     base = groups.baselines.get(arm)
     if base is None:
         verdict = "baseline" if arm in groups.baselines.values() else None
-        return Row(metric, arm, higher, estimate, own, verdict=verdict)
-    shared = values.get(base, {})
-    pairs = [own[unit] - shared[unit] for unit in own if unit in shared]
-    return Row(
+        return Row(metric, arm, higher, estimate, own, verdict=verdict), []
+    pairs = difference(groups, arm, base, values)
+    row = Row(
         metric, arm, higher, estimate, own, baseline=base,
         difference=stats.t_interval(pairs) if pairs else None, p=stats.paired_p(pairs),
     )  # fmt: skip
+    return row, pairs
 
 
-def _judge(rows: list[Row]) -> tuple[Row, ...]:
+def _judge(found: Sequence[tuple[Row, Sequence[float]]]) -> tuple[Row, ...]:
     """Holm's correction over all comparisons of the table, and what follows from it."""
-    corrected = stats.holm([row.p for row in rows])
+    corrected = stats.holm([row.p for row, _ in found])
     comparisons = sum(p is not None for p in corrected)
-    by_place = {(row.metric, row.arm): row for row in rows}
     judged = []
-    for row, p in zip(rows, corrected, strict=True):
+    for (row, pairs), p in zip(found, corrected, strict=True):
         if row.baseline is None:
             judged.append(row)
             continue
@@ -177,8 +188,6 @@ def _judge(rows: list[Row]) -> tuple[Row, ...]:
         if row.difference is not None and stats.decides(p, row.difference.n):
             verdict = "better" if (row.difference.mean > 0) == row.higher_is_better else "worse"
         else:
-            base = by_place[row.metric, row.baseline].values
-            pairs = [row.values[unit] - base[unit] for unit in row.values if unit in base]
             needed = stats.seeds_to_decide(pairs, max(1, comparisons))
         judged.append(replace(row, p_holm=p, verdict=verdict, seeds_to_decide=needed))
     return tuple(judged)
@@ -186,7 +195,7 @@ def _judge(rows: list[Row]) -> tuple[Row, ...]:
 
 def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
     notes = list(groups.notes)
-    thin = [label for label in groups.labels if len(groups.used[label]) < stats.FEWEST_SEEDS]
+    thin = [label for label in groups.labels if len({run.seed for run in groups.used[label]}) < stats.FEWEST_SEEDS]
     if thin:
         arms = "all arms" if len(thin) == len(groups.labels) > 2 else ", ".join(thin)
         notes.append(

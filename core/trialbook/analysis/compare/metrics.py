@@ -106,20 +106,16 @@ def _is_end(name: str, recorded: Collection[str]) -> bool:
     return end in ("low", "high") and stem in recorded
 
 
-def read_values(
-    registry: Registry, groups: Groups, metrics: Sequence[str], at: At
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Metric to group to unit to value; what was not recorded there is left out, NaN is NaN."""
-    runs = {run.id: (label, groups.units[run.id]) for label, group in groups.used.items() for run in group}
+def read_values(registry: Registry, groups: Groups, metrics: Sequence[str], at: At) -> dict[str, dict[int, float]]:
+    """Metric to run (by number) to value; what was not recorded there is left out, NaN is NaN."""
     flat = [run for group in groups.used.values() for run in group]
     if at.kind == "last":
         rows = registry.summaries(flat, metrics, "last")
     else:
         rows = registry.values_at(_steps(registry, groups, flat, at), metrics)
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[int, float]] = {}
     for run, metric, value in rows:
-        label, unit = runs[run]
-        found.setdefault(metric, {}).setdefault(label, {})[unit] = float("nan") if value is None else value
+        found.setdefault(metric, {})[run] = float("nan") if value is None else value
     return found
 
 

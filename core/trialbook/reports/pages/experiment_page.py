@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from trialbook.analysis.compare.compare import Comparison
 from trialbook.analysis.compare.findings import ArmFinding, across_arms
+from trialbook.analysis.verdicts import UNTOLD
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import (
     BROKEN,
@@ -154,14 +155,21 @@ def _effects(comparison: Comparison, shown: Shown) -> list[Block]:
 
 
 def _gates(comparison: Comparison) -> list[Block]:
-    words = {"pass": "passes", "fail": "fails", "undecided": "undecided", None: "has no value"}
+    words = {"pass": "passes", "fail": "fails", "undecided": "undecided", UNTOLD: UNTOLD, None: "has no value"}
     columns = [Column("gate"), Column("arm"), Column("mean", "mean [95%]", right=True), Column("p", right=True)]
     columns += [Column("reached"), Column("verdict")]
     rows: list[Sequence[Text]] = []
     before = ""
     for gate in comparison.gates:
         numbers = (gate_numbers(gate) or "–", show_p(gate.p_holm), gate.reached or "–")
-        rows.append(["" if gate.title == before else gate.title, gate.arm, *numbers, words[gate.verdict]])
+        rows.append(
+            [
+                "" if gate.title == before else gate.title,
+                gate.arm,
+                *numbers,
+                words[gate.verdict] + (f": {gate.note}" if gate.note else ""),
+            ]
+        )
         before = gate.title
     tones = {i: "good" if gate.passed else "bad" for i, gate in enumerate(comparison.gates) if gate.passed is not None}
     if not rows:
