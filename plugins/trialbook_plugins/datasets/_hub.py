@@ -11,7 +11,7 @@ import numpy as np
 
 from trialbook import TrialbookError
 from trialbook.contracts.datasets import Rows
-from trialbook_plugins.datasets._images import Pictures
+from trialbook_plugins.datasets._images import Pictures, look_at
 from trialbook_plugins.datasets._splits import SPLITS, Column, array_column, text_column
 
 if TYPE_CHECKING:
@@ -138,27 +138,39 @@ def kind_of(feature: Any) -> str | None:
 
 
 def complete(data: datasets.Dataset, columns: Mapping[str, str], where: str, skip: bool) -> datasets.Dataset:
-    """The rows of ``data`` that have a value in each of ``columns`` (a text that is not blank).
+    """The rows of ``data`` that have a value in each of ``columns``: a text that is not blank, a class, a picture.
+
+    The number of a class that the feature does not name, such as -1 for "no label", is no value.
 
     Args:
         data: all rows.
         columns: column name to modality kind.
         where: what the data is called in errors.
-        skip: leave rows without a value out instead of stopping.
+        skip: leave rows without a value out instead of stopping, also those whose picture cannot be read.
     Raises:
         TrialbookError: a row has no value and ``skip`` is false, or no row is left; names the row.
     """
     has = np.ones(len(data), dtype=bool)
     for column, kind in columns.items():
-        if kind == "text" and not hasattr(data.features[column], "names"):
+        names = getattr(data.features[column], "names", None)
+        if names is not None:
+            full = [value is not None and 0 <= value < len(names) for value in data[column]]
+        elif kind == "text":
             full = [bool(texts_of(value)) for value in data[column]]
         else:
             chunks = data.select_columns([column]).with_format("arrow").iter(10_000)
             full = [valid for chunk in chunks for valid in chunk[column].is_valid().to_pylist()]
+            if kind == "image" and skip:
+                rows = np.flatnonzero(full)
+                encoded = encoded_pictures(data, column)
+                looks = look_at(lambda place, rows=rows, encoded=encoded: encoded(int(rows[place])), len(rows))
+                for row, look in zip(rows.tolist(), looks, strict=True):
+                    full[row] = not look.problem
         missing = np.flatnonzero(~np.array(full, dtype=bool))
         if len(missing) and not skip:
+            lacks = "is empty" if names is None else "has no label, or one without a name,"
             raise TrialbookError(
-                f"{where}: column '{column}' is empty in {len(missing)} rows, the first is row {missing[0]}; "
+                f"{where}: column '{column}' {lacks} in {len(missing)} rows, the first is row {missing[0]}; "
                 "fix the data or set skip_missing = true"
             )
         has[missing] = False
@@ -182,6 +194,8 @@ def encoded_pictures(data: datasets.Dataset, column: str) -> Callable[[int], byt
     def encoded(row: int) -> bytes:
         cell = stored[row][column]
         content: bytes | None = cell["bytes"]
+        if content is None and cell["path"] is None:
+            raise FileNotFoundError("the row has neither a picture nor its path")
         return Path(cell["path"]).read_bytes() if content is None else content
 
     return encoded

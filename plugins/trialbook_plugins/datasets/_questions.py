@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from trialbook_plugins.datasets._conversations import (
     describe_conversations,
     question_turns,
 )
-from trialbook_plugins.datasets._images import Pictures, check_size, is_picture
+from trialbook_plugins.datasets._images import Look, Pictures, check_size, look_at
 from trialbook_plugins.datasets._paths import locate
 from trialbook_plugins.datasets._splits import (
     Column,
@@ -93,6 +93,7 @@ class Questions(PooledDataset):
         self.allow_overlap = allow_overlap
         self.left_out: list[LeftOut] = []
         self._bad: list[LeftOut] = []
+        self._looks: dict[Path, Look] = {}
 
     @abstractmethod
     def read(self, folder: Path) -> Iterable[tuple[str | None, Asked]]:
@@ -108,10 +109,6 @@ class Questions(PooledDataset):
         if not folder.is_dir():
             raise TrialbookError(f"'root' ({self.root}): there is no folder {folder}")
         return folder
-
-    def has(self, picture: Path) -> bool:
-        """Whether the picture is there, and is one."""
-        return is_picture(picture)
 
     def bad(self, where: str, why: str) -> None:
         """Note a row that cannot be used."""
@@ -132,7 +129,8 @@ class Questions(PooledDataset):
             rows.setdefault(split, []).append(one)
         self._tell(folder, sum(map(len, rows.values())))
         pools = {
-            split: question_pool(asked, folder, self.source, self.size, self.load) for split, asked in rows.items()
+            split: question_pool(asked, folder, self.source, self.size, self._looks, self.load)
+            for split, asked in rows.items()
         }
         main = pools.pop(None, None) or pools.pop("train", None)
         if main is None:
@@ -144,14 +142,16 @@ class Questions(PooledDataset):
         return splits
 
     def _checked(self, rows: Iterable[tuple[str | None, Asked]]) -> Iterable[tuple[str | None, Asked]]:
-        """The rows whose question is a text, whose answers are, and whose picture is there; each id once."""
+        """The rows whose question is a text, whose answers are, and whose picture can be read; each id once."""
         seen: dict[str, str] = {}
-        readable: dict[Path, bool] = {}
+        rows = list(rows)
+        pictures = list(dict.fromkeys(one.picture for _, one in rows))
+        read = self.load or Path.read_bytes
+        looks = look_at(lambda row: read(pictures[row]), len(pictures))
+        self._looks |= dict(zip(pictures, looks, strict=True))
         for split, one in rows:
-            if one.picture not in readable:
-                readable[one.picture] = self.has(one.picture)
-            if not readable[one.picture]:
-                self.bad(one.where, f"there is no picture {one.picture} that can be opened")
+            if problem := self._looks[one.picture].problem:
+                self.bad(one.where, f"no picture can be read from {one.picture}: {problem}")
             elif not one.question.strip():
                 self.bad(one.where, "the question is empty")
             elif IMAGE in one.question:
@@ -180,8 +180,9 @@ class Questions(PooledDataset):
 
 
 def question_pool(
-    asked: Sequence[Asked], folder: Path, source: str, size: int, load: Callable[[Path], bytes] | None = None
-) -> Pool:
+    asked: Sequence[Asked], folder: Path, source: str, size: int, looks: Mapping[Path, Look],
+    load: Callable[[Path], bytes] | None = None,
+) -> Pool:  # fmt: skip
     """A pool of questions: a picture with all that is asked about it is a group.
 
     Args:
@@ -189,6 +190,7 @@ def question_pool(
         folder: where the paths of pictures start.
         source: name of the set.
         size: side of the pictures, 0 to keep them as they are; nothing is cut off.
+        looks: the hash of each picture.
         load: bytes of a picture that is no file of its own.
     """
     places: dict[Path, int] = {}
@@ -197,7 +199,8 @@ def question_pool(
     files = list(places)
     ordered = sorted(asked, key=lambda one: places[one.picture])
     owner = np.array([places[one.picture] for one in ordered], dtype=np.int64)
-    pictures = Pictures(lambda row: (load or Path.read_bytes)(files[row]), files, size, crop=False)
+    read = load or Path.read_bytes
+    pictures = Pictures(lambda row: read(files[row]), files, size, crop=False, looks=[looks[file] for file in files])
     image = Column(np.arange(len(files)), pictures.read, lambda: pictures.hashes)
     said = [_conversation(one, folder, source) for one in ordered]
     columns = {"image": image, "conversation": conversation_column(said, owner, image)}

@@ -70,16 +70,12 @@ class HuggingFaceQuestions(Questions):
         self.columns = (image, question, answers)
         self.none = frozenset(text.lower() for text in unanswerable or ())
         self.source = source or path.rstrip("/").rpartition("/")[2]
-        self.load = lambda picture: self._pictures[picture]()
+        self.load = self._encoded
         self._pictures: dict[Path, Callable[[], bytes]] = {}
 
     def folder(self) -> Path:
         """The data set's name: its pictures have no files."""
         return Path(self.root)
-
-    def has(self, picture: Path) -> bool:
-        """Whether the row has a picture."""
-        return picture in self._pictures
 
     def read(self, folder: Path) -> Iterable[tuple[str, Asked]]:
         """Every good row with its split."""
@@ -105,6 +101,12 @@ class HuggingFaceQuestions(Questions):
                     split,
                     Asked(f"{self.source}-{split}-{row}", picture, question, said, f"{where} row {row}", "", known),
                 )
+
+    def _encoded(self, picture: Path) -> bytes:
+        """The bytes of a row's picture."""
+        if picture not in self._pictures:
+            raise ValueError("the row has none")
+        return self._pictures[picture]()
 
     def _picture(self, folder: Path, encoded: Callable[[], bytes]) -> Path:
         """A name for a row's picture, by its content; one that is not known where the row has none."""
