@@ -37,11 +37,12 @@ class Photo:
 
 @dataclass
 class Dropped:
-    """How many photos were left out, and why."""
+    """How many photos were left out, and why; ``nulls`` are captions that are null, or not there at all."""
 
     missing: int = 0
     uncaptioned: int = 0
     unreadable: int = 0
+    nulls: int = 0
     examples: list[str] = field(default_factory=list)
 
 

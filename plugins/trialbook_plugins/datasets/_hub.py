@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from trialbook import TrialbookError
 from trialbook.contracts.datasets import Rows
 from trialbook_plugins.datasets._images import Pictures, look_at
 from trialbook_plugins.datasets._splits import SPLITS, Column, array_column, text_column
+from trialbook_plugins.datasets._tables import read_table
 
 if TYPE_CHECKING:
     import datasets
@@ -39,7 +40,8 @@ def load(path: str, data_root: Path | None, config: str | None, revision: str | 
         if not local.exists():
             loaded = _from_hub(path, local, config, revision)
         elif local.is_file():
-            loaded = datasets.load_dataset(_builder(local), data_files=str(local))
+            separator = {} if local.suffix.lower() != ".csv" else _other_separator(local)
+            loaded = datasets.load_dataset(_builder(local), data_files=str(local), **separator)
         elif (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             loaded = datasets.load_from_disk(str(local))
         else:
@@ -69,9 +71,18 @@ def named_splits(
 
 
 def _builder(file: Path) -> str:
-    if file.suffix not in _BUILDERS:
+    if file.suffix.lower() not in _BUILDERS:
         raise TrialbookError(f"{file}: known endings are {', '.join(_BUILDERS)}")
-    return _BUILDERS[file.suffix]
+    return _BUILDERS[file.suffix.lower()]
+
+
+def _other_separator(file: Path) -> dict[str, str]:
+    """The option that names what separates a CSV file's cells, where it is no comma; cells that span lines are logged."""
+    table = read_table(file, ())
+    with suppress(TrialbookError):  # quoting that pandas may read after all
+        for _ in table.rows:
+            pass
+    return {} if table.separator == "," else {"sep": table.separator}
 
 
 def _from_hub(path: str, local: Path, config: str | None, revision: str | None) -> Any:

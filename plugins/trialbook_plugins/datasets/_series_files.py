@@ -13,6 +13,7 @@ from trialbook import TrialbookError
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._sensor_windows import Sieve
 from trialbook_plugins.datasets._series_recording import Fields, Recording
+from trialbook_plugins.datasets._tables import SplitNumberError, may_be_decimals, parted_numbers
 
 _TEXTS = (".txt", ".csv", ".tsv", ".dat")
 
@@ -26,13 +27,13 @@ def find_reader(root: Path) -> Callable[[Path, Fields, Sieve], list[Recording]]:
     from trialbook_plugins.datasets._series_tables import read_csv, read_npz
 
     if root.is_dir():
-        return read_ts if any(root.glob("*.ts")) else read_folders
+        return read_ts if _ts_files(root) else read_folders
     if not root.is_file():
         raise TrialbookError(f"there is no file or folder {root}")
     readers = {".ts": read_ts, ".csv": read_csv, ".tsv": read_csv, ".npz": read_npz}
-    if root.suffix not in readers:
+    if root.suffix.lower() not in readers:
         raise TrialbookError(f"root ({root}) must be a folder, or end in {', '.join(readers)}")
-    return readers[root.suffix]
+    return readers[root.suffix.lower()]
 
 
 def read_folders(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
@@ -57,9 +58,13 @@ def read_folders(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     return found
 
 
+def _ts_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".ts")
+
+
 def read_ts(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     """Series in the format of aeon and sktime; files that end in ``_TRAIN.ts`` and ``_TEST.ts`` are splits."""
-    files = sorted(root.glob("*.ts")) if root.is_dir() else [root]
+    files = _ts_files(root) if root.is_dir() else [root]
     return [one for file in files for one in _series_of(file, sieve)]
 
 
@@ -92,6 +97,10 @@ def _ts_line(text: str, header: dict[str, str]) -> tuple[NDArray[np.float32], st
     """Values [T, C] and label of a line: channels between colons, the label last."""
     *channels, label = text.split(":")
     rows = [channel.split(",") for channel in channels]
+    if "." not in text and any(may_be_decimals(row) for row in rows):
+        raise ValueError(
+            "commas separate values, and seem to separate their decimals, too; write decimals with a point"
+        )
     if "dimensions" in header and len(rows) != int(header["dimensions"]):
         raise ValueError(f"{len(rows)} channels and a label, where @dimensions says {header['dimensions']}")
     if len({len(row) for row in rows}) != 1:
@@ -117,7 +126,7 @@ def _numbers(file: Path) -> NDArray[np.float32]:
     Raises:
         _BadLineError: a line is torn or holds something else; the line is named.
     """
-    lines = read_text(file).translate(str.maketrans(",;\t", "   ")).rstrip().split("\n")
+    lines = read_text(file).rstrip().split("\n")
     if (
         len(lines) > 1
         and re.search(r"[A-Za-z_]{2,}", lines[0])
@@ -126,6 +135,10 @@ def _numbers(file: Path) -> NDArray[np.float32]:
         lines[0] = ""
     if not any(lines):
         raise _BadLineError(1, "no samples")
+    try:
+        lines = parted_numbers(lines)
+    except SplitNumberError as error:
+        raise _BadLineError(error.line, str(error)) from None
     try:
         values: NDArray[np.float32] = np.loadtxt(lines, dtype=np.float32, ndmin=2, comments=None)
     except ValueError:
