@@ -163,9 +163,10 @@ def complete(data: datasets.Dataset, columns: Mapping[str, str], where: str, ski
     """
     has = np.ones(len(data), dtype=bool)
     for column, kind in columns.items():
-        names = getattr(data.features[column], "names", None)
-        if names is not None:
-            full = [value is not None and 0 <= value < len(names) for value in data[column]]
+        feature = data.features[column]
+        is_class = hasattr(feature, "names")
+        if is_class:
+            full = [class_name(feature, value) is not None for value in data[column]]
         elif kind == "text":
             full = [bool(texts_of(value)) for value in data[column]]
         else:
@@ -179,7 +180,7 @@ def complete(data: datasets.Dataset, columns: Mapping[str, str], where: str, ski
                     full[row] = not look.problem
         missing = np.flatnonzero(~np.array(full, dtype=bool))
         if len(missing) and not skip:
-            lacks = "is empty" if names is None else "has no label, or one without a name,"
+            lacks = "has no label, or one without a name," if is_class else "is empty"
             raise TrialbookError(
                 f"{where}: column '{column}' {lacks} in {len(missing)} rows, the first is row {missing[0]}; "
                 "fix the data or set skip_missing = true"
@@ -190,10 +191,22 @@ def complete(data: datasets.Dataset, columns: Mapping[str, str], where: str, ski
     return data if has.all() else data.select(np.flatnonzero(has))
 
 
+def class_name(feature: Any, value: int | None) -> str | None:
+    """Name of a class by its number; None where it has none, as -1 for "no label"."""
+    return feature.names[value] if value is not None and 0 <= value < len(feature.names) else None
+
+
 def texts_of(value: str | list[str | None] | None) -> list[str]:
     """The texts of a cell that are not blank."""
     given = value if isinstance(value, list) else [value]
     return [text.strip() for text in given if text and text.strip()]
+
+
+def values_of(data: datasets.Dataset, column: str) -> list[Any]:
+    """The cells of a column, of classes the names; None where a class has none."""
+    feature = data.features[column]
+    cells = list(data[column])
+    return [class_name(feature, cell) for cell in cells] if hasattr(feature, "names") else cells
 
 
 def encoded_pictures(data: datasets.Dataset, column: str) -> Callable[[int], bytes]:

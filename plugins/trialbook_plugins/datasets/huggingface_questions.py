@@ -85,7 +85,7 @@ class HuggingFaceQuestions(Questions):
                 if column not in data.features:
                     has = ", ".join(data.features)
                     raise TrialbookError(f"{where} has no column '{column}'; it has {has}")
-            questions, answers = (list(data[column]) for column in self.columns[1:])
+            questions, answers = (_hub.values_of(data, column) for column in self.columns[1:])
             if not any(answers):
                 self.leave_out(where, f"its {len(data)} questions have no answers")
                 continue
