@@ -103,7 +103,7 @@ def read_log(file: Path, name: str, states: Collection[str], sieve: Sieve) -> Lo
             sieve.bad(f"{file}:{row.line}", str(error))
             continue
         running |= {activity: row.line for activity, mark in marks if mark == "begin"}
-        activity = "_".join(row.note) or OTHER if is_labelled else next(reversed(running), OTHER)
+        activity = _label(row.note) if is_labelled else next(reversed(running), OTHER)
         events.append(LogEvent(row.time, row.sensor, row.state, activity))
         lines.append(row.line)
         for activity in (activity for activity, mark in marks if mark == "end"):
@@ -161,6 +161,12 @@ def _has_labels(rows: Sequence[_Row]) -> bool:
     marks = any(cell.lower() in _MARKS or _MARKED.fullmatch(cell) for note in notes for cell in note)
     named = [note for note in notes if any(letter.isalpha() for letter in "".join(note))]
     return not marks and len(named) == len(notes) and 2 * len(notes) > len(rows)
+
+
+def _label(note: Sequence[str]) -> str:
+    """The activity that an event carries."""
+    label = "_".join(note)
+    return OTHER if label.lower() in ("", "other_activity") else label
 
 
 def _annotations(cells: Sequence[str]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from trialbook import TrialbookError
 from trialbook.contracts.datasets import Rows
-from trialbook_plugins.datasets._images import Pictures, look_at
+from trialbook_plugins.datasets._hub_pictures import inner_feature, with_pictures
 from trialbook_plugins.datasets._splits import SPLITS, Column, array_column, text_column
 from trialbook_plugins.datasets._tables import read_table
 
@@ -131,7 +131,8 @@ def _offline() -> Iterator[None]:
 
 
 def kind_of(feature: Any) -> str | None:
-    """Modality kind of a column: image, text (strings, lists of them, class names), vector or series; None if none."""
+    """Modality kind of a column: image (or lists of them), text (strings, lists of them, class names), vector or series; None if
+    none."""
     import datasets
 
     if isinstance(feature, datasets.Image):
@@ -142,7 +143,9 @@ def kind_of(feature: Any) -> str | None:
         return "text" if "string" in feature.dtype else None
     if isinstance(feature, datasets.Array2D):
         return "series"
-    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    inner = inner_feature(feature)
+    if isinstance(inner, datasets.Image):
+        return "image"
     if isinstance(inner, datasets.Value):
         return "text" if "string" in inner.dtype else "vector" if inner.dtype.startswith(_NUMBERS) else None
     return "series" if inner is not None and not isinstance(inner, dict) and kind_of(inner) == "vector" else None
@@ -167,17 +170,13 @@ def complete(data: datasets.Dataset, columns: Mapping[str, str], where: str, ski
         is_class = hasattr(feature, "names")
         if is_class:
             full = [class_name(feature, value) is not None for value in data[column]]
+        elif kind == "image":
+            full = with_pictures(data, column, check=skip)
         elif kind == "text":
             full = [bool(texts_of(value)) for value in data[column]]
         else:
             chunks = data.select_columns([column]).with_format("arrow").iter(10_000)
             full = [valid for chunk in chunks for valid in chunk[column].is_valid().to_pylist()]
-            if kind == "image" and skip:
-                rows = np.flatnonzero(full)
-                encoded = encoded_pictures(data, column)
-                looks = look_at(lambda place, rows=rows, encoded=encoded: encoded(int(rows[place])), len(rows))
-                for row, look in zip(rows.tolist(), looks, strict=True):
-                    full[row] = not look.problem
         missing = np.flatnonzero(~np.array(full, dtype=bool))
         if len(missing) and not skip:
             lacks = "has no label, or one without a name," if is_class else "is empty"
@@ -207,29 +206,6 @@ def values_of(data: datasets.Dataset, column: str) -> list[Any]:
     feature = data.features[column]
     cells = list(data[column])
     return [class_name(feature, cell) for cell in cells] if hasattr(feature, "names") else cells
-
-
-def encoded_pictures(data: datasets.Dataset, column: str) -> Callable[[int], bytes]:
-    """The bytes of the picture in each row of a column."""
-    import datasets
-
-    stored = data.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-
-    def encoded(row: int) -> bytes:
-        cell = stored[row][column]
-        content: bytes | None = cell["bytes"]
-        if content is None and cell["path"] is None:
-            raise FileNotFoundError("the row has neither a picture nor its path")
-        return Path(cell["path"]).read_bytes() if content is None else content
-
-    return encoded
-
-
-def image_column(data: datasets.Dataset, column: str, size: int, where: str) -> Column:
-    """Pictures of a column, a group each."""
-    encoded = encoded_pictures(data, column)
-    pictures = Pictures(encoded, [f"{where}: column '{column}' row {row}" for row in range(len(data))], size)
-    return Column(np.arange(len(data)), pictures.read, lambda: pictures.hashes)
 
 
 def texts_column(data: datasets.Dataset, column: str) -> Column:

@@ -95,7 +95,7 @@ def _quoted_rows(file: Path, text: str, separator: str) -> Iterator[tuple[int, l
 
 
 def _tab_rows(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows between tabs: a line each, unless a cell that is quoted as a whole goes on in the next lines."""
+    """Rows between tabs: a line each, unless a cell that is quoted as a whole spans several."""
     lines = text.split("\n")
     count, begin, spans = 0, 0, []
     while begin < len(lines):

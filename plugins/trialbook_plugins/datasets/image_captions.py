@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Collection, Iterator, Mapping
@@ -15,7 +14,7 @@ import numpy as np
 
 from trialbook import TrialbookError
 from trialbook_plugins.datasets._captioned import CaptionedPhotos, Dropped, Photo
-from trialbook_plugins.datasets._paths import locate, read_text
+from trialbook_plugins.datasets._paths import locate, read_jsonl
 from trialbook_plugins.datasets._splits import SPLITS, PoolSplit, deal_rest, refuse_overlap, split_name
 from trialbook_plugins.datasets._tables import USUAL, read_table
 
@@ -119,7 +118,7 @@ def read_entries(
     """
     entries: dict[str, Entry] = {}
     is_table = file.suffix.lower() in USUAL
-    rows = _table_rows(file, [image, caption, *filter(None, [split])]) if is_table else _jsonl_rows(file)
+    rows = _table_rows(file, [image, caption, *filter(None, [split])]) if is_table else read_jsonl(file)
     for line, row in rows:
         where = f"{file}:{line}"
         for column in (image, caption, split):
@@ -171,16 +170,3 @@ def _table_rows(file: Path, needed: Collection[str]) -> Iterator[tuple[int, dict
         if len(row) > len(table.header):
             raise TrialbookError(f"{file}:{line}: more cells than the header has; quote cells that hold a delimiter")
         yield line, dict(zip_longest(table.header, row))
-
-
-def _jsonl_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, text in enumerate(read_text(file).split("\n"), start=1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TrialbookError(f"{file}:{line}: not JSON: {error.msg} at column {error.colno}") from error
-        if not isinstance(row, dict):
-            raise TrialbookError(f"{file}:{line}: a row must be an object, not {text.strip()[:40]}")
-        yield line, row
