@@ -103,6 +103,7 @@ def test_messages_and_parts_are_read_alike() -> None:
         {"conversations": []}, {"conversations": None}, {"conversations": [{"from": "human", "value": "?"}]},
         {"conversations": [{"from": "bot", "value": "?"}]}, {"conversations": [{"from": "human"}]}, {"image": 3},
         {"image": "none.png"}, {"image": None}, {"conversations": "hello"}, {"conversations": [3]},
+        {"image": None, "video": "a.mp4", "conversations": row(4)["conversations"]}, {"image": ["04.png", None]},
     ],
 )  # fmt: skip
 def test_bad_rows_are_named_or_left_out_and_listed(root: Path, change: dict[str, Any]) -> None:

@@ -282,3 +282,24 @@ def test_a_label_that_is_none_is_a_bad_row(tmp_path: Path) -> None:
     dataset = SensorSeries(None, root=str(file), val=0, test=0, normalise="none", skip_bad=True)
     assert dataset.class_names == ("0.0", "1.0")
     assert len(dataset.left_out) == 1
+
+
+@pytest.mark.parametrize("kind", [".csv", ".npz", ".ts", "folder"])
+def test_a_value_too_large_for_single_precision_is_a_bad_row(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"a{kind}"
+    if kind == ".csv":
+        file.write_text("label,x\nsit,1\nsit,1e300\n")
+    elif kind == ".npz":
+        np.savez(file, series=np.array([[[1.0]], [[1e300]]]), label=np.array(["sit", "sit"]))
+    elif kind == ".ts":
+        file.write_text("@data\n1.0,2.0:sit\n1.0,1e300:sit\n")
+    else:
+        file = folder_of(tmp_path / "home", "1.0\n1e300\n")
+    with pytest.raises(TrialbookError, match=r":[23]: |row 1"):
+        windows(file)
+
+
+@pytest.mark.parametrize("cell", ["1_000", "\uff11", "0x1p3"])
+def test_what_python_alone_takes_for_a_number_is_a_bad_line(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(TrialbookError, match=r"a\.txt:2: "):
+        windows(folder_of(tmp_path / "home", f"1.0\n{cell}\n"))

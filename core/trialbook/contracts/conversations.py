@@ -145,6 +145,8 @@ def from_published(line: Mapping[str, Any], name: str) -> Conversation:
     Raises:
         TrialbookError: a turn or an image is none.
     """
+    if line.get("video") or line.get("videos"):
+        raise TrialbookError(f"conversation '{name}': it shows a video, and only pictures are read")
     shown = line.get("image", line.get("images"))
     images = [] if shown is None or shown == "" else shown if isinstance(shown, list) else [shown]
     if not all(isinstance(image, str) for image in images):
@@ -191,12 +193,14 @@ def _parts_as_text(said: Any) -> str | None:
     """What is said: a text, or parts of which some are images."""
     if not isinstance(said, list):
         return said if isinstance(said, str) else None
-    texts = [
-        IMAGE if isinstance(part, Mapping) and part.get("type") in ("image", "image_url")
-        else part.get("text") if isinstance(part, Mapping) else part
-        for part in said
-    ]  # fmt: skip
-    return "".join(texts) if all(isinstance(text, str) for text in texts) else None
+    texts: list[str] = []
+    for part in said:
+        whole = part if isinstance(part, Mapping) else {"text": part}
+        text = IMAGE if whole.get("type") in ("image", "image_url") else whole.get("text")
+        if not isinstance(text, str):
+            return None
+        texts.append(text)
+    return "".join(texts)
 
 
 def conversation_hash(conversation: Conversation, images: list[str]) -> str:

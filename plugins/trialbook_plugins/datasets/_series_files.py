@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trialbook import TrialbookError
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._sensor_windows import Sieve
-from trialbook_plugins.datasets._series_recording import Fields, Recording
+from trialbook_plugins.datasets._series_recording import Fields, Recording, as_float32
 from trialbook_plugins.datasets._tables import SplitNumberError, may_be_decimals, parted_numbers
 
 _TEXTS = (".txt", ".csv", ".tsv", ".dat")
@@ -109,9 +109,10 @@ def _ts_line(text: str, header: dict[str, str]) -> tuple[NDArray[np.float32], st
     if known and label.strip() not in known:
         raise ValueError(f"label '{label.strip()}' is not among those of @classLabel ({', '.join(known)})")
     values = np.array([["nan" if one.strip() == "?" else one for one in row] for row in rows], dtype=np.float64)
+    values = as_float32(values.T)
     if not np.isfinite(values).all():
-        raise ValueError(f"{int((~np.isfinite(values)).sum())} values are missing, NaN or infinite")
-    return values.T.astype(np.float32), label.strip()
+        raise ValueError(f"{int((~np.isfinite(values)).sum())} values are missing, NaN, infinite or too large")
+    return values, label.strip()
 
 
 class _BadLineError(Exception):
@@ -156,11 +157,12 @@ def _bad_line(lines: Sequence[str]) -> _BadLineError:
         if row and len(row) != width:
             return _BadLineError(number, f"{len(row)} numbers, where the lines before have {width}")
         try:
-            if not np.isfinite([float(one) for one in row]).all():
-                return _BadLineError(number, "NaN or infinity")
+            if not np.isfinite(as_float32(np.array([float(one) for one in row]))).all():
+                return _BadLineError(number, "NaN, infinity or a number that is too large")
+            np.loadtxt([" ".join(row)] if row else ["0"], dtype=np.float32, comments=None)  # knows no 1_000
         except ValueError as error:
             return _BadLineError(number, f"{error}: a sample is numbers alone")
-    raise AssertionError("numpy and this module disagree on what numbers are")
+    return _BadLineError(1, "the lines are no table of numbers")
 
 
 def _search(pattern: str | None, option: str, file: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timezone, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -67,3 +68,9 @@ def find_zone(name: str) -> tzinfo:
         raise TrialbookError(
             f"timezone ({name}) is not known; zones are called UTC, Europe/Berlin, America/New_York"
         ) from error
+
+
+def as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Values in single precision; those that are too large for it become infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)

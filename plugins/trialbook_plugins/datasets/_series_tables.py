@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from trialbook import TrialbookError
 from trialbook_plugins.datasets._arrays import Arrays
 from trialbook_plugins.datasets._sensor_windows import Sieve
-from trialbook_plugins.datasets._series_recording import Fields, Recording
+from trialbook_plugins.datasets._series_recording import Fields, Recording, as_float32
 from trialbook_plugins.datasets._tables import Table, read_table
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class _Sample(NamedTuple):
@@ -67,7 +69,7 @@ def _sample(line: int, table: Table, row: Sequence[str], unit: str, fields: Fiel
         raise ValueError(f"{len(row)} cells, where the header has {len(table.header)}")
     cells: Mapping[str, str] = dict(zip(table.header, row, strict=True))
     values = [table.number(cells[name]) for name in channels]
-    if wrong := [name for name, value in zip(channels, values, strict=True) if not math.isfinite(value)]:
+    if wrong := [name for name, value in zip(channels, values, strict=True) if not abs(value) <= _LARGEST]:
         raise ValueError(f"'{wrong[0]}' is {cells[wrong[0]]}")
     label, subject, split = (cells[name] if name else "" for name in (fields.label, fields.subject, fields.split))
     if is_no_label(label):
@@ -118,14 +120,15 @@ def read_npz(file: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     found = []
     for row, series in enumerate(values):
         where = f"{file}: row {row} of '{fields.values}'"
+        series = as_float32(series)
         if not np.isfinite(series).all():
-            sieve.bad(where, f"{int((~np.isfinite(series)).sum())} values are NaN or infinite")
+            sieve.bad(where, f"{int((~np.isfinite(series)).sum())} values are NaN, infinite or too large")
             continue
         label, unit, subject, time, split = (columns[key][row] for key in columns)
         if is_no_label(label):
             sieve.bad(where, f"'{fields.label}' is empty")
             continue
-        found.append(Recording(series.astype(np.float32), label, unit or str(row), where, subject, time, split))
+        found.append(Recording(series, label, unit or str(row), where, subject, time, split))
     return found
 
 

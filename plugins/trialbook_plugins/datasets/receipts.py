@@ -139,7 +139,10 @@ class Receipts(Questions):
         """Phone, fax and tax number: the number, "" where the receipt has none; a field is missing where that is not clear."""
         if not file.is_file():
             return {}
-        lines = [",".join(row[8:]).upper() for row in csv.reader(read_text(file).splitlines()) if len(row) > 8]
+        rows = (
+            row for line in read_text(file).splitlines() for row in csv.reader([line])
+        )  # a quote ends with its line
+        lines = [",".join(row[8:]).upper() for row in rows if len(row) > 8]
         found = {}
         for field, (name, number, like) in _NUMBERS.items():
             naming = [line for line in lines if re.search(name, line)]
