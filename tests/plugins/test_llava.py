@@ -14,6 +14,8 @@ from trialbook import TrialbookError
 from trialbook.contracts.conversation_folder import read_folder
 from trialbook.contracts.conversations import Turn, published_turns
 from trialbook.curation.build import build_folder
+from trialbook.curation.show import as_page, choose
+from trialbook.curation.stats import figures
 from trialbook.testing import check_component
 from trialbook_plugins.datasets._leakage import linked_keys
 from trialbook_plugins.datasets.caption_conversations import CaptionConversations
@@ -212,3 +214,12 @@ def test_several_pictures_a_row_are_images_of_one_group(root: Path) -> None:
     np.testing.assert_array_equal(split.read("image", np.array([5]))[0], expected)
     talks = said(CaptionConversations(dataset))
     assert [len(one.images) for one in talks] == [2, 1, 3, 2, 1, 1, 1, 1]
+
+
+def test_a_folder_with_a_broken_picture_is_described_in_a_sentence(root: Path) -> None:
+    (root / "pics/train.jsonl").write_text(json.dumps(row(3)))
+    (root / "pics/03.png").write_bytes(b"<html>")
+    folder = read_folder(root / "pics")
+    for look in (figures, lambda one: as_page(one, choose(one, 1, split=None, kind=None, source=None, seed=0))):
+        with pytest.raises(TrialbookError, match=r"03\.png: not a readable picture"):
+            look(folder)

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from trialbook import TrialbookError
+from trialbook.contracts.conversation_folder import read_folder
 from trialbook_plugins.datasets._hub import load
 from trialbook_plugins.datasets._tables import read_table
 from trialbook_plugins.datasets.image_captions import ImageCaptions
+from trialbook_plugins.datasets.llava import Llava
 from trialbook_plugins.datasets.sensor_series import SensorSeries
 
 COUNT = 12
@@ -303,3 +305,28 @@ def test_a_value_too_large_for_single_precision_is_a_bad_row(tmp_path: Path, kin
 def test_what_python_alone_takes_for_a_number_is_a_bad_line(tmp_path: Path, cell: str) -> None:
     with pytest.raises(TrialbookError, match=r"a\.txt:2: "):
         windows(folder_of(tmp_path / "home", f"1.0\n{cell}\n"))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+def test_a_table_without_rows_is_named(tmp_path: Path, ending: str, text: str) -> None:
+    for skip in (False, True):
+        with pytest.raises(TrialbookError):
+            captions(tmp_path, f"t{ending}", text, skip_missing=skip)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, "1" * 10_000])
+def test_json_that_no_parser_reads_is_named(tmp_path: Path, value: str) -> None:
+    with pytest.raises(TrialbookError, match=r"t\.jsonl:1: "):
+        captions(tmp_path, "t.jsonl", f'{{"image": {value}}}')
+    (tmp_path / "t.json").write_text(value)
+    with pytest.raises(TrialbookError, match=r"t\.json: "):
+        Llava(tmp_path, root=".", file="t.json").splits()
+    (tmp_path / "train.jsonl").write_text(f'{{"id": {value}}}')
+    with pytest.raises(TrialbookError, match=r"train\.jsonl:1: "):
+        read_folder(tmp_path)
+
+
+def test_a_time_of_utc_may_end_in_z(tmp_path: Path) -> None:
+    file = stamped(tmp_path, ["2021-03-28T01:00:00Z", "2021-03-28T01:00:01", "2021-03-28T03:00:02+02:00"])
+    assert len(windows(file, time="t", window=3)) == 3

@@ -103,6 +103,8 @@ def _lines(file: Path) -> Iterator[Line]:
                 yield Line(Conversation.from_dict(found), where)
         except json.JSONDecodeError as error:
             raise TrialbookError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+        except (ValueError, RecursionError) as error:
+            raise TrialbookError(f"{where}: JSON that cannot be read: {error}") from error
         except TrialbookError as error:
             raise TrialbookError(f"{where}: {error}") from error
 

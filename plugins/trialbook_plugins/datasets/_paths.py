@@ -51,6 +51,8 @@ def read_json(file: Path) -> Any:
         return json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise TrialbookError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets in brackets
+        raise TrialbookError(f"{file}: JSON that cannot be read: {error}") from error
 
 
 def read_jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -66,6 +68,8 @@ def read_jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(text)
         except json.JSONDecodeError as error:
             raise TrialbookError(f"{file}:{line}: not JSON: {error.msg} at column {error.colno}") from error
+        except (ValueError, RecursionError) as error:
+            raise TrialbookError(f"{file}:{line}: JSON that cannot be read: {error}") from error
         if not isinstance(row, dict):
             raise TrialbookError(f"{file}:{line}: a row must be an object, not {text.strip()[:40]}")
         yield line, row

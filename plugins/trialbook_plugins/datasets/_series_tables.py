@@ -88,7 +88,7 @@ def _moment(cell: str, table: Table, zone: tzinfo) -> float:
     try:
         return table.number(cell)
     except ValueError:
-        moment = datetime.fromisoformat(cell)
+        moment = datetime.fromisoformat(f"{cell[:-1]}+00:00" if cell.endswith("Z") else cell)  # Python 3.10 knows no Z
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
 
 

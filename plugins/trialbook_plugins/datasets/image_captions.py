@@ -164,6 +164,8 @@ def _text(value: Any, column: str, where: str) -> str:
 def _table_rows(file: Path, needed: Collection[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Every row with the line on which it begins; a cell that is not there is None."""
     table = read_table(file, needed)
+    if not table.header:
+        raise TrialbookError(f"{file}:1: there is no header; it must name {', '.join(needed)}")
     if missing := [column for column in needed if column not in table.header]:
         raise TrialbookError(_lacks(f"{file}:2", missing[0], dict.fromkeys(table.header)))
     for line, row in table.rows:
