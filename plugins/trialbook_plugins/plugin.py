@@ -47,6 +47,7 @@ _COMPONENTS = {
         "moving-shapes": ("MovingShapes", "generated clips of a shape that moves"),
         "coco-detection": ("CocoDetection", "photos with boxes in COCO format"),
         "video-folder": ("VideoFolder", "Something-Something v2, or a folder of clips"),
+        "llava": ("Llava", "conversations in LLaVA's JSON beside a folder of pictures"),
         "huggingface-questions": ("HuggingFaceQuestions", "questions of the datasets library"),
         "grounding": ("Grounding", "pictures of shapes, and where one of them is, in a family's words"),
     },

@@ -228,8 +228,9 @@ def ordered(splits: Mapping[str, PoolSplit]) -> dict[str, PoolSplit]:
 
 
 def deal_rest(
-    main: Pool, anchor: str, shares: Mapping[str, float], seed: int, own: Mapping[str, Pool]
-) -> dict[str, PoolSplit]:
+    main: Pool, anchor: str, shares: Mapping[str, float], seed: int, own: Mapping[str, Pool],
+    keys: Sequence[str] | None = None,
+) -> dict[str, PoolSplit]:  # fmt: skip
     """Splits dealt from ``main``; val and test take no share of it where they have a pool of their own.
 
     Args:
@@ -238,10 +239,11 @@ def deal_rest(
         shares: of train, val and test.
         seed: of the dealing.
         own: split name to its own pool.
+        keys: content key of every group of ``main``, where it is not that of the anchor.
     """
     left = {name: 0.0 if name in own else share for name, share in shares.items()}
     left["train"] = 1 - left["val"] - left["test"]
-    dealt = main.deal(group_keys(main.columns[anchor], main.size), left, seed)
+    dealt = main.deal(keys or group_keys(main.columns[anchor], main.size), left, seed)
     return ordered({**dealt, **{name: pool.split(name) for name, pool in own.items()}})
 
 

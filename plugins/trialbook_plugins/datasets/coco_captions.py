@@ -95,14 +95,14 @@ def read_coco(file: Path, folder: Path) -> list[Photo]:
     names = {}
     try:
         for image in data["images"]:
-            names[image["id"]] = image["file_name"]
+            names[image["id"]] = Path(image["file_name"] or "")
             notes[image["id"]] = []
         for note in data["annotations"]:
             if note["image_id"] not in names:
                 raise TrialbookError(
                     f"{file}: annotation {note['id']} belongs to image {note['image_id']}, which is not listed"
                 )
-            notes[note["image_id"]].append((note["id"], note["caption"].strip()))
+            notes[note["image_id"]].append((note["id"], (note["caption"] or "").strip()))
         said = {key: [caption for _, caption in sorted(notes[key]) if caption] for key in sorted(names)}
     except (KeyError, TypeError, AttributeError) as error:
         raise TrialbookError(

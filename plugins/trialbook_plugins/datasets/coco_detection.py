@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._boxed import BoxedPhoto, Fit, boxes_of, place_boxes, upright_size
 from trialbook_plugins.datasets._coco import SplitFiles, split_files
-from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
+from trialbook_plugins.datasets._images import Pictures, check_size, image_shape, look_at_files
 from trialbook_plugins.datasets._paths import locate, read_json
 from trialbook_plugins.datasets._splits import (
     Column,
@@ -25,6 +26,8 @@ from trialbook_plugins.datasets._splits import (
     shares_of,
     unknown_modality,
 )
+
+_LOG = logging.getLogger(__name__)
 
 
 class CocoDetection(PooledDataset):
@@ -61,10 +64,11 @@ class CocoDetection(PooledDataset):
         crowds: keep the boxes around crowds (``iscrowd``). Average precision counts what lies in them as neither right nor wrong;
             probes take them for objects.
         empty: keep photos without a box.
+        skip_missing: leave out photos without a readable file, and count them in ``dropped``, instead of stopping.
         allow_overlap: accept split files that share photos.
     Raises:
-        TrialbookError: an option is out of its range; on first reading: a file is missing or broken, a photo is missing or
-            has another size than its annotation says, or split files share photos.
+        TrialbookError: an option is out of its range; on first reading: a file is missing or broken, a photo is missing,
+            unreadable or has another size than its annotation says, or split files share photos.
     Source: "Microsoft COCO: Common Objects in Context" (Lin et al., 2014); the format of instance files as described at
         cocodataset.org.
     """
@@ -92,6 +96,7 @@ class CocoDetection(PooledDataset):
         min_side: float = 0.0,
         crowds: bool = True,
         empty: bool = False,
+        skip_missing: bool = False,
         allow_overlap: bool = False,
     ) -> None:
         self.data_root = data_root
@@ -112,6 +117,8 @@ class CocoDetection(PooledDataset):
         self.fit: Fit = fit
         self.limit = limit
         self.empty = empty
+        self.skip_missing = skip_missing
+        self.dropped = 0
         self.allow_overlap = allow_overlap
 
     def describe(self, modality: str) -> Modality:
@@ -150,7 +157,7 @@ class CocoDetection(PooledDataset):
         return splits
 
     def _pool(self, file: Path, folder: Path, classes: dict[Any, int]) -> Pool:
-        photos = [(photo, self._placed(photo)) for photo in read_instances(file, folder, classes)]
+        photos = [(photo, self._placed(photo)) for photo in self._readable(read_instances(file, folder, classes), file)]
         photos = [(photo, placed) for photo, placed in photos if self.empty or len(placed[0])]
         if not photos:
             wide = f" of which every side is at least {self.min_side:g} of the picture" if self.min_side else ""
@@ -171,12 +178,28 @@ class CocoDetection(PooledDataset):
         column = Column(np.arange(len(photos)), pictures.read, lambda: pictures.hashes)
         return Pool(len(photos), {"image": column}, labels, path=files.__getitem__)
 
+    def _readable(self, photos: list[BoxedPhoto], file: Path) -> list[BoxedPhoto]:
+        """The photos that are there, and with ``skip_missing`` those that can be read."""
+        there = [photo for photo in photos if photo.file.is_file()]
+        if not self.skip_missing:
+            if missing := [photo.file for photo in photos if not photo.file.is_file()]:
+                raise TrialbookError(
+                    f"{file}: picture {missing[0]} does not exist ({len(missing)} of {len(photos)}); fix 'images' or the file, "
+                    "or set skip_missing = true"
+                )
+            return photos
+        looks = look_at_files(photo.file for photo in there)
+        kept = [photo for photo in there if not looks[photo.file].problem]
+        self.dropped += len(photos) - len(kept)
+        if len(kept) < len(photos):
+            _LOG.warning(
+                "%s: left out %d of %d photos without a readable file", file, len(photos) - len(kept), len(photos)
+            )
+        return kept
+
     def _placed(self, photo: BoxedPhoto) -> tuple[Any, Any, Any]:
         """Boxes in the picture that is made of a photo, their classes and whether they are crowds: of those that count."""
-        try:
-            width, height = upright_size(photo.file)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise TrialbookError(f"{photo.file}: not a readable picture ({error})") from error
+        width, height = upright_size(photo.file)
         if photo.size not in (None, (width, height)):
             raise TrialbookError(f"{photo.file} is {width} × {height} pixels but its boxes are for {photo.size}")
         boxes, seen = place_boxes(photo.boxes, width, height, self.size, self.fit)
@@ -190,7 +213,7 @@ def read_instances(file: Path, folder: Path, classes: dict[Any, int]) -> list[Bo
     """The photos of a COCO instance file, in the order of their ids.
 
     Raises:
-        TrialbookError: it is no such file, a photo is missing, or a box belongs to no photo.
+        TrialbookError: it is no such file, or a box belongs to no photo.
     """
     data = read_json(file)
     try:
@@ -204,8 +227,6 @@ def read_instances(file: Path, folder: Path, classes: dict[Any, int]) -> list[Bo
         photos = []
         for image in sorted(data["images"], key=lambda one: one["id"]):
             path = folder / image["file_name"]
-            if not path.is_file():
-                raise TrialbookError(f"{file}: picture {path} does not exist; fix 'images' or the file")
             size = (image["width"], image["height"]) if "width" in image and "height" in image else None
             photos.append(BoxedPhoto(path, *boxes_of(notes[image["id"]], classes, file), size))
     except (KeyError, TypeError, AttributeError) as error:

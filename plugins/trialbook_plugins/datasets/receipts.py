@@ -141,7 +141,10 @@ class Receipts(Questions):
         note_files([file])
         if not file.is_file():
             return {}
-        lines = [",".join(row[8:]).upper() for row in csv.reader(read_text(file).splitlines()) if len(row) > 8]
+        rows = (
+            row for line in read_text(file).splitlines() for row in csv.reader([line])
+        )  # a quote ends with its line
+        lines = [",".join(row[8:]).upper() for row in rows if len(row) > 8]
         found = {}
         for field, (name, number, like) in _NUMBERS.items():
             naming = [line for line in lines if re.search(name, line)]

@@ -19,7 +19,8 @@ class SensorEvents(EventSet):
     """Logs of a smart home as CASAS publishes them, cut into windows (``sensor``), with captions (``text``).
 
     A line is ``YYYY-MM-DD HH:MM:SS.ffffff SENSOR STATE``, between tabs or spaces, and where an activity begins or ends
-    ``Activity begin`` or ``Activity end`` behind it. An event is of the activity that began last and has not ended, ``Other`` if
+    ``Activity begin`` or ``Activity end`` behind it (also ``Activity="begin"``); or, where no line says so, the activity of each
+    event. An event is of the activity that began last and has not ended, ``Other`` if
     there is none; a window of that of most of its events. Windows without events are left out; they, and with ``skip_bad`` bad
     lines, are counted and listed in ``left_out``. What numbers stand for, and the scale of sensors that bring numbers, is taken
     from train. Captions are those of the captioner ``sensor-templates``.
