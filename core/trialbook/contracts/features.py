@@ -57,7 +57,13 @@ class FeatureTable:
         dtype: of the tokens, if it is not that of the array.
     """
 
-    def __init__(self, tokens: RowArray, mask: RowArray | None = None, *, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        tokens: NDArray[Any] | RowArray,
+        mask: NDArray[Any] | RowArray | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self._tokens, self._mask = tokens, mask
         self._dtype = dtype or torch.from_numpy(np.empty(0, tokens.dtype)).dtype
 
@@ -102,7 +108,7 @@ class FeatureTable:
         return FeatureTable(self._tokens.reshape(len(self), rows, columns, -1), dtype=self._dtype)
 
 
-def _copied(array: RowArray, index: slice | NDArray[np.int64]) -> Tensor:
+def _copied(array: NDArray[Any] | RowArray, index: slice | NDArray[np.int64]) -> Tensor:
     """Rows of an array as a tensor of their own; an index array copies by itself, a slice would be a view of the map."""
     taken = array[index]
     return torch.from_numpy(np.asarray(taken) if isinstance(index, np.ndarray) else np.array(taken))

@@ -278,7 +278,8 @@ class FeatureFile:
         with suppress(OSError):
             content = file.read_bytes() if file.is_file() else b""
             if content[:_IDENTITY] == self._identity and len(content) == _IDENTITY + count:
-                return (np.frombuffer(content, np.uint8, offset=_IDENTITY) == 1).reshape(-1, self._rows)
+                known: NDArray[np.bool_] = np.frombuffer(content, np.uint8, offset=_IDENTITY) == 1
+                return known.reshape(-1, self._rows)
             if not file.is_file():
                 remove(file)
             file.write_bytes(self._identity + bytes(count))

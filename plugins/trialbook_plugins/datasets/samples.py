@@ -50,6 +50,7 @@ class Samples(PooledDataset):
             raise TrialbookError("'modalities' must name at least one, with the step or folder that it comes from")
         self.names = dict(modalities)
         self._root, self._inputs = data_root, dict(inputs or {})
+        self._told: list[str] = []
 
     def describe(self, modality: str) -> Modality:
         """Kind and shape of ``modality``."""
@@ -59,9 +60,10 @@ class Samples(PooledDataset):
 
     @property
     def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
-        """What was kept, and what its rows say."""
-        columns = self._described[1].values()
-        return (self._kept.fingerprint, *(content_hash(*one.identity()) for one in columns if one.identity))
+        """What was kept, and what vectors were made of, as far as they tell."""
+        columns = self._described[1]
+        told = [content_hash(*columns[name].identity()) for name in self._told if columns[name].identity]
+        return (self._kept.fingerprint, *told)
 
     @cached_property
     def _kept(self) -> Kept:
@@ -111,7 +113,10 @@ class Samples(PooledDataset):
             found = read_vectors(folder)
             self._belongs(name, found.groups, found.samples)
             column = array_column(found.vectors, found.groups, list(found.content))
-            column = replace(column, identity=lambda: found.identity)
+            says = found.identity
+            self._told += [name] * (says is not None)
+            own = array_column(found.vectors).content if says is None else lambda: says
+            column = replace(column, identity=own)
             return Modality("vector", found.vectors.shape[1:]), joined(column, lambda: kept.keys)
         raise TrialbookError(f"'{name}' ({folder}) holds neither samples nor captions nor embeddings")
 

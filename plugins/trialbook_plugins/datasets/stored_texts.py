@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trialbook import TrialbookError
 from trialbook.contracts.data_files import note_files
-from trialbook.contracts.datasets import Rows, content_hash
+from trialbook.contracts.datasets import Rows
 
 CAPTIONS = "captions.jsonl"
 EMBEDDINGS, EMBEDDINGS_NPZ = "embeddings.safetensors", "embeddings.npz"
@@ -67,20 +67,20 @@ class Vectors(NamedTuple):
         groups: group of each row, counted through all splits.
         samples: content of each row's group.
         content: content of the row that the vector was made of.
-        identity: hash of what that row says by itself: of a text, its words.
+        identity: hash of what that row says by itself: of a text, its words; None in files that do not tell.
     """
 
     vectors: NDArray[np.float32]
     groups: Rows
     samples: Sequence[str]
     content: Sequence[str]
-    identity: Sequence[str]
+    identity: Sequence[str] | None = None
 
     def write_safetensors(self, file: Path) -> None:
         """As safetensors, with contents in the metadata."""
         from safetensors.numpy import save_file
 
-        told = {name: json.dumps(list(getattr(self, name))) for name in ("samples", "content", "identity")}
+        told = {name: json.dumps(list(values)) for name, values in self._texts().items()}
         save_file({"vectors": self.vectors, "groups": self.groups}, file, metadata=told)
 
     def write_npz(self, file: Path) -> None:
@@ -90,16 +90,16 @@ class Vectors(NamedTuple):
                 stream,
                 vectors=self.vectors,
                 groups=self.groups,
-                samples=np.array(self.samples),
-                content=np.array(self.content),
-                identity=np.array(self.identity),
+                **{name: np.array(values) for name, values in self._texts().items()},
             )
+
+    def _texts(self) -> dict[str, Sequence[str]]:
+        texts = {"samples": self.samples, "content": self.content}
+        return texts if self.identity is None else {**texts, "identity": self.identity}
 
 
 def read_vectors(folder: Path) -> Vectors:
     """The vectors of a folder, from safetensors or, where there are none, from NPZ.
-
-    Vectors that do not tell what their rows say are told apart by their bits.
 
     Raises:
         TrialbookError: there are none, a file is damaged, their numbers do not agree, or one is not finite.
@@ -112,14 +112,12 @@ def read_vectors(folder: Path) -> Vectors:
     note_files([file])
     try:
         held = _arrays_of(file)
-        if "identity" not in held:
-            held["identity"] = [content_hash(vector) for vector in held["vectors"]]
-        found = Vectors(*(held[name] for name in Vectors._fields))
+        found = Vectors(*(held[name] for name in Vectors._fields[:-1]), held.get("identity"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
         raise TrialbookError(
             f"{file}: no embeddings can be read ({error}); a run of task 'embed' makes them"
         ) from error
-    sizes = {name: len(value) for name, value in found._asdict().items()}
+    sizes = {name: len(value) for name, value in found._asdict().items() if value is not None}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise TrialbookError(f"{file}: lengths do not agree: {listed}")
