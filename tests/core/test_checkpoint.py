@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "delete", "null"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete", "null", "array", "deep", "pipe", "folder"])
 def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path: Path, name: str, damage: str) -> None:
     store = CheckpointStore(tmp_path, keep=3)
     _save(store, 1)
@@ -45,8 +46,11 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path: Path, name: 
     body = bytearray(victim.read_bytes())
     if damage == "delete":
         victim.unlink()
-    elif damage == "null":
-        victim.write_text("null")
+    elif damage in ("null", "array", "deep"):
+        victim.write_text({"null": "null", "array": "[]", "deep": "[" * 100_000}[damage])
+    elif damage in ("pipe", "folder"):
+        victim.unlink()
+        (os.mkfifo if damage == "pipe" else Path.mkdir)(victim)
     else:
         body[-3] ^= 1
         victim.write_bytes(bytes(body if damage == "flip" else body[: len(body) // 2]))

@@ -482,3 +482,21 @@ def test_every_view_can_be_asked(tmp_path: Path) -> None:
     assert len(views) >= 6
     for (view,) in views:
         Registry(tmp_path / "registry.db").sql(f"SELECT * FROM {view}")
+
+
+def test_odd_names_beside_the_runs_hide_none_of_them(tmp_path: Path) -> None:
+    run, file = record(tmp_path, "a", 0), tmp_path / "registry.db"
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "e" / "pipe")
+    shutil.copytree(run.path, os.fsdecode(os.fsencode(tmp_path) + b"/e/w\xff-s0-1"))
+    shutil.copytree(run.path, tmp_path / "e" / f"b-s{2**64}-00000001")
+    (tmp_path / "e" / f"b-s{2**64}-00000001" / "run.json").write_text("{")
+    with open_index(file) as index:
+        assert [(one.name, one.status) for one in index.runs()] == [
+            (f"b-s{2**64}-00000001", "unreadable"),
+            (run.path.name, "finished"),
+        ]
+    names = {one.run: one.sync_helps for one in check(file)}
+    assert names == {r"e/w\udcff-s0-1": False, f"e/b-s{2**64}-00000001": False}
+    assert (sync(file).unchanged, len(sync(file).problems)) == (2, 2)

@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trialbook.contracts.files import UnreadableFile, load_json, open_regular
+from trialbook.registry.record_shapes import MANIFEST
+
 _MANIFEST = "manifest.json"
+#: What reading a checkpoint that is broken can raise.
+CHECKPOINT_ERRORS = (UnreadableFile, SafetensorError, OSError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class CheckpointStore:
             try:
                 checkpoint = read_checkpoint(path)
                 reason = unfit(checkpoint.state)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except CHECKPOINT_ERRORS as error:
                 reason = str(error)
             if reason is None:
                 return checkpoint, passed
@@ -97,9 +103,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint by its directory.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError: it is broken.
+        CHECKPOINT_ERRORS: it is broken.
     """
-    sealed = json.loads((path / _MANIFEST).read_text())
+    sealed = load_json(path / _MANIFEST, MANIFEST)
     manifest = sealed["manifest"]
     body = json.dumps(manifest, indent=1, sort_keys=True)
     if hashlib.sha256(body.encode()).hexdigest() != sealed["sha256"]:
@@ -112,7 +118,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trialbook.config.run_format import NewerFormat
 from trialbook.contracts.files import UnreadableFile
-from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
+from trialbook.engine.checkpoint import CHECKPOINT_ERRORS, CheckpointStore, read_checkpoint
 from trialbook.errors import TrialbookError, suggest
 from trialbook.registry.run_directory import RunDirectory, find_runs
 
@@ -81,7 +81,7 @@ class Origin:
         if self.checkpoint is not None:
             try:
                 found = read_checkpoint(self.checkpoint)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except CHECKPOINT_ERRORS as error:
                 raise TrialbookError(f"checkpoint {self.checkpoint} is broken: {error}") from error
             return found.step, found.tensors["model"]
         newest, passed = CheckpointStore(self.run.path / "checkpoints").latest()

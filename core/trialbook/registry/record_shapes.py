@@ -250,4 +250,6 @@ EVALUATION = table({}, {
 })  # fmt: skip
 
 #: ``manifest.json`` of a checkpoint.
-MANIFEST = table({"manifest": table({"step": whole, "state": table({}, {"threads": whole})})})
+MANIFEST = table({
+    "manifest": table({"step": whole, "state": table({}, {"threads": whole}), "sha256": mapping(text)}), "sha256": text,
+})  # fmt: skip

@@ -27,6 +27,7 @@ from trialbook.registry.run_row import (
 )
 
 _STATE = "SELECT path, stamp, metrics_size, metrics_check, timing_size, timing_check, outcome, error FROM run"
+_NO_TEXT = "its name is not UTF-8, so that the registry cannot hold it; rename the directory"
 _MISCOUNTED = "the registry has another number of points than its files (sync --reread reads them again)"
 #: What a directory can raise beside ``UnreadableFile``: one that vanishes, or whose name is no text.
 _SPOILT = (TrialbookError, OSError, ValueError)
@@ -79,6 +80,9 @@ def sync(registry: Path, *, reread: bool = False) -> SyncReport:
         for path in directories:
             run = RunDirectory(path)
             key = run_key(root, path)
+            if not _is_text(key):
+                report.problems.append(f"{_printable(key)}: {_NO_TEXT}")
+                continue
             state = known.pop(key, None)
             if not reread and state is not None and _agrees(run, state):
                 report.unchanged += 1
@@ -120,6 +124,9 @@ def check(registry: Path) -> list[Difference]:
         state = known.pop(key, None)
         if run.status() == "running":
             continue
+        if not _is_text(key):
+            found.append(Difference(_printable(key), _NO_TEXT, sync_helps=False))
+            continue
         try:
             differing = _compare(run, state, counts.get(key, 0))
         except UnreadableFile as error:
@@ -158,6 +165,15 @@ def _all_runs(root: Path, known: Iterable[str]) -> list[Path]:
     """Runs in the registry's folder, and those elsewhere that it knows."""
     elsewhere = [Path(key) for key in known if Path(key).is_absolute() and RunDirectory(Path(key)).is_run()]
     return [*find_runs(root), *elsewhere]
+
+
+def _is_text(key: str) -> bool:
+    """Return whether the registry can hold a path; names of files may have bytes that are no UTF-8."""
+    return _printable(key) == key
+
+
+def _printable(key: str) -> str:
+    return key.encode(errors="backslashreplace").decode()
 
 
 def _agrees(run: RunDirectory, state: tuple[Any, ...]) -> bool:

@@ -125,6 +125,7 @@ def _checkpoints(run: Path) -> set[str]:
 
 def _match_weights(recorded: Path, repeated: Path, tolerance: float) -> tuple[WeightMatch | None, str]:
     """The newest checkpoints that both have, compared; or why they were not."""
+    from trialbook.engine.checkpoint import CHECKPOINT_ERRORS
     from trialbook.engine.weight_diff import match_weights
 
     own = _checkpoints(recorded)
@@ -135,5 +136,5 @@ def _match_weights(recorded: Path, repeated: Path, tolerance: float) -> tuple[We
         return None, "weights were not compared: no checkpoint of the run has a counterpart"
     try:
         return match_weights(recorded / "checkpoints" / common, repeated / "checkpoints" / common, tolerance), ""
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except CHECKPOINT_ERRORS as error:
         return None, f"weights were not compared: a checkpoint is broken ({common}: {error})"

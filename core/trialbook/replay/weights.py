@@ -27,7 +27,7 @@ def find_checkpoint(recorded: RecordedRun, wanted: str | None) -> tuple[str, Che
     Raises:
         TrialbookError: there is none, or it is broken.
     """
-    from trialbook.engine.checkpoint import CheckpointStore, read_checkpoint
+    from trialbook.engine.checkpoint import CHECKPOINT_ERRORS, CheckpointStore, read_checkpoint
 
     store = CheckpointStore(recorded.run.path / "checkpoints")
     there = {path.name: path for path in store.paths()}
@@ -46,7 +46,7 @@ def find_checkpoint(recorded: RecordedRun, wanted: str | None) -> tuple[str, Che
         raise TrialbookError(f"there is no checkpoint '{wanted}' of {run}; it has {held}")
     try:
         found = read_checkpoint(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except CHECKPOINT_ERRORS as error:
         raise TrialbookError(f"checkpoint {path} is broken: {error}") from error
     inside = path.absolute().parent == store.directory.absolute()
     return path.name if inside else str(path), found, _step_remark(recorded, found.step)
