@@ -148,6 +148,18 @@ def test_plugins_that_print_leave_the_list_of_plugins_readable(monkeypatch: pyte
     assert done.stderr == "hello\n"
 
 
+def test_plugins_that_print_leave_the_schema_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mlrun_losses() -> list[object]:
+        print("hello")
+        return []
+
+    noisy = PluginManager.from_modules({"noisy": types.SimpleNamespace(mlrun_losses=hookimpl(mlrun_losses))})
+    monkeypatch.setattr(PluginManager, "discover", lambda *_: noisy)
+    done = CliRunner().invoke(cli, ["schema"], catch_exceptions=False)
+    assert json.loads(done.stdout)
+    assert done.stderr == "hello\n"
+
+
 def test_what_a_plugin_says_as_it_fails_is_shown_and_not_obeyed() -> None:
     assert describe_failure(ValueError(EVIL)) == printable(f"raises ValueError: {EVIL}")
 

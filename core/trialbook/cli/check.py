@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trialbook.cli.output import echo
+from trialbook.cli.output import echo, part_streams
 
 
 @click.command()
@@ -34,6 +34,7 @@ def schema(output: Path | None) -> None:
     from trialbook.api.app import open_app
     from trialbook.plugins.json_schema import experiment_json_schema
 
+    part_streams()
     text = json.dumps(experiment_json_schema(open_app().book), indent=2) + "\n"
     if output is None:
         echo(text.rstrip())

@@ -125,11 +125,19 @@ def format_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def _for_programs(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+def part_streams() -> None:
+    """Keep the standard output for the result, as long as the command runs."""
+    context = click.get_current_context()
     meta = context.find_root().meta
-    if value not in (False, "table") and _RESULT not in meta:
+    if _RESULT not in meta:
         meta[_RESULT] = context.with_resource(only_results())
         context.call_on_close(lambda: meta.pop(_RESULT))
+
+
+def _for_programs(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    if value not in (False, "table"):
+        with context.scope(cleanup=False):
+            part_streams()
     return value
 
 

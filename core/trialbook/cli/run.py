@@ -77,8 +77,11 @@ def run(
         sys.exit(INTERRUPTED)
     if (arms or sets) and is_first_process():
         asked = " and ".join(["--arm"] * bool(arms) + ["--set"] * bool(sets))
-        echo(f"The pages of the experiment are not written, as {asked} asks for something else than {file} as it stands; "
-             f"'mlrun report {file}' writes them", err=True)  # fmt: skip
+        echo(
+            f"With {asked}, the pages of the experiment are not written; 'mlrun report {file}' writes them for the file as it "
+            "stands",
+            err=True,
+        )
     if not well:
         sys.exit(1)
 
