@@ -153,9 +153,9 @@ def test_references_are_what_was_recorded_behind_or_beside_a_metric() -> None:
         "p/iou": 0.5, "p/iou/low": 0.4, "p/iou/high": 0.6, "p/iou/oracle": 0.9, "p/iou/shuffled": math.nan, "p/iou/pixels": 0.3,
         "z/s2t/accuracy": 0.4, "z/s2t/majority": 0.35, "z/s2t/chance": 0.2, "g/iou": 0.5, "g/mean-box/iou": 0.45,
     }  # fmt: skip
-    assert Value.read("p/iou", recorded.get) == Value(0.5, 0.4, 0.6, {"oracle": 0.9})
-    assert Value.read("z/s2t/accuracy", recorded.get).references == {"majority": 0.35, "chance": 0.2}
-    assert Value.read("g/iou", recorded.get).references == {"mean-box": 0.45}
+    assert Value.read("p/iou", recorded) == Value(0.5, 0.4, 0.6, {"oracle": 0.9})
+    assert Value.read("z/s2t/accuracy", recorded).references == {"majority": 0.35, "chance": 0.2}
+    assert Value.read("g/iou", recorded).references == {"mean-box": 0.45}
     assert fitting(recorded, "p/*") == ["p/iou", "p/iou/pixels"]
 
 

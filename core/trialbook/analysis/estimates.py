@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trialbook.analysis import statistics as stats
@@ -24,17 +24,16 @@ class Value:
     references: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, metric: str, recorded: Callable[[str], float | None]) -> Value:
+    def read(cls, metric: str, recorded: Mapping[str, float]) -> Value:
         """The value of a metric with all that was recorded beside it.
 
         Args:
-            metric: its name; it was recorded.
-            recorded: name to value, None where there is none.
+            metric: its name.
+            recorded: all values of the run, by name; the metric is among them.
         """
-        value, *ends = (recorded(name) for name in with_ends(metric))
-        found = {one: recorded(name) for name, one in references(metric).items()}
-        known = {one: own for one, own in found.items() if own is not None and math.isfinite(own)}
-        return cls(math.nan if value is None else value, *ends, known)
+        low, high = (recorded.get(name) for name in with_ends(metric)[1:])
+        found = {one: recorded[name] for name, one in references(metric).items() if name in recorded}
+        return cls(recorded[metric], low, high, {one: own for one, own in found.items() if math.isfinite(own)})
 
     @property
     def is_ranged(self) -> bool:

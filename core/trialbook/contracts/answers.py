@@ -35,9 +35,9 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 def plain_letters(text: str) -> str:
     """The text in one Unicode form, NFC: plain quotes, hyphens and spaces, no invisible characters, fractions as ``1/2``."""
-    found = []
     if text.isascii():
         return text.translate(_LETTERS)
+    found: list[str] = []
     for letter in unicodedata.normalize("NFC", text):
         form = unicodedata.decomposition(letter)
         if form.startswith("<fraction>"):

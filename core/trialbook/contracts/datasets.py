@@ -226,8 +226,8 @@ def has_label(labels: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_]:
             known[known] = has_label(inner)
         return known
     if values.dtype.kind in "US":
-        return np.char.strip(values) != values.dtype.type()
-    known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=bool)
+        return np.asarray(np.char.strip(values) != values.dtype.type(), dtype=bool)
+    known = np.ones(values.shape, dtype=bool) if values.dtype.kind != "f" else np.asarray(~np.isnan(values), dtype=bool)
     if values.dtype.kind not in "fi" or (set(np.unique(values[known]).tolist()) == {-1, 1}):
         return known
-    return known & ~((values < 0) & (values == np.trunc(values)))
+    return np.asarray(known & ~((values < 0) & (values == np.trunc(values))), dtype=bool)

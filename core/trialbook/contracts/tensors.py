@@ -155,4 +155,4 @@ def _bits(tensor: Tensor) -> int | None:
     flat = tensor.detach().reshape(-1)
     flat = flat[:: max(1, -(-len(flat) // _MOST))]
     own = flat.contiguous().view(torch.uint8)
-    return zlib.crc32(own.numpy()) if tensor.device.type == "cpu" else int(own.sum(dtype=torch.int64))
+    return zlib.crc32(own.numpy().data) if tensor.device.type == "cpu" else int(own.sum(dtype=torch.int64))

@@ -115,8 +115,11 @@ def _found(gate: Mapping[str, Any], label: str, groups: Groups, values: Values) 
 
 
 def _of_arm(name: str, label: str, values: Values) -> dict[str, Value]:
-    own = values[name].get(label, {})
-    return {unit: Value.read(name, lambda one, unit=unit: values.get(one, {}).get(label, {}).get(unit)) for unit in own}
+    of_seeds: dict[str, dict[str, float]] = {}
+    for metric, groups in values.items():
+        for unit, value in groups.get(label, {}).items():
+            of_seeds.setdefault(unit, {})[metric] = value
+    return {unit: Value.read(name, recorded) for unit, recorded in of_seeds.items() if name in recorded}
 
 
 def _reference(

@@ -181,16 +181,16 @@ class Recorded:
         names = fitting(self._figures(place.experiment), metric)
         wanted = [n for name in names for n in (*with_ends(name), *references(name))]
         read = [one for kind in KINDS for one in self.registry.summaries(runs, wanted, "last", kind)] if runs else []
-        values: dict[tuple[int, str], float] = {
-            (run, name): float("nan") if value is None else value for run, name, value in read
-        }
+        values: dict[int, dict[str, float]] = {}
+        for number, name, value in read:
+            values.setdefault(number, {})[name] = float("nan") if value is None else value
         found: Found = {}
         for arm in place.arms:
             for name in names:
                 of_seeds = {
-                    f"seed {run.seed}": Value.read(name, lambda one, run=run: values.get((run.id, one)))
+                    f"seed {run.seed}": Value.read(name, values[run.id])
                     for run in runs
-                    if run.arm == arm and (run.id, name) in values
+                    if run.arm == arm and name in values.get(run.id, {})
                 }
                 if of_seeds:
                     found[arm, name] = of_seeds

@@ -101,12 +101,12 @@ def _in_words(run: Sequence[str]) -> Fraction | None:
                 return None
             group = (group or 1) * 100
         else:
-            value = _BELOW_HUNDRED[word]
+            own = _BELOW_HUNDRED[word]
             begins = group % 100 == 0 and before not in _BELOW_HUNDRED
-            ends = group % 100 >= 20 and group % 10 == 0 and 0 < value < 10
+            ends = group % 100 >= 20 and group % 10 == 0 and 0 < own < 10
             if not begins and not ends:
                 return None
-            group += value
+            group += own
         before = word
     if any(_BELOW_HUNDRED.get(word, 10) > 9 for word in decimals):
         return None
