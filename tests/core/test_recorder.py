@@ -276,7 +276,7 @@ def test_going_on_with_other_data_is_an_event(tmp_path: Path) -> None:
 
 def test_what_a_run_finds_out_as_it_goes_is_no_change_of_its_data(tmp_path: Path) -> None:
     """As after a kill behind the extraction: the next process reads stored features, and sees no shapes of the encoder."""
-    seen = ({"encoder": [4, 224], "projector": [4, 8]}, {"projector": [4, 8]})
+    seen = ({"encoder": {"out": [4, 224]}, "projector": {"out": [4, 8]}}, {"projector": {"out": [4, 8]}})
     for session, shapes in enumerate(seen):
         with started(tmp_path) as recorder:
             recorder.describe({"dataset": {"fingerprint": "a"}})
