@@ -280,11 +280,11 @@ def test_what_a_run_finds_out_as_it_goes_is_no_change_of_its_data(tmp_path: Path
     for session, shapes in enumerate(seen):
         with started(tmp_path) as recorder:
             recorder.describe({"dataset": {"fingerprint": "a"}})
-            recorder.add(Facts(0, {"shapes": shapes, "flops": 2 + session}))
+            recorder.add(Facts(0, {"shapes": shapes, "flops": {"training": 2 + session}}))
             recorder.add(Artifact(0, "made.npz", lambda file, session=session: file.write_text(str(session))))
     assert events(recorder.run, "data-changed") == []
     data = recorder.run.read("data")
-    assert (data["shapes"], data["flops"]) == (seen[0], 3)
+    assert (data["shapes"], data["flops"]["training"]) == (seen[0], 3)
     assert list(data["artifacts"]) == ["made.npz"]
 
 
