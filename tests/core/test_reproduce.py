@@ -677,6 +677,7 @@ def test_the_command_says_where_repetitions_part_and_what_is_beyond(
     assert noisy.again(run, repetitions=2).as_dict()["noise"]["beyond"]["step"] == 5
 
 
+@pytest.mark.slow
 def test_two_processes_repeat_and_measure_together(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(align_file(more="log_every = 1\n", train=128))
     assert [one.status for one in run_processes(tmp_path, 2, "run", "small.toml", "--no-plots")] == [0, 0]

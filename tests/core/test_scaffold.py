@@ -32,6 +32,7 @@ def test_every_kind_that_a_plugin_can_offer_has_an_example() -> None:
     assert set(SUMMARIES) == {*KINDS, *CHECKS, *TRACKERS, *RECORDS, "command"}
 
 
+@pytest.mark.slow
 def test_a_new_plugin_of_every_kind_passes_its_own_tests_once_installed(everything: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     pip_install([everything], site)

@@ -98,6 +98,7 @@ def test_its_command_is_one_of_ours(site: Path, tmp_path: Path) -> None:
     assert "acme-about" in mlrun("--help", site=site, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass(site: Path, tmp_path: Path) -> None:
     own_tests(ACME, site, tmp_path)
 

@@ -22,10 +22,14 @@ from benchmarks.gpu.rows import failures, read_rows  # noqa: E402
 
 #: Parts that take a few seconds; the others are for ``make rehearsal``.
 QUICK = ("store", "memory", "adapters/lora", "adapters/nf4", "resampler", "products")
+#: Those of them that stand for the others wherever the tests are run.
+QUICKEST = ("store", "products")
 
 
 def parts() -> list[object]:
-    return [pytest.param(p, id=p.name, marks=() if p.name in QUICK else pytest.mark.rehearsal) for p in PARTS]
+    slow, rehearsal = pytest.mark.slow, pytest.mark.rehearsal
+    marks = {p.name: () if p.name in QUICKEST else slow if p.name in QUICK else rehearsal for p in PARTS}
+    return [pytest.param(p, id=p.name, marks=marks[p.name]) for p in PARTS]
 
 
 @pytest.mark.parametrize("part", parts())

@@ -168,7 +168,9 @@ def test_records_are_those_of_the_cpu(tmp_path: Path) -> None:
         assert (one["step"], one["values"]) == (other["step"], pytest.approx(other["values"], rel=1e-4, abs=1e-5))
 
 
-@pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=pytest.mark.rehearsal), "fp16"])
+@pytest.mark.parametrize(
+    "precision", ["no", pytest.param("bf16", marks=pytest.mark.rehearsal), pytest.param("fp16", marks=pytest.mark.slow)]
+)
 def test_a_run_that_was_interrupted_goes_on_bit_for_bit(precision: str, device: PretendDevice, tmp_path: Path) -> None:
     whole = Bench(tmp_path / "whole", "cuda", dropout=0.3, precision=precision)
     whole.run()

@@ -69,6 +69,7 @@ def test_cka_agrees_with_ckatorch() -> None:
     assert linear_similarity(x, y).biased_cka()["x", "y"] == pytest.approx(float(core.cka_base(x, y)), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_independent_noise_is_told_from_a_relation_only_by_the_unbiased_estimate() -> None:
     """The widths and the number of samples of a published study, whose biased metric noise alone reproduces."""
     rng = np.random.default_rng(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 import torch
 
 from trialbook_plugins.datasets.shapes import Shapes
@@ -58,6 +59,7 @@ def test_the_detection_loss_is_that_of_the_best_assignment_of_all() -> None:
     assert torch.isfinite(detection_loss(logits, boxes, [truth[:0]], [kinds[:0]]))
 
 
+@pytest.mark.slow
 def test_detection_finds_what_is_in_the_tokens_and_nothing_in_noise() -> None:
     splits = Shapes(train=120, test=40, size=64).splits()
     boxes = {name: split.labels("boxes") for name, split in splits.items()}

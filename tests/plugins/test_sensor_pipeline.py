@@ -104,6 +104,7 @@ def states(found: dict[str, list[Outcome]]) -> list[str]:
     return [outcome.state for outcomes in found.values() for outcome in outcomes]
 
 
+@pytest.mark.slow
 def test_a_second_call_does_nothing_and_another_style_redoes_captions_and_what_follows(run: Run) -> None:
     first = run(ONCE)
     assert list(first) == ["prepare.sample", "prepare.captions", "prepare.text", "pipeline"]

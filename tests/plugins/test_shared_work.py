@@ -183,7 +183,9 @@ def _results(task: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", ["instruct", *(pytest.param(one, marks=pytest.mark.slow) for one in FILES if one != "instruct")]
+)
 def test_figures_do_not_depend_on_who_does_the_work(
     name: str, book: SchemaBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,7 +179,13 @@ def in_steps(device: PretendDevice, *, ours: bool) -> Counter[str]:
     })  # fmt: skip
 
 
-@pytest.mark.parametrize("loss", ["info-nce", "shared", "siglip", "matryoshka", "hard-negatives"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "info-nce",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("shared", "siglip", "matryoshka", "hard-negatives")),
+    ],
+)
 def test_alignment_does_not_wait(loss: str, tmp_path: Path) -> None:
     device = counted(ALIGN + LOSSES[loss], tmp_path)
     assert not in_steps(device, ours=True)
