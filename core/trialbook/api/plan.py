@@ -119,7 +119,7 @@ def make_plans(files: Sequence[Path], app: App, profile: str | None, sets: Seque
     from trialbook.planning.planner import plan_files
     from trialbook.registry.changed_data import plans_on_record
 
-    return plans_on_record(plan_files(files, app.book, profile=profile, sets=sets), app.settings.runs, app.book)
+    return plans_on_record(plan_files(files, app.book, profile=profile, sets=sets), app.settings, app.book)
 
 
 def experiment_plan(made: Plan, runs: Path, before: tuple[ExperimentPlan, ...] = ()) -> ExperimentPlan:
