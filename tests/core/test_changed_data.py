@@ -137,7 +137,7 @@ def test_a_list_of_many_files_is_looked_through_quickly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "null", "{", '{"list": 3}', '{"list": "../../x"}', '{"list": "ab"}', "\0" * 40]
+    "content", ["[]", "null", "{", '{"list": 3}', '{"list": "../../x"}', '{"list": "ab"}', "\0" * 40, "[" * 100_000]
 )
 def test_a_record_that_is_damaged_or_strange_says_nothing(
     tmp_path: Path, finished: RunDirectory, data: Path, content: str
@@ -148,6 +148,21 @@ def test_a_record_that_is_damaged_or_strange_says_nothing(
     (finished.path.parents[1] / ".data_files" / "ab.json").write_text(content)
     finished.json("files").write_text('{"list": "ab"}')
     assert _changed(tmp_path, finished) == []
+
+
+def test_files_below_another_data_root_are_looked_for_there(tmp_path: Path, data: Path) -> None:
+    run = RunDirectory(tmp_path / "runs" / "exp" / "one")
+    run.path.mkdir(parents=True)
+    with noting_files() as noted:
+        note_files([data / "captions.csv", *find_files(data / "pictures", "*.png")])
+    DataFiles(tmp_path / "runs", data).write(run, noted)
+    other = shutil.copytree(data, tmp_path / "other")
+    assert DataFiles(tmp_path / "runs", other).changed(run) == {}
+    _write(other / "captions.csv", "0.png,a cat\n")
+    (other / "pictures" / "3.png").touch()
+    changed = DataFiles(tmp_path / "runs", other).changed(run)
+    assert list(changed) == [str(other / "captions.csv"), str(other / "pictures" / "*.png")]
+    assert DataFiles(tmp_path / "runs", data).changed(run) == DataFiles(tmp_path / "runs").changed(run) == {}
 
 
 def test_a_file_that_was_edited_while_it_was_read_counts_as_edited(tmp_path: Path, data: Path) -> None:

@@ -84,7 +84,7 @@ def check(
     except ExperimentErrors as error:
         return CheckResult(file, error.problems)
     open_tracking(plan.experiment.trackers, app.settings, app.book)
-    (plan,) = plans_on_record([plan], app.settings.runs, app.book)
+    (plan,) = plans_on_record([plan], app.settings, app.book)
     notes = [describe_changed(one, app.settings.runs) for one in (*plan.before, plan)]
     return CheckResult(file, (), size_of(plan), tuple(filter(None, notes)))
 

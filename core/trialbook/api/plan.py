@@ -126,7 +126,7 @@ def make_plans(
     from trialbook.registry.changed_data import plans_on_record
 
     plans = plan_files(files, app.book, profile=profile, sets=sets, settings=app.settings if to_run else None)
-    return plans_on_record(plans, app.settings.runs, app.book)
+    return plans_on_record(plans, app.settings, app.book)
 
 
 def experiment_plan(made: Plan, runs: Path, before: tuple[ExperimentPlan, ...] = ()) -> ExperimentPlan:

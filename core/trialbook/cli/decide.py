@@ -30,11 +30,14 @@ def decide(file: Path, profile: str | None, as_json: bool, png: bool, no_plots: 
     from trialbook.api.app import open_app
     from trialbook.errors import TrialbookError
     from trialbook.planning.planner import plan_files
-    from trialbook.registry.changed_data import plans_on_record
+    from trialbook.registry.changed_data import describe_changed, plans_on_record
     from trialbook.reports.pages.write import PageOptions
 
     app = open_app(runs)
-    (plan,) = plans_on_record(plan_files([file], app.book, profile=profile), app.settings.runs, app.book)
+    (plan,) = plans_on_record(plan_files([file], app.book, profile=profile), app.settings, app.book)
+    for one in (*plan.before, plan):
+        if sentence := describe_changed(one, app.settings.runs):
+            click.echo(sentence, err=True)
     if not plan.experiment.decisions:
         raise TrialbookError(f"{file} has no [decision]; 'mlrun compare {file}' compares its arms")
     options = PageOptions(not no_plots, png, app.host.templates())

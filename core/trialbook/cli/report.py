@@ -97,7 +97,7 @@ def _of_file(file: Path, profile: str | None, app: App, options: PageOptions) ->
     from trialbook.reports.pages.experiment_results import write_conclusion
 
     registry = app.settings.registry
-    (plan,) = plans_on_record(plan_files([file], app.book, profile=profile), registry.parent, app.book)
+    (plan,) = plans_on_record(plan_files([file], app.book, profile=profile), app.settings, app.book)
     comparison = compare_plan(plan, registry)
     _complete([RunDirectory(registry.parent / spec.relative_path) for spec in plan.runs], options)
     return write_conclusion(plan, comparison, registry.parent, options)

@@ -147,7 +147,7 @@ class RunSession:
             task = builder.task()
             recorder.describe(describe(builder))
         builder.files.add(noted)
-        recorder.note_files(builder.files)
+        recorder.note_files(builder.files, builder.data_root)
         options = DoctorOptions(**spec.info.doctor)
         doctor = self._live_doctor(options)
         items = execute(

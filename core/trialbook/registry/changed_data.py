@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trialbook.config.runspec import Plan, RunSpec, canonical, run_id
+from trialbook.config.settings import Settings
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.data_files import DataFiles
 from trialbook.registry.earlier_runs import keep_earlier_runs
@@ -17,7 +18,7 @@ from trialbook.registry.run_directory import RunDirectory
 _EDITS = 1000
 
 
-def plans_on_record(plans: Sequence[Plan], runs: Path, book: SchemaBook) -> list[Plan]:
+def plans_on_record(plans: Sequence[Plan], settings: Settings, book: SchemaBook) -> list[Plan]:
     """The plans, with the recorded runs that stand for theirs: those of an earlier version, and those with the data of now.
 
     A finished run counts as long as the files that it read are what they were. Where one of them is another now, a run with
@@ -25,11 +26,11 @@ def plans_on_record(plans: Sequence[Plan], runs: Path, book: SchemaBook) -> list
 
     Args:
         plans: as they were laid out; those that they need are among them or stand in their ``before``.
-        runs: directory of all runs.
+        settings: where runs and data lie.
         book: schemas of components.
     """
-    current = _Current(runs)
-    return [current.plan(one) for one in keep_earlier_runs(plans, runs, book)]
+    current = _Current(settings.runs, settings.data_root)
+    return [current.plan(one) for one in keep_earlier_runs(plans, settings.runs, book)]
 
 
 def describe_changed(plan: Plan, runs: Path) -> str:
@@ -50,8 +51,8 @@ def describe_changed(plan: Plan, runs: Path) -> str:
 
 
 class _Current:
-    def __init__(self, runs: Path) -> None:
-        self.runs, self.files = runs, DataFiles(runs)
+    def __init__(self, runs: Path, data_root: Path | None) -> None:
+        self.runs, self.files = runs, DataFiles(runs, data_root)
         self._plans: dict[Plan, Plan] = {}
         self._moved: dict[str, str] = {}
 

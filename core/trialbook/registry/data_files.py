@@ -33,11 +33,13 @@ class DataFiles:
 
     Args:
         runs: directory of all runs.
+        data_root: where relative data paths start now; files that a run read below another one are looked for there.
     """
 
-    def __init__(self, runs: Path) -> None:
+    def __init__(self, runs: Path, data_root: Path | None = None) -> None:
         self._runs, self._folder = runs, runs / _FOLDER
-        self._changes: dict[str, dict[str, str]] = {}
+        self._root = "" if data_root is None else f"{data_root.absolute()}{os.sep}"
+        self._changes: dict[tuple[str, str], dict[str, str]] = {}
         self._hashes: dict[str, str] = {}
         self._memory = _Memory(self._folder / "hashes.db")
 
@@ -62,7 +64,8 @@ class DataFiles:
             self._memory.save()
             if not place.is_file():
                 write_whole(place, json.dumps({"files": files, "listings": listings}))
-        run.write("files", {"list": name, "files": len(files)} if files or listings else {})
+        about = {"list": name, "files": len(files), "data_root": self._root}
+        run.write("files", about if files or listings else {})
 
     def changed(self, run: RunDirectory) -> dict[str, str]:
         """Files that a run read and that are others now, or that it made for other runs: path to a hash of what is there.
@@ -70,20 +73,38 @@ class DataFiles:
         Empty where that is not known: for a run of an earlier version, one of another machine, or one whose data are all gone.
         """
         try:
-            name = (read_json(run.json("files")) or {}).get("list", "")
-            found = self._changes_of(name) if isinstance(name, str) and name.isalnum() else {}
+            about = read_json(run.json("files")) if run.json("files").is_file() else {}
+            name, root = about.get("list", ""), str(about.get("data_root", ""))
+            found = self._changes_of(name, root) if isinstance(name, str) and name.isalnum() else {}
             found = found | self._changed_artifacts(run)
             self._memory.save()
             return found
-        except (TrialbookError, AttributeError, TypeError, ValueError, KeyError, OSError):
+        except (
+            TrialbookError,
+            AttributeError,
+            TypeError,
+            ValueError,
+            LookupError,
+            OSError,
+            RecursionError,
+            OverflowError,
+        ):
             return {}  # 'registry check' reports what is damaged
 
-    def _changes_of(self, name: str) -> dict[str, str]:
-        if name not in self._changes:
-            self._changes[name] = {}
+    def _changes_of(self, name: str, root: str) -> dict[str, str]:
+        """Changes of a list of files that were read where ``root`` was the data root."""
+        if (name, root) not in self._changes:
+            self._changes[name, root] = {}
             known = read_json(self._folder / f"{name}.json") or {"files": {}, "listings": []}
-            self._changes[name] = self._changed_files(known["files"]) | _changed_listings(known["listings"])
-        return self._changes[name]
+
+            def moved(path: str) -> str:
+                inside = root and self._root and path.startswith(root)
+                return f"{self._root}{path.removeprefix(root)}" if inside else path
+
+            files = {moved(path): state for path, state in known["files"].items()}
+            listings = [[moved(f"{folder}{os.sep}"), *rest] for folder, *rest in known["listings"]]
+            self._changes[name, root] = self._changed_files(files) | _changed_listings(listings)
+        return self._changes[name, root]
 
     def _changed_files(self, files: Mapping[str, Any]) -> dict[str, str]:
         changed, there = {}, 0
@@ -207,5 +228,5 @@ def _changed_listings(listings: list[list[str]]) -> dict[str, str]:
     for folder, pattern, known in listings:
         place = Path(folder)
         if place.is_dir() and (now := hash_of_names(place, place.glob(pattern))) != known:
-            found[f"{folder}{os.sep}{pattern}"] = now
+            found[str(place / pattern)] = now
     return found

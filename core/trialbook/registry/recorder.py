@@ -150,9 +150,9 @@ class Recorder:
             self._follower.facts_changed()
         return before
 
-    def note_files(self, noted: NotedFiles) -> None:
+    def note_files(self, noted: NotedFiles, data_root: Path | None) -> None:
         """Write down which files the run reads, and what they are now."""
-        DataFiles(self.run.path.parent.parent).write(self.run, noted)
+        DataFiles(self.run.path.parent.parent, data_root).write(self.run, noted)
 
     def rewind(self, records: int) -> None:
         """The run continues at a place where it had made so many records; those behind it are made again.
@@ -351,7 +351,7 @@ class NullRecorder:
     def describe(self, data: Mapping[str, Any]) -> None:
         """Written by the first process."""
 
-    def note_files(self, noted: NotedFiles) -> None:
+    def note_files(self, noted: NotedFiles, data_root: Path | None) -> None:
         """Written by the first process."""
 
     def rewind(self, records: int) -> None:

@@ -122,7 +122,7 @@ class _Recorder(Recorder):
         if then and now and then != now:
             self._data_changed(Change("data fingerprint", then, now))
 
-    def note_files(self, noted: NotedFiles) -> None:
+    def note_files(self, noted: NotedFiles, data_root: Path | None) -> None:
         """Not written down: a repetition is compared with its run, and never kept."""
 
     def add(self, item: Item) -> bool:
