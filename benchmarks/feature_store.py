@@ -6,12 +6,13 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks._measure import in_turn, ratio, save
-from trialbook.contracts import Features
+from trialbook.contracts import Features, FeatureTable
 from trialbook.contracts.datasets import Modality
 from trialbook.engine.feature_store import FeatureStore, weights_hash
 from trialbook_plugins.encoders.vit import ViT
@@ -48,11 +49,51 @@ def main() -> None:
             return time.perf_counter() - started
 
         taken = in_turn({"again": again, "stored": stored}, rounds=3)
+    reading = _reading()
     save("feature_store", "A second arm on stored features", [
         {"what": "encoding again / reading the store", "value": ratio(taken, "again", "stored"), "unit": "x", "bound": ">= 10"},
         {"what": "encoding 128 pictures, median", "value": statistics.median(taken["again"]), "unit": "s", "bound": ""},
         {"what": "reading their features, median", "value": statistics.median(taken["stored"]), "unit": "s", "bound": ""},
+        *reading,
     ])  # fmt: skip
+
+
+def _reading(rows: int = 8192, rounds: int = 3) -> list[dict[str, Any]]:
+    """A warm file of 512 MiB, in batches of 64 rows in any order: by a bare map, the store's first read, and later ones."""
+    values = torch.randn(rows, 16, 1024)
+    order = np.random.default_rng(0).permutation(rows)
+
+    def timed(table: FeatureTable) -> float:
+        started = time.perf_counter()
+        for start in range(0, rows, 64):
+            table.rows(order[start : start + 64])
+        return time.perf_counter() - started
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = FeatureStore(Path(folder))
+
+        def table() -> FeatureTable:
+            return store.get({"what": "numbers"}, rows, lambda places: Features(values[places]))
+
+        table()
+        (file,) = Path(folder).glob("*.safetensors")
+        bare = np.memmap(file, np.float32, "r", file.stat().st_size - values.numel() * 4, tuple(values.shape))
+
+        def first() -> float:
+            file.with_suffix(".checked").unlink(missing_ok=True)
+            return timed(table())
+
+        taken = in_turn(
+            {"bare": lambda: timed(FeatureTable(bare)), "first": first, "later": lambda: timed(table())}, rounds
+        )
+    speeds = {name: values.numel() * 4 / 1e9 / statistics.median(seconds) for name, seconds in taken.items()}
+    what = "reading 512 MiB of features"
+    return [
+        {"what": f"{what}, later reads / a bare map", "value": ratio(taken, "later", "bare"), "unit": "x", "bound": "<= 1.1"},
+        {"what": f"{what}, a bare map", "value": speeds["bare"], "unit": "GB/s", "bound": ""},
+        {"what": f"{what}, first read, with checksums", "value": speeds["first"], "unit": "GB/s", "bound": ""},
+        {"what": f"{what}, later reads", "value": speeds["later"], "unit": "GB/s", "bound": ""},
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

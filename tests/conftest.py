@@ -1,8 +1,13 @@
-"""The order of the tests."""
+"""The order of the tests, and what none of them leaves to the next."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
+
+from trialbook.config.numerics import CUBLAS_VARIABLE
 
 #: Files that take longest. They come first, so that no core is left alone with one of them at the end.
 LONGEST = (
@@ -16,3 +21,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest files first; else the order is kept."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.fixture(autouse=True)
+def _no_cublas_variable() -> Iterator[None]:
+    """Take back what a deterministic run sets for the rest of its process."""
+    os.environ.pop(CUBLAS_VARIABLE, None)
+    yield
+    os.environ.pop(CUBLAS_VARIABLE, None)

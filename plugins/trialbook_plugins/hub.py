@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files, note_files
 
 _PATIENCE = 5.0
 """Seconds to wait for the hub's first answer."""
@@ -36,6 +37,7 @@ def find_checkpoint(model: str, revision: str | None, data_root: Path | None, *,
     """
     for folder in (Path(model).expanduser(), *([data_root / model] if data_root else [])):
         if folder.is_dir():
+            note_files(file for file in find_files(folder, "*") if file.is_file())
             return folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError

@@ -107,7 +107,7 @@ def test_weights_are_hashed_once_until_they_change(tmp_path: Path, monkeypatch: 
 def test_a_survey_builds_everything_and_stores_no_features(tmp_path: Path) -> None:
     place = Place(tmp_path, FILE + '[arm.flat]\n[arm.deep.projector.image]\nuse = "mlp"\nhidden = 4\n')
     sizes = place.launcher.survey(place.plan)
-    assert {name: len(parts) for name, parts in sizes.items()} == {"flat": 5, "deep": 5}
+    assert {name: len(size.parts) for name, size in sizes.items()} == {"flat": 5, "deep": 5}
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

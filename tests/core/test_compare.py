@@ -23,7 +23,7 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.toml import Document
-from trialbook.contracts.findings import Finding
+from trialbook.contracts.findings import Finding, Span
 from trialbook.contracts.records import Record, Timing
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import open_index
@@ -406,7 +406,7 @@ def test_runs_are_grouped_by_any_key_and_chosen_by_conditions(store: Store) -> N
                           info={"arms": [], "seeds": []})  # fmt: skip
     comparison = store.compare(by="train.lr", baseline="0.001")
     assert comparison.arms == ("0.001", "0.01")
-    assert row(comparison, "0.01").difference.n == 4  # type: ignore[union-attr]
+    assert row(comparison, "0.01").difference.n == 2  # type: ignore[union-attr]
     assert row(comparison, "0.01").difference.mean == pytest.approx(0.09)  # type: ignore[union-attr]
     assert store.compare(where=["train.lr<5e-3", "arm!=per,lr=0.001"]).arms == ("mlp,lr=0.001",)
     assert store.compare(where=["seed=1"], by="base_arm").arms == ("mlp", "per")
@@ -414,6 +414,88 @@ def test_runs_are_grouped_by_any_key_and_chosen_by_conditions(store: Store) -> N
     assert {r.arm: r.baseline for r in paired.rows if r.baseline} == {
         "per,lr=0.01": "mlp,lr=0.01", "per,lr=0.001": "mlp,lr=0.001",
     }  # fmt: skip
+
+
+def add_grid(store: Store, values: Mapping[tuple[str, int, float], float]) -> None:
+    """One run for each arm, seed and learning rate."""
+    for (arm, seed, lr), value in values.items():
+        store.add(arm, seed, {"acc": value}, point={"train.lr": lr}, config={"train": {"lr": lr}},
+                  info={"arms": [], "seeds": [], "headline": ["acc"]})  # fmt: skip
+
+
+def test_arms_are_no_seeds_of_another_group(store: Store) -> None:
+    gains = {"a": 0.10, "b": 0.11, "c": 0.12, "d": 0.13}
+    add_grid(store, {(arm, 0, lr): lr + gain * (lr == 0.2) for arm, gain in gains.items() for lr in (0.1, 0.2)})
+    comparison = store.compare(by="train.lr", baseline="0.1")
+    found = row(comparison, "0.2", "acc")
+    assert (found.estimate.n, found.difference.n) == (1, 1)  # type: ignore[union-attr]
+    assert found.difference.mean == pytest.approx(0.1 + 0.115)  # type: ignore[union-attr]
+    assert (found.p, found.verdict) == (None, "undecided")
+    (said,) = [note for note in comparison.notes if "averaged" in note]
+    assert all(arm in said for arm in gains)
+
+
+def test_seeds_are_averaged_over_arms_and_paired(store: Store) -> None:
+    draw = random.Random(3)
+    values = {(arm, seed, lr): lr + draw.random() for arm in "ab" for seed in range(4) for lr in (0.1, 0.2)}
+    add_grid(store, values)
+    found = row(store.compare(by="train.lr", baseline="0.1"), "0.2", "acc")
+    means = {lr: [(values["a", s, lr] + values["b", s, lr]) / 2 for s in range(4)] for lr in (0.1, 0.2)}
+    assert list(found.values.values()) == pytest.approx(means[0.2])
+    assert found.difference.n == 4  # type: ignore[union-attr]
+    assert found.difference.mean == pytest.approx(sum(means[0.2]) / 4 - sum(means[0.1]) / 4)  # type: ignore[union-attr]
+
+
+def test_a_seed_that_lacks_an_arm_is_left_out_and_a_difference_keeps_to_common_arms(store: Store) -> None:
+    values = {(arm, seed, lr): {"a": 0.0, "b": 8.0}[arm] + lr for arm in "ab" for seed in range(3) for lr in (1.0, 2.0)}
+    del values["b", 1, 2.0]
+    add_grid(store, values)
+    comparison = store.compare(by="train.lr", baseline="1.0")
+    found = row(comparison, "2.0", "acc")
+    assert (found.difference.n, found.difference.mean) == (2, 1.0)  # type: ignore[union-attr]
+    assert any("seed 1" in note and "lacks b" in note for note in comparison.notes)
+
+
+def test_a_difference_of_groups_with_other_arms_is_taken_over_those_of_both(store: Store) -> None:
+    rows = [("a", 1.0), ("b", 1.0), ("a", 2.0), ("b", 2.0), ("c", 2.0)]
+    add_grid(
+        store, {(arm, seed, lr): {"a": 0.0, "b": 8.0, "c": 99.0}[arm] + lr for arm, lr in rows for seed in range(3)}
+    )
+    comparison = store.compare(by="train.lr", baseline="1.0")
+    assert row(comparison, "2.0", "acc").difference.mean == 1.0  # type: ignore[union-attr]
+    assert any("a, b, c" in note for note in comparison.notes)
+
+
+def test_runs_of_one_seed_stay_one_whatever_they_are_grouped_by(store: Store) -> None:
+    add_grid(store, {(arm, seed, lr): float(seed) for arm in "ab" for seed in (0, 1) for lr in (0.1, 0.2)})
+    for key in ("base_arm", "experiment", "train.lr", "host"):
+        assert {found.estimate.n for found in store.compare(by=key).rows if found.estimate} == {2}
+    assert {found.estimate.n for found in store.compare(by="seed").rows if found.estimate} == {1}
+
+
+def test_a_gate_that_its_null_passes_cannot_be_told(store: Store) -> None:
+    gates = [
+        {"metric": "best/cka", "at_least": 0.3},
+        {"metric": "best/iou", "at_least": 0.5},
+        {"metric": "best/r2", "at_least": 0.1},
+    ]
+    for seed in range(4):
+        values = {"best/cka": 0.38, "best/cka/null": 0.35, "best/iou": 0.2, "best/iou/oracle": 0.22, "best/r2": 0.6}
+        noisy = {name: value + seed / 1000 for name, value in values.items()}
+        store.add("mlp", seed, noisy, info={"arms": ["mlp"], "seeds": [0, 1, 2, 3], "gates": gates})
+    comparison = store.compare()
+    assert [gate.verdict for gate in comparison.gates] == ["cannot be told", "cannot be told", "pass"]
+    assert [gate.passed for gate in comparison.gates] == [None, None, True]
+    assert ["null" in gate.note for gate in comparison.gates] == [True, False, False]
+    assert "cannot be told" in comparison_text(comparison)
+
+
+def test_a_gate_on_an_arm_is_not_held_against_a_group_of_several(store: Store) -> None:
+    for arm in "ab":
+        gates = [{"metric": "acc", "at_least": 0.5, "arm": "a"}]
+        store.add(arm, 0, {"acc": 1.0}, info={"arms": ["a", "b"], "seeds": [0], "gates": gates})
+    assert store.compare(by="experiment").gates == ()
+    assert [gate.arm for gate in store.compare().gates] == ["a"]
 
 
 def test_elements_of_arrays_are_named_or_counted(store: Store) -> None:
@@ -437,7 +519,7 @@ def test_several_experiments_and_single_runs_are_compared(store: Store, tmp_path
     file.write_text('name = "exp"\n')
     assert store.compare(str(file)).experiments == ("exp",)
     file.write_text("seeds = [0]\n")
-    with pytest.raises(TrialbookError, match="no run of 'file' is recorded yet"):
+    with pytest.raises(TrialbookError, match=r"no run of 'file' .* is recorded yet"):
         store.compare(str(file))
 
 
@@ -542,7 +624,10 @@ def test_findings_are_gathered_by_arm_the_worst_first(store: Store) -> None:
         ("error", "per", "error-check", 2, 3), ("warning", "per", "warning-check", 2, 3), ("note", "mlp", "note-check", 3, 3),
     ]  # fmt: skip
     first = store.compare().findings[0]
-    assert (first.message, first.evidence, first.component) == ("What is wrong in 0.", {"loss": 4.2}, "loss.info-nce")
+    assert (first.message, first.component) == ("What is wrong in 0.", "loss.info-nce")
+    assert (first.evidence, first.varies) == ({"loss": Span(4.2, 6.2)}, True)
+    note = store.compare().findings[2]
+    assert (note.evidence, note.sentence) == ({"loss": Span(4.2, 6.2)}, f"What is wrong in 0 (as in {note.runs[0]})")
     assert [name.split("-")[1] for name in first.runs] == ["s0", "s2"]
     assert [one.arm for one in store.compare(where=["arm=mlp"]).findings] == ["mlp"]
 

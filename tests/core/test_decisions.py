@@ -22,6 +22,7 @@ from trialbook.planning.planner import make_plan
 from trialbook.plugins.json_schema import experiment_json_schema
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.query import open_index
+from trialbook.reports.decision_text import answer
 from trialbook.reports.pages.write import PageOptions
 from trialbook.reports.write_decision import write_decisions
 
@@ -209,6 +210,31 @@ def test_a_value_without_interval_never_gives_confidence(decided: Callable[..., 
     assert decision.of("hits", "one").basis == "none"
     assert (decision.advice.text, decision.advice.confidence) == ("Take two, keep one.", "low")
     assert decision.advice.possible == (0, 1, 2, 3)
+
+
+def test_a_gate_that_cannot_be_told_recommends_nothing(decided: Callable[..., Decision]) -> None:
+    def below_ceiling(spec: RunSpec) -> Mapping[str, float]:
+        return {**figures(0.21)(spec), "found/i2t@1/latents": 0.217}
+
+    decision = decided(one=below_ceiling, two=below_ceiling)
+    assert (decision.of("hits", "one").verdict, decision.of("hits", "two").verdict) == ("cannot be told",) * 2
+    assert "latents" in decision.of("hits", "one").note
+    assert (decision.advice.text, decision.advice.confidence) == ("", None)
+    assert any(about == "Cannot be told" for about, _ in answer(decision))
+
+
+def test_models_with_random_weights_give_no_confidence_and_a_banner(
+    files: Callable[..., Path], record_plan: RecordPlan, toys: SchemaBook, tmp_path: Path
+) -> None:
+    file = files()
+    for name, value in (("first", 0.62), ("second", 0.50), ("both", 0.5)):
+        random = {"random_weights": ["encoder.image"] if name == "first" else []}
+        record_plan(tmp_path / f"{name}.toml", figures(value), data=lambda spec, random=random: random)
+    with open_index(tmp_path / "runs" / "registry.db") as index:
+        (decision,) = decide(make_plan(load_experiment(file), toys), index)
+    assert decision.random_weights == ("encoder.image in first/main",)
+    assert (decision.advice.text, decision.advice.confidence) == ("Proceed with one.", "low")
+    assert answer(decision)[0][0] == "RANDOM WEIGHTS"
 
 
 def test_a_metrics_own_interval_decides_a_single_run(decided: Callable[..., Decision]) -> None:

@@ -51,3 +51,12 @@ def test_the_failure_of_another_process_is_told_as_its_own() -> None:
 def test_the_rank_of_this_process_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     assert failure_of(TrialbookError("no")).full_message == "process 1: no"
+
+
+def test_a_failure_names_the_plugin_s_own_line_and_not_that_of_a_library_it_called() -> None:
+    places: dict[str, object] = {"__name__": "my_plugin.parts"}
+    exec(compile("import json\n\ndef read(text):\n    return json.loads(text)\n", "my_plugin/parts.py", "exec"), places)
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        places["read"]("{")  # type: ignore[operator]
+    assert "(my_plugin/parts.py:4)" in Failure.of(caught.value, {}, {"my_plugin"}).message
+    assert "decoder.py" in Failure.of(caught.value, {}, {"another"}).message

@@ -37,7 +37,16 @@ def said(text: str, *answers: str, question: str = "What is it?", **more: Any) -
         ("abstained-wrongly", said("unanswerable", "12")),
         ("cut-off", said("the total of all", "the total", stopped=False)),
         ("format", said("$12.50", "12.50 USD")),
-        ("format", said("1,234", "1234.00")),
+        ("format", said("1,234 kg", "1234.00")),
+        ("reading", said("3.5", "35")),
+        ("reading", said("1/2", "12")),
+        ("other", said("-5", "5")),
+        ("other", said("one hundred", "1")),
+        ("other", said("twenty one", "1")),
+        ("other", said("one half", "1")),
+        ("format", said("twenty-one", "21")),
+        ("format", said("5 m", "5")),
+        ("reading", said("the sum is 3.5", "35")),
         ("format", said("three", "3")),
         ("format", said("1.5k", "1500")),
         ("format", said("the answer is Red Lion", "Red Lion")),
@@ -87,11 +96,40 @@ def test_every_text_whatever_it_is_gets_a_tag() -> None:
     ("text", "number"),
     [
         ("1,234.50", 1234.5), ("1.234,50", 1234.5), ("1234.5", 1234.5), ("1,234", 1234), ("1.234.567", 1234567), ("0,5", 0.5),
-        ("-3 °C", -3), ("2 million", 2e6), ("12%", 12), ("eleven", 11), ("no number", None), ("3 of 4", None), ("0.125", 0.125),
+        ("-3 °C", -3), ("2 million", 2e6), ("12%", 12), ("eleven", 11), (".5", 0.5),
+        ("12,34,567", 1234567), ("1e5", 1e5), ("1/2", 0.5), ("1½", 1.5), ("1 234", 1234), ("one hundred", 100),
+        ("twenty one", 21),
+        ("two thousand three hundred and five", 2305), ("minus three point one", -3.1), ("one two", None), ("one half", None),
+        ("nineteen eighty four", None), ("1,2,3", None), ("3:45", None), ("1.5k", 1500), ("5 m", 5), ("9" * 5000, None),
+        ("no number", None), ("3 of 4", None), ("0.125", 0.125),
     ],
 )  # fmt: skip
 def test_numbers_are_read_as_they_are_written_here_and_there(text: str, number: float | None) -> None:
     assert number_of(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "right"),
+    [
+        ("3.5", "35", False), ("-5", "5", False), ("−5", "-5", True), ("1/2", "12", False), ("1/2", "0.5", True), 
+        ("½", ".5", True),
+        (".5", "5", False), ("1,234", "1234.00", True), ("12,34,567", "1234567", True), ("1e5", "100000", True), 
+        ("1e5", "15", False),
+        ("1\u202f234", "1234", True), ("3:45", "345", False), ("10^5", "105", False), ("<5", "5", False), ("5-3", "53", False),
+        ("1,2,3", "123", False), ("007", "7", False), ("-$5", "-5", True), ("it is -5 °C", "it is 5 °C", False), 
+        ("v1.2", "v12", False),
+        ("12345678901234567890", "12345678901234567891", False), ("cafe\u0301", "caf\u00e9", True), ("don’t", "don't", True),
+        ("“the lion”", "Lion", True), ("a\u00a0b\u200b", "a b", True), ("x²", "x2", False), ("１２", "12", True),
+    ],
+)  # fmt: skip
+def test_numbers_are_judged_by_value_and_letters_in_any_unicode_form(text: str, answer: str, right: bool) -> None:
+    assert is_right(said(text, answer)) is right
+
+
+def test_risk_and_calibration_rest_on_the_value_of_numbers() -> None:
+    found = judge([said("3.5", "35", id="a", confidence=0.9), said("7", "7", id="b", confidence=0.9)])
+    assert found.risks()[-1].risk == 0.5
+    assert found.calibration_error() == pytest.approx(0.4)
 
 
 # --- what it comes to -------------------------------------------------------------------------------------------------
@@ -155,7 +193,7 @@ def test_what_has_no_accepted_answer_or_no_confidence_is_left_out_of_the_counts(
 
 def test_the_last_word_is_by_hand() -> None:
     asked = [said("x", "y", id="a"), said("1.5", "15", id="b"), said("free text", id="c", answerable=True)]
-    assert [one.right for one in judge(asked).answers] == [False, True, None]
+    assert [one.right for one in judge(asked).answers] == [False, False, None]
     found = judge(asked, {"a": "acceptable", "b": "reading", "c": "other"})
     assert [one.right for one in found.answers] == [True, False, False]
     assert [one.tag for one in found.failures] == ["reading", "other"]

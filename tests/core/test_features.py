@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from safetensors import safe_open
 from torch import nn
 
 from trialbook.contracts import Features, FeatureTable
+from trialbook.engine import feature_file
 from trialbook.engine.feature_store import FeatureStore, address, weights_hash
 from trialbook.errors import TrialbookError
 
@@ -125,20 +130,183 @@ def test_the_weights_hash_sees_every_tensor_its_name_and_its_dtype() -> None:
 
 
 def test_features_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    def encode(rows: NDArray[np.int64]) -> Features:
-        return Features(torch.full((len(rows), 1, 2), float("nan")))
+    for value in (torch.tensor(torch.nan), torch.tensor(1e300, dtype=torch.float64)):
 
-    with pytest.raises(TrialbookError, match="NaN"):
-        FeatureStore(tmp_path).get({"weights": "a"}, 3, encode)
+        def encode(rows: NDArray[np.int64], value: torch.Tensor = value) -> Features:
+            return Features(value.expand(len(rows), 1, 2))
+
+        with pytest.raises(TrialbookError, match="NaN"):
+            FeatureStore(tmp_path).get({"weights": "a"}, 3, encode)
 
 
-def test_a_file_that_was_cut_is_refused_not_read(tmp_path: Path) -> None:
+def _stored(folder: Path) -> Path:
+    FeatureStore(folder).get({"weights": "a"}, ROWS, _Counting())
+    (path,) = folder.glob("*.safetensors")
+    return path
+
+
+def _write_at(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def _zero_second_half(path: Path) -> None:
+    size = path.stat().st_size
+    _write_at(path, size // 2, bytes(size - size // 2))
+
+
+def _zero_and_keep_time(path: Path) -> None:
+    before = path.stat()
+    _write_at(path, path.stat().st_size - 60, bytes(60))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _zero_sums(path: Path) -> None:
+    _write_at(path.with_suffix(".sums"), 200, bytes(100))
+    path.with_suffix(".checked").unlink()
+
+
+def _replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "half of it zero": _zero_second_half,
+    "a few bytes, its time kept": _zero_and_keep_time,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-4]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"0000"),
+    "empty": lambda path: path.write_bytes(b""),
+    "header zero": lambda path: _write_at(path, 8, bytes(20)),
+    "header of another shape": lambda path: path.write_bytes(path.read_bytes().replace(b"[150, 3, 5]", b"[150, 5, 3]")),
+    "header too long": lambda path: _write_at(path, 0, b"\xff" * 8),
+    "a folder": _replace_by_folder,
+    "no checksums": lambda path: path.with_suffix(".sums").unlink(),
+    "checksums cut": lambda path: path.with_suffix(".sums").write_bytes(path.with_suffix(".sums").read_bytes()[:40]),
+    "checksums zero": _zero_sums,
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_features_are_made_again_and_that_is_said(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _stored(tmp_path)
+    assert torch.equal(FeatureStore(tmp_path).get({"weights": "a"}, ROWS, _Counting()).rows(EVERY), TRUTH)
+    sound = path.read_bytes()
+    DAMAGE[how](path)
+    encode = _Counting()
+    stored = FeatureStore(tmp_path).get({"weights": "a"}, ROWS, encode)
+    assert torch.equal(stored.rows(np.arange(ROWS)), TRUTH)
+    assert torch.equal(stored.mask(), MASK)
+    assert encode.rows > 0
+    assert any(path.stem in record.getMessage() for record in caplog.records)
+    assert path.read_bytes() == sound
+    again = _Counting()
+    assert torch.equal(FeatureStore(tmp_path).get({"weights": "a"}, ROWS, again).rows(EVERY), TRUTH)
+    assert again.rows == 0
+
+
+def test_only_the_rows_around_the_damage_are_made_again_and_only_when_they_are_read(tmp_path: Path) -> None:
+    path = _stored(tmp_path)
+    _write_at(path, path.stat().st_size - MASK.numel() - 20, bytes(20))  # in the last row of the tokens
+    encode, contexts = _Counting(), []
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        contexts.append("in")
+        yield
+        contexts.append("out")
+
+    stored = FeatureStore(tmp_path).get({"weights": "a"}, ROWS, encode, context)
+    assert torch.equal(stored.rows(slice(0, 128)), TRUTH[:128])
+    assert (encode.rows, contexts) == (0, [])
+    assert torch.equal(stored.on_grid(3, 1)[slice(140, ROWS)], TRUTH[140:].reshape(-1, 3, 1, 5))
+    assert (encode.rows, contexts) == (ROWS - 128, ["in", "out"])
+
+
+def test_layers_are_repaired_one_by_one(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
-    store.get({"weights": "a"}, ROWS, _Counting())
+    store.get_many(_made_of(*LAYERS), ROWS, 8, _Many())
+    _zero_second_half(tmp_path / f"{address(_made_of('layer 2')['layer 2'])}.safetensors")
+    encode = _Many()
+    stored = store.get_many(_made_of(*LAYERS), ROWS, 8, encode)
+    assert all(torch.equal(stored[name].rows(EVERY), tokens) for name, tokens in LAYERS.items())
+    assert encode.asked == [("layer 2",)]
+
+
+def test_a_row_is_compared_with_its_checksum_once_by_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stored(tmp_path)
+    looked: list[int] = []
+    plain = feature_file._sum
+    monkeypatch.setattr(feature_file, "_sum", lambda data: looked.append(1) or plain(data))
+
+    def read(index: slice | NDArray[np.int64]) -> int:
+        """Rows that are compared when a new process reads some."""
+        stored = FeatureStore(tmp_path).get({"weights": "a"}, ROWS, _Counting())
+        looked.clear()
+        assert torch.equal(stored.rows(index), TRUTH[index])
+        return len(looked)
+
+    assert read(np.array([7, 0, 149, 7])) == 3
+    assert read(slice(0, 10)) == 8
+    assert read(EVERY) == ROWS - 11
+    assert read(EVERY) == 0
     path = next(tmp_path.glob("*.safetensors"))
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(TrialbookError, match="cut short"):
-        store.get({"weights": "a"}, ROWS, _Counting())
+    os.utime(path)
+    assert read(EVERY) == ROWS
+    shutil.copy2(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    assert read(EVERY) == ROWS
+
+
+@pytest.mark.parametrize("how", ["rows zero", "progress is no number", "progress ahead", "empty", "cut", "no partial"])
+def test_half_made_features_that_are_damaged_become_whole(tmp_path: Path, how: str) -> None:
+    store = FeatureStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        store.get({"weights": "a"}, ROWS, _Counting(die_after=128))
+    (partial,), (progress,) = tmp_path.glob("*.partial"), tmp_path.glob("*.progress")
+    assert progress.read_text() == "128"
+    {
+        "rows zero": lambda: _write_at(partial, 400, bytes(3000)),
+        "progress is no number": lambda: progress.write_text(""),
+        "progress ahead": lambda: progress.write_text(
+            "150"
+        ),  # as after a power cut, had it not been forced to the disk
+        "empty": lambda: partial.write_bytes(b""),
+        "cut": lambda: partial.write_bytes(partial.read_bytes()[:500]),
+        "no partial": lambda: partial.unlink(),
+    }[how]()
+    stored = store.get({"weights": "a"}, ROWS, _Counting())
+    assert torch.equal(stored.rows(EVERY), TRUTH)
+    assert torch.equal(stored.mask(), MASK)
+    assert not [*tmp_path.glob("*.partial"), *tmp_path.glob("*.progress")]
+
+
+def test_a_store_that_cannot_be_written_is_read_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _stored(tmp_path)
+
+    def refuse(*_: object) -> int:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    for _ in range(2):
+        stored = FeatureStore(tmp_path).get({"weights": "a"}, ROWS, _Counting())
+        assert torch.equal(stored.rows(EVERY), TRUTH)
+
+
+def test_what_counts_as_done_is_on_the_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    plain = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink().suffix) or plain(handle)
+    )
+    FeatureStore(tmp_path).get({"weights": "a"}, 64, _Counting())
+    assert synced[:3] == [".partial", ".sums", ".new"]
 
 
 LAYERS = {f"layer {i}": torch.randn(ROWS, 2, 3, 4 + i, generator=torch.Generator().manual_seed(i)) for i in range(3)}

@@ -13,8 +13,9 @@ from trialbook.analysis.decide.outcomes import Facts, possible_outcomes
 from trialbook.analysis.decide.ranking import Criterion, rank
 from trialbook.analysis.decide.recommendation import Ballot, advise
 from trialbook.analysis.estimates import Measured, Value, measure, ratios
-from trialbook.analysis.verdicts import GATE_ALPHA, Question, judge
+from trialbook.analysis.verdicts import GATE_ALPHA, UNTOLD, Question, judge
 from trialbook.config.scale import Scale
+from trialbook.contracts.metric_names import fitting
 
 HIGHER = Scale.of({"target": 0.65, "acceptable": 0.60, "fail": 0.55}, higher=True)
 LOWER = Scale.of({"target": 0.30, "acceptable": 0.35, "fail": 0.45}, higher=True)  # their order says lower
@@ -106,6 +107,56 @@ def test_a_gate_that_is_clearly_passed_is_found_to_be() -> None:
     draw = random.Random(0)
     found = [judge([Question(HIGHER, [seeds(*(draw.gauss(0.7, 0.01) for _ in range(5)))])] * 8)[0] for _ in range(100)]
     assert sum(one.verdict == "pass" for one in found) >= 95
+
+
+# --- ceilings and floors ------------------------------------------------------------------------------------------
+
+
+def beside(value: float, **references: float) -> Measured:
+    found = measure([Value(value + shift, references=references) for shift in (-0.001, 0.0, 0.001)])
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scale", "one", "verdict"),
+    [
+        (HIGHER, beside(0.70, oracle=0.95, shuffled=0.1), "pass"),
+        (HIGHER, beside(0.20, oracle=0.95, shuffled=0.1), "fail"),
+        (HIGHER, beside(0.211, latents=0.217, mean=0.1), UNTOLD),  # nobody could pass
+        (HIGHER, beside(0.70, null=0.62), UNTOLD),  # anybody would
+        (HIGHER, beside(0.38, latents=0.217, mean=0.361), UNTOLD),
+        (LOWER, beside(0.20, true=0.05, mean=0.9), "pass"),
+        (LOWER, beside(0.40, true=0.36), UNTOLD),
+        (LOWER, beside(0.20, random=0.30), UNTOLD),
+        (HIGHER, beside(0.70, oracle=0.60), "pass"),  # it reaches just what is asked for
+    ],
+)
+def test_beyond_its_ceiling_or_floor_a_gate_cannot_be_told(scale: Scale, one: Measured, verdict: str) -> None:
+    question = Question(scale, [one])
+    (found,) = judge([question])
+    assert found.verdict == verdict
+    assert found.passed is {"pass": True, "fail": False}.get(verdict)
+    assert bool(question.doubt) == (verdict == UNTOLD)
+
+
+def test_of_several_those_that_cannot_be_told_neither_pass_nor_let_the_gate_fail() -> None:
+    blind, good, bad = beside(0.9, shuffled=0.9), beside(0.7, shuffled=0.1), beside(0.2, shuffled=0.1)
+    assert judge([Question(HIGHER, [blind, good])])[0].verdict == "pass"
+    assert Question(HIGHER, [blind, good]).best is good
+    assert judge([Question(HIGHER, [blind, bad])])[0].verdict == "undecided"
+    assert judge([Question(HIGHER, [blind, blind])])[0].verdict == UNTOLD
+
+
+def test_references_are_what_was_recorded_behind_or_beside_a_metric() -> None:
+    recorded = {
+        "p/iou": 0.5, "p/iou/low": 0.4, "p/iou/high": 0.6, "p/iou/oracle": 0.9, "p/iou/shuffled": math.nan, "p/iou/pixels": 0.3,
+        "z/s2t/accuracy": 0.4, "z/s2t/majority": 0.35, "z/s2t/chance": 0.2, "g/iou": 0.5, "g/mean-box/iou": 0.45,
+    }  # fmt: skip
+    assert Value.read("p/iou", recorded) == Value(0.5, 0.4, 0.6, {"oracle": 0.9})
+    assert Value.read("z/s2t/accuracy", recorded).references == {"majority": 0.35, "chance": 0.2}
+    assert Value.read("g/iou", recorded).references == {"mean-box": 0.45}
+    assert fitting(recorded, "p/*") == ["p/iou", "p/iou/pixels"]
 
 
 # --- what is measured ---------------------------------------------------------------------------------------------

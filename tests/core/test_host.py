@@ -13,6 +13,7 @@ import click
 import pytest
 
 from trialbook.errors import TrialbookError
+from trialbook.plugins import slow
 from trialbook.plugins.entrypoints import EntryPoint, find_entry_points, parse_group
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.manager import AmbiguousComponent, PluginManager, UnknownComponent
@@ -272,3 +273,19 @@ def test_of_two_distributions_of_one_name_the_first_on_the_path_counts(tmp_path:
 def test_comments_and_extras_of_entry_points_are_left_aside() -> None:
     text = "[other]\na = b\n[g]\n# c = d\n\np = m:f [extra]\n[last]\nq = r\n"
     assert parse_group(text, "g") == [("p", "m:f")]
+
+
+def test_a_plugin_that_keeps_the_command_waiting_is_named_and_not_ended(
+    install: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(slow, "LIMIT", 0.2)
+    monkeypatch.setattr(slow, "PERIOD", 0.02)
+    install("sluggish", "import time\ntime.sleep(0.5)\n" + GOOD + "    time.sleep(0.5)\n")
+    host = PluginManager()
+    host.load(EntryPoint("sluggish", "sluggish_plugin"))
+    host.register("quick", Offers(linear()))
+    assert {one.name for one in host.components()} == {"good", "linear"}
+    said = capsys.readouterr().err.splitlines()
+    assert [("sluggish" in line, "mlrun_projectors" in line) for line in said] == [(True, False), (True, True)]
+    host.components()
+    assert capsys.readouterr().err == ""

@@ -24,6 +24,7 @@ from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
 from trialbook.plugins.manager import PluginManager
 from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.lock import RunLock
 
 EXPERIMENT = align_file(
     head='# Is the MLP better?\nname = "small"\nseeds = [0, 1]\nbaseline = "linear"',
@@ -101,6 +102,16 @@ def test_the_same_command_again_keeps_every_finished_run(finished: Path) -> None
     out = mlrun(finished, "run", "small.toml")
     assert "4 finished already" in out
     assert {path: (path / "metrics.jsonl").stat().st_mtime_ns for path in _directories(finished)} == before
+
+
+def test_a_run_that_another_process_does_is_left_to_it(finished: Path) -> None:
+    lock = RunLock(_directories(finished)[0] / "lock")
+    lock.acquire()
+    out = mlrun(finished, "run", "small.toml", status=1)
+    lock.release()
+    assert f"process {os.getpid()} on" in out
+    assert "3 finished already" in out
+    assert "end it" not in out
 
 
 def test_another_option_is_another_run_and_the_old_ones_stay(finished: Path) -> None:

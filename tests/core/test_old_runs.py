@@ -126,7 +126,7 @@ def test_a_directory_copied_from_elsewhere_is_taken_in(own: Path) -> None:
     check_numbers("compare-alignment", ask(COMMANDS["compare-alignment"], own))
 
 
-@pytest.mark.parametrize(("run", "records", "last"), [("alignment/mlp-s0", 16, 40), ("sensors/main-s0", 9, 12)])
+@pytest.mark.parametrize(("run", "records", "last"), [("alignment/mlp-s0", 16, 40), ("instruct/mlp-s0", 40, 64)])
 def test_an_old_run_is_reproduced(own: Path, run: str, records: int, last: int) -> None:
     text = ask(Command(f"reproduce {run} --json"), own)
     found = json.loads(text[text.index("{\n") :])

@@ -30,8 +30,9 @@ from trialbook.reports.document.blocks import (
     TableBlock,
 )  # fmt: skip
 from trialbook.reports.document.diagram import Box, draw_layers
+from trialbook.reports.document.escape import markdown as escape
 from trialbook.reports.document.html import to_html
-from trialbook.reports.document.markdown import escape, to_markdown
+from trialbook.reports.document.markdown import to_markdown
 from trialbook.reports.tables import Column, Table
 
 EVIL = "<script>alert('x')</script> & \"quoted\" | [a](javascript:b) `c` *d* \x00"

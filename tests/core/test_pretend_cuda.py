@@ -421,6 +421,14 @@ def test_four_bits_a_weight_compute_on_the_device(device: PretendDevice) -> None
     assert x.grad is not None
 
 
+def test_what_is_quantised_afterwards_knows_nothing_of_the_device() -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    with pretend_cuda():
+        bitsandbytes.nn.Linear4bit(64, 32, bias=False, quant_type="nf4").to("cuda")
+    layer = bitsandbytes.nn.Linear4bit(64, 32, bias=False, quant_type="nf4", compute_dtype=torch.float32).to("cpu")
+    assert layer(torch.ones(1, 64)).isfinite().all()
+
+
 def test_shapes_follow_what_is_changed_in_place(device: PretendDevice) -> None:
     x = on(2, 3)
     assert x.t_().shape == (3, 2)

@@ -18,7 +18,7 @@ import pytest
 from trialbook.config.experiment_info import ExperimentInfo
 from trialbook.config.runspec import RunSpec
 from trialbook.contracts.files import read_lines
-from trialbook.contracts.records import Event, Record, Timing
+from trialbook.contracts.records import Artifact, Event, Facts, Record, Timing
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.lock import RunLocked
 from trialbook.registry.recorder import Recorder
@@ -272,6 +272,20 @@ def test_going_on_with_other_data_is_an_event(tmp_path: Path) -> None:
             recorder.describe({"dataset": {"fingerprint": fingerprint}, "parameters": {"llm": 3}})
     (event,) = events(recorder.run, "data-changed")
     assert event["data"] == {"dataset.fingerprint": ["a", "b"]}
+
+
+def test_what_a_run_finds_out_as_it_goes_is_no_change_of_its_data(tmp_path: Path) -> None:
+    """As after a kill behind the extraction: the next process reads stored features, and sees no shapes of the encoder."""
+    seen = ({"encoder": {"out": [4, 224]}, "projector": {"out": [4, 8]}}, {"projector": {"out": [4, 8]}})
+    for session, shapes in enumerate(seen):
+        with started(tmp_path) as recorder:
+            recorder.describe({"dataset": {"fingerprint": "a"}})
+            recorder.add(Facts(0, {"shapes": shapes, "flops": {"training": 2 + session}}))
+            recorder.add(Artifact(0, "made.npz", lambda file, session=session: file.write_text(str(session))))
+    assert events(recorder.run, "data-changed") == []
+    data = recorder.run.read("data")
+    assert (data["shapes"], data["flops"]["training"]) == (seen[0], 3)
+    assert list(data["artifacts"]) == ["made.npz"]
 
 
 def test_only_one_process_records_a_run(tmp_path: Path) -> None:

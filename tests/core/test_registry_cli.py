@@ -152,7 +152,7 @@ def test_sql_answers_questions_and_changes_nothing(root: Path) -> None:
         {"arm": "per", "mean": pytest.approx(0.7111111)},
     ]
     assert "mean" in invoke(root, "sql", asked).stdout
-    mistakes = {"delete from run": "readonly", "select wrong from run": "no such column", "select 1; select 2": "one"}
+    mistakes = {"delete from run": "read", "select wrong from run": "no such column", "select 1; select 2": "one"}
     for bad, message in mistakes.items():
         with pytest.raises(TrialbookError, match=f"SQL: .*{message}"):
             invoke(root, "sql", bad)

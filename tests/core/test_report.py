@@ -186,6 +186,9 @@ def test_notes_are_shown_where_there_is_nothing_worse_and_many_arms_are_counted(
     arms = tuple(f"a{n}" for n in range(5))
     (line,) = finding_lines(replace(WHOLE, arms=arms, findings=tuple(replace(note, arm=arm) for arm in arms)))
     assert "In 10 of 15 runs of all arms" in line
+    others = [replace(note, arm=arm, evidence={"loss": 0.5 + n}, message=f"At {n}.") for n, arm in enumerate(arms)]
+    (line,) = finding_lines(replace(WHOLE, arms=arms, findings=tuple(others)))
+    assert "At 0 (as in per-s0). In 10 of 15 runs of all arms (loss 0.5 to 4.5)" in line
     assert "runs" in finding_lines(replace(WHOLE, by="train.lr"))[0]
 
 

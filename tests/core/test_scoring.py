@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from trialbook.contracts.predictions import UNANSWERABLE, Prediction, exact_match, normalize, normalized_match, score
+from trialbook.contracts.predictions import (
+    UNANSWERABLE,
+    Prediction,
+    exact_match,
+    is_abstention,
+    normalize,
+    normalized_match,
+    score,
+)
 from trialbook.errors import TrialbookError
 
 
@@ -33,6 +41,25 @@ def test_an_exact_match_differs_at_most_in_outer_white_space():
     assert exact_match("Red Lion", ["Inn", " Red Lion\n"]) == 1
     assert exact_match("red Lion", ["Red Lion"]) == 0
     assert exact_match("", ["Red Lion"]) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["I don’t know", "**unanswerable**", "“unanswerable”", "(unanswerable)", "Unanswerable…", "I do not know.", 
+     "_I can’t answer_", "\u200bnot in\u00a0the image!"],
+)  # fmt: skip
+def test_abstentions_are_recognised_however_they_are_set(text: str):
+    assert is_abstention(text)
+
+
+@pytest.mark.parametrize("text", ["", "?", "unanswerable questions", "I know", "answerable"])
+def test_other_texts_are_no_abstentions(text: str):
+    assert not is_abstention(text)
+
+
+def test_the_published_normalisation_stays_what_its_source_defines():
+    assert normalized_match("3.5", ["35"]) == normalized_match("1/2", ["12"]) == 1
+    assert normalized_match("cafe\u0301", ["caf\u00e9"]) == normalized_match("don’t", ["don't"]) == 0
 
 
 def test_nothing_matches_only_nothing():

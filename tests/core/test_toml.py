@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trialbook.config.toml import KeyPath, parse_key, parse_toml, parse_value
-from trialbook.errors import ExperimentErrors
+from trialbook.config.toml import MOST_BYTES, KeyPath, parse_key, parse_toml, parse_value, read_toml
+from trialbook.config.toml_nesting import MOST_LEVELS
+from trialbook.errors import ExperimentErrors, TrialbookError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -265,3 +267,55 @@ def test_dotted_keys_of_the_command_line() -> None:
     assert parse_key('arm."a b".loss.0.weight') == ("arm", "a b", "loss", "0", "weight")
     with pytest.raises(ValueError, match="not a dotted key"):
         parse_key("a..b")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"x = {'[' * 5000}", f"x = {'[' * 5000}{']' * 5000}", f"x = {'{a = ' * 3000}1{'}' * 3000}",
+        ".".join(["a"] * 10_000) + " = 1", f"[{'.'.join(['a'] * 10_000)}]", "[" + " . ".join(['"a b"'] * 100) + "]",
+    ],
+)  # fmt: skip
+def test_what_nests_too_deeply_is_refused_at_its_line(line: str) -> None:
+    with pytest.raises(ExperimentErrors) as caught:
+        parse_toml(f"# nothing\ny = '[[['\n{line}\n", FILE)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line) == ("some.toml", 3)
+
+
+def test_levels_up_to_the_bound_are_read_and_signs_in_texts_and_comments_do_not_count() -> None:
+    levels = MOST_LEVELS
+    assert parse_toml("x = " + "[" * levels + "]" * levels, FILE).data["x"]
+    assert parse_toml("#" + "[" * 500 + "\nx = '" + "{" * 500 + "'\ny = \"" + "a." * 500 + '"', FILE).data["y"]
+    with pytest.raises(ValueError, match="64"):
+        parse_value("[" * 5000)
+    with pytest.raises(ValueError, match="64"):
+        parse_key(".".join("a" * 500))
+
+
+def test_a_number_without_end_is_no_traceback() -> None:
+    with pytest.raises(ExperimentErrors):
+        parse_toml("x = " + "1" * 10_000, FILE)
+
+
+def test_a_file_is_read_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "marked.toml"
+    file.write_bytes(b"\xef\xbb\xbf# why\r\n[a]\r\nx = 1\r\n")
+    read = read_toml(file)
+    assert (read.data, read.comment, read.positions["a", "x"].line) == ({"a": {"x": 1}}, "why", 3)
+    assert parse_toml("\ufeffx = 1", None).data == {"x": 1}
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "large", "latin", "missing"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "odd.toml"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "large":
+        file.write_bytes(b"#" * (MOST_BYTES + 1))
+    elif kind == "latin":
+        file.write_bytes(b"x = '\xe9'")
+    with pytest.raises(TrialbookError, match=r"odd\.toml"):
+        read_toml(file)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from interrupts import Interrupts
@@ -16,6 +17,7 @@ from labelled_windows import host_of, run_folder, run_windows
 
 from trialbook.config.settings import load_settings
 from trialbook.contracts.files import read_lines
+from trialbook.contracts.trackers import TrackedRun
 from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.execution import trackers
 from trialbook.plugins.hookspec import Component, hookimpl
@@ -94,6 +96,30 @@ def test_a_tracker_hears_a_run_from_start_to_end(host: PluginManager, tmp_path: 
     assert told[-1] == ["stop", "finished", ["metrics", "parameters"]]
 
 
+def test_a_tracker_changes_neither_the_run_nor_what_others_hear(tmp_path: Path) -> None:
+    class Clearing:
+        def start(self, run: TrackedRun) -> list[tuple[int, str]]:
+            run.config["train"].clear()  # type: ignore[attr-defined]
+            return []
+
+        def log(self, step: int, values: dict[str, float]) -> None:
+            values.clear()
+
+        def stop(self, status: str, results: dict[str, Any]) -> None:
+            results["metrics"].clear()
+
+    config, values, results = {"train": {"lr": 0.1}}, {"loss": 1.0}, {"metrics": {"acc": 0.5}}
+    tracking = trackers.Tracking([trackers.Follower(str(i), Clearing()) for i in range(2)], patience=5)  # type: ignore[arg-type]
+    told = [
+        *tracking.started("run", tmp_path, config),
+        *tracking.recorded(1, values),
+        *tracking.ended("finished", results),
+    ]
+    told += tracking.close()
+    assert told == []
+    assert (config, values, results) == ({"train": {"lr": 0.1}}, {"loss": 1.0}, {"metrics": {"acc": 0.5}})
+
+
 def test_what_a_run_makes_again_when_it_goes_on_is_not_told_again(host: PluginManager, tmp_path: Path) -> None:
     for step in (13, 31):
         with pytest.raises(KeyboardInterrupt):
@@ -147,6 +173,7 @@ def test_a_tracker_that_hangs_is_left_behind(
     fails: str, host: PluginManager, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "PATIENCE", 0.5)
+    monkeypatch.setattr(trackers, "FIRST_PATIENCE", 0.5)
     options = {"notes": {"fails": fails, "seconds": 60.0}}
     began = time.monotonic()
     (outcome,) = run_windows(tmp_path / "run", host=host, trackers=("notes",), tracker=options)

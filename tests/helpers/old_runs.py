@@ -36,7 +36,7 @@ _RENAMED = {
 _NUMBER = re.compile(r"(?<![\w.@/-])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?:\s?%)?(?!\w)")
 
 #: Numbers that are none of a run: how many checks the doctor has now, how long a command took, and how fast a library is.
-_LEFT_OUT = re.compile(r"\(\d+ checks\)|\(\d+\.\d s\)|^.*it/s\]", re.MULTILINE)
+_LEFT_OUT = re.compile(r"\(\d+ checks\)|\"checks\": \d+|\(\d+\.\d s\)|^.*it/s\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import trialbook_plugins.plugin
 from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Event, ModuleStats, Record
-from trialbook.doctor.doctor import diagnose, load_checks
+from trialbook.doctor.doctor import Check, diagnose, load_checks
 from trialbook.plugins.manager import PluginManager
 from trialbook_plugins.checks._curves import before_end, end_of, lowest_window
 
@@ -228,6 +228,37 @@ def test_a_sound_run_has_no_finding_at_any_time(step: int) -> None:
     assert diagnose(until(healthy(), step), CHECKS) == []
 
 
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda chart: chart.records.clear(),
+        lambda chart: chart.config["train"].clear(),
+        lambda chart: chart.data.clear(),
+        lambda chart: chart.stats.pop(),
+        lambda chart: chart.records[0].values.update(loss=0.0),
+        lambda chart: next(iter(chart.stats[0].values.values())).clear(),
+    ],
+)
+def test_a_check_cannot_change_what_the_next_one_sees(act: Callable[[RunEvidence], Any]) -> None:
+    def changing(chart: RunEvidence) -> list[Finding]:
+        act(chart)
+        return []
+
+    seen = []
+
+    def seeing(chart: RunEvidence) -> list[Finding]:
+        seen.append((len(chart.records), len(chart.stats), dict(chart.config), dict(chart.data)))
+        seen.append([dict(one.values) for one in (*chart.records, *chart.stats)])
+        return []
+
+    chart, checks = healthy(), [Check("changing", "p", "", changing), Check("seeing", "p", "", seeing)]
+    diagnose(chart, checks[1:])
+    expected = copy.deepcopy([str(one) for one in seen])
+    seen.clear()
+    diagnose(chart, checks)
+    assert [str(one) for one in seen] == expected
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     kinds=st.sets(st.sampled_from(["wiring", "parameters", "modules", "attention", "own", "embeddings", "frozen"])),
@@ -372,6 +403,14 @@ def test_a_scale_that_is_not_learned_has_no_bounds_to_lie_at() -> None:
     assert found("scale-at-clamp", chart) == []
 
 
+def test_targets_shared_among_equal_rows_with_equal_embeddings_are_a_note() -> None:
+    alike = edit(healthy(), "own", split="", duplicates=40, duplicates_apart=0)
+    finding = only("shared-duplicates", alike)
+    assert (finding.severity, finding.component, finding.evidence["duplicates"]) == ("note", "loss.info-nce", 40)
+    for facts in ({"duplicates": 40, "duplicates_apart": 3}, {"duplicates": 0, "duplicates_apart": 0}):
+        assert found("shared-duplicates", edit(healthy(), "own", split="", **facts)) == []
+
+
 def test_a_warm_up_that_does_not_end_is_named_at_once() -> None:
     finding = only("lr-not-reached", until(train(healthy(), warmup=1000), 1))
     assert finding.severity == "warning"
@@ -496,7 +535,11 @@ def test_what_a_stage_leaves_out_on_purpose_is_no_alarm() -> None:
     adapters = copy.deepcopy(healthy())
     for one in adapters.of("wiring"):
         one.values["llm"] = {"stage": "train", "frozen": False, "parameters": 7000, "in_module": 7000, "optimized": 40}  # type: ignore[index]
-    assert only("not-optimized", adapters).severity == "note"
+    assert found("not-optimized", adapters) == []
+    asleep = edit(adapters, "wiring", "llm", optimized=0)
+    assert found("not-optimized", asleep) == []
+    asked = dataclasses.replace(asleep, config={**asleep.config, "llm": {"use": "hf-causal", "lora_rank": 8}})
+    assert (only("not-optimized", asked).severity, only("not-optimized", asked).component) == ("warning", "llm")
 
 
 def test_a_frozen_part_that_is_trained_or_moves_is_an_error() -> None:
@@ -557,6 +600,30 @@ def test_dead_units_of_a_relu_count_at_once_and_others_from_the_second_look() ->
     assert only("dead-units", edit(healthy(), "modules", "*.act", dead=0.85)).severity == "warning"
     assert only("dead-units", edit(healthy(), "modules", "*.act", dead=0.6)).severity == "note"
     assert found("dead-units", edit(healthy(), "modules", "*.act", dead=0.4)) == []
+
+
+def test_layers_that_wait_for_their_training_are_not_dead() -> None:
+    dead = edit(healthy(), "modules", dead=1.0)
+
+    def without(chart: RunEvidence, names: str, since: int = 0) -> RunEvidence:
+        chart = copy.deepcopy(chart)
+        for one in chart.of("parameters"):
+            for name in [name for name in one.values if fnmatchcase(name, names) and one.step >= since]:
+                del one.values[name]
+        return chart
+
+    assert found("dead-units", without(dead, "projector.image.*")) == []  # another stage trains it
+    assert found("dead-units", without(dead, "projector.image.*", since=STEPS)) == []  # this stage no longer does
+    own = without(dead, "projector.image.first.*")  # its part is trained, but not itself: B of an adapter in a warm-up
+    assert "projector.image.act" in only("dead-units", own).message
+    assert "modules" not in only("dead-units", own).message
+    still = edit(
+        edit(dead, "modules", "*.act", dead=0.0), "parameters", "*.first.*", update=0.0
+    )  # the rate is 0 as yet
+    assert found("dead-units", still) == []
+    gelu = edit(dead, "modules", "*.act", type="GELU")
+    assert found("dead-units", until(gelu, 1)) == []
+    assert only("dead-units", gelu).evidence["modules"] == 2
 
 
 def test_attention_that_stays_uniform_is_named_and_that_of_fresh_layers_is_not() -> None:

@@ -94,6 +94,8 @@ def test_several_rows_may_belong_to_a_group(tmp_path):
         ({"text": np.ones(40)}, {}, r"'text' \(text\) has shape \[40\]"),
         ({"text": np.array([["a", "b"]] * 40)}, {}, "must hold real numbers"),
         ({"text": np.where(np.eye(40, 4, -17) > 0, np.nan, 1.0)}, {}, "NaN or infinity in 4 rows, first in row 17"),
+        ({"text": np.where(np.eye(40, 4, -17) > 0, 1e300, 1.0)}, {}, "in 4 rows, first in row 17"),
+        ({"text": np.where(np.eye(40, 4, -17) > 0, -4e38, 1.0)}, {}, "in 4 rows, first in row 17"),
         ({}, {"modalities": {"image": "imag"}}, "no array 'imag'; it has image, text"),
         ({"text": np.array([[None] * 4] * 40)}, {}, "'text' cannot be read"),
         ({"other_id": np.roll(arrays()["id"], 1)}, {}, "ids differ in 40 rows, first row 0: .* sample-0, .* sample-39"),

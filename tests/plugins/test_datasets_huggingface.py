@@ -14,6 +14,7 @@ from trialbook.errors import TrialbookError
 from trialbook.testing import check_component
 from trialbook_plugins.datasets import _hub
 from trialbook_plugins.datasets.huggingface import HuggingFace
+from trialbook_plugins.datasets.huggingface_questions import HuggingFaceQuestions
 
 hf = pytest.importorskip("datasets", reason="the datasets library is an optional dependency")
 
@@ -143,6 +144,34 @@ def test_a_folder_of_pictures_with_metadata_is_read(tmp_path):
     split = make(tmp_path, path="pictures", columns={"image": "image", "text": "text"}, val=0, test=0).splits()["train"]
     pictures, texts = split.read("image", np.arange(10)), split.read("text", np.arange(10))
     assert all(picture[0, 0, 0] == 20 * int(text.split()[1]) for picture, text in zip(pictures, texts, strict=True))
+
+
+@pytest.mark.parametrize("value", [-1, None])
+def test_a_class_without_a_name_is_no_label(tmp_path, value):
+    data = table(12)
+    numbers = [value if row in (4, 7) else number for row, number in enumerate(data["kind"])]
+    data = data.remove_columns("kind").add_column("kind", numbers, feature=data.features["kind"])
+    data.save_to_disk(tmp_path / "saved")
+    columns = {"image": "photo", "text": "kind"}
+    with pytest.raises(TrialbookError, match=r"column 'kind' .* in 2 rows, the first is row 4.*skip_missing"):
+        make(tmp_path, columns=columns).splits()
+    dataset = make(tmp_path, columns=columns, skip_missing=True, val=0, test=0)
+    said = dataset.splits()["train"].read("text", np.arange(10))
+    assert dataset.dropped == 2
+    assert said == [("cat", "dog")[row % 2] for row in range(12) if row not in (4, 7)]
+
+
+def test_classes_as_answers_are_their_names(tmp_path):
+    data = table(6).add_column("question", ["which?"] * 6)
+    numbers = [-1 if row == 2 else number for row, number in enumerate(data["kind"])]
+    data = data.remove_columns("kind").add_column("kind", numbers, feature=data.features["kind"])
+    data.save_to_disk(tmp_path / "saved")
+    options = {"path": "saved", "image": "photo", "answers": "kind", "size": 8}
+    with pytest.raises(TrialbookError, match="row 2"):
+        HuggingFaceQuestions(tmp_path, **options).splits()
+    dataset = HuggingFaceQuestions(tmp_path, **options, skip_bad=True)
+    said = dataset.splits()["train"].read("conversation", np.arange(5))
+    assert [one.answer for one in said] == ["cat", "dog", "dog", "cat", "dog"]
 
 
 def test_rows_with_an_empty_cell_are_named_or_counted(tmp_path):

@@ -215,6 +215,12 @@ def receipts(tmp_path):
     return tmp_path
 
 
+def test_a_quote_in_a_line_of_a_receipt_ends_with_the_line(receipts):
+    receipt(receipts, "000", 0, ['"SHOP', "TEL : 03-4043 7678", 'GST NO: "0010"'])
+    found = fields(Receipts(receipts, val=0, test=0))
+    assert found["000", "phone"].answers == ("03-4043 7678",)
+
+
 def fields(dataset) -> dict[tuple[str, str], object]:
     found = {}
     for split in dataset.splits():

@@ -89,6 +89,49 @@ def test_bad_lines_are_named_or_left_out_and_listed(tmp_path: Path, line: str, w
     assert len(events) == 7 + ("never ends" in why)
 
 
+@pytest.mark.parametrize("quotes", ['="{}"', "='{}'", "={}", '="{}" '])
+def test_annotations_may_be_written_as_attributes(tmp_path: Path, quotes: str) -> None:
+    text = LOG
+    for mark in ("begin", "end"):
+        text = text.replace(f" {mark}", quotes.format(mark))
+    assert text.count("=") == 4
+    assert events_of(write(tmp_path / "home.txt", text)) == events_of(write(tmp_path / "plain.txt"))
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_events_may_carry_the_name_of_their_activity(tmp_path: Path, separator: str) -> None:
+    labels = ["Sleeping", "Sleeping", "Bed to Toilet", "", "Work"]
+    rows = (f"2010-11-04 0{i}:00:00{separator}M00{i}{separator}ON\t{label}" for i, label in enumerate(labels))
+    events, _ = events_of(write(tmp_path / "home.txt", "\n".join(rows)))
+    assert [event.activity for event in events] == ["Sleeping", "Sleeping", "Bed_to_Toilet", OTHER, "Work"]
+
+
+def test_few_names_without_begin_or_end_are_torn_annotations(tmp_path: Path) -> None:
+    rows = [f"2010-11-04 0{i}:00:00 M00{i} ON" + " Sleeping" * (i < 2) for i in range(6)]
+    with pytest.raises(TrialbookError, match=r"home\.txt:1: "):
+        events_of(write(tmp_path / "home.txt", "\n".join(rows)))
+
+
+def test_names_of_sensors_may_have_spaces(tmp_path: Path) -> None:
+    text = LOG.replace("M003", "Bedroom Door").replace("M004", "Hall sensor")
+    events, left_out = events_of(write(tmp_path / "home.txt", text))
+    plain, _ = events_of(write(tmp_path / "plain.txt"))
+    assert [event.sensor for event in events][:4] == ["Bedroom_Door", "Bedroom_Door", "T002", "Hall_sensor"]
+    assert [(one.time, one.state, one.activity) for one in events] == [(o.time, o.state, o.activity) for o in plain]
+    assert not left_out
+
+
+def test_a_time_with_a_zone_is_a_bad_line(tmp_path: Path) -> None:
+    with pytest.raises(TrialbookError, match=r"home\.txt:1: .*zone"):
+        events_of(write(tmp_path / "home.txt", "2010-11-04 00:00:00+01:00 M003 ON\n"))
+
+
+def test_what_is_left_out_is_listed_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    text = "2010-11-04 02:00:00 M1 ON\n2010-11-04 01:00:00 M1 ON\n2010-11-04 torn\n2010-11-04 00:30:00 M1 ON\n"
+    _, left_out = events_of(write(tmp_path / "home.txt", text), skip_bad=True)
+    assert [where for where, _ in left_out] == ["home.txt:2", "home.txt:3", "home.txt:4"]
+
+
 def test_writing_and_reading_a_log_gives_the_same_events(tmp_path: Path) -> None:
     home = SmartHome(residents=1, days=3, seed=4)
     (file,) = home.export(tmp_path)

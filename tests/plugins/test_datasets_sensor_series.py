@@ -179,6 +179,7 @@ def test_bad_lines_are_named_with_file_and_line_or_left_out(folder: Path) -> Non
         ("1 2\n3\n", ":2: 1 numbers"),
         ("1 2\nnan 3\n", ":2: NaN"),
         ("1 2\nx 3\n", ":2: .*'x'"),
+        ("1 2\n3 1e300\n", ":2: .*float32"),
         ("", ":1: no samples"),
     ):
         (folder / "Walk" / "zz-s0.txt").write_text(content)
@@ -258,6 +259,10 @@ def test_npz_arrays_are_read_and_mismatched_lengths_named(tmp_path: Path) -> Non
     with pytest.raises(TrialbookError, match="row 3 of 'series': 1 values are NaN"):
         SensorSeries(root=str(tmp_path / "nan.npz")).splits()
     assert len(SensorSeries(root=str(tmp_path / "nan.npz"), skip_bad=True).left_out) == 1
+    series[3, 2, 1] = 1e300
+    np.savez(tmp_path / "large.npz", series=series, label=labels)
+    with pytest.raises(TrialbookError, match="row 3 of 'series': 1 values"):
+        SensorSeries(root=str(tmp_path / "large.npz")).splits()
 
 
 def test_broken_ts_lines_are_named(tmp_path: Path) -> None:

@@ -360,3 +360,15 @@ def test_real_clips_are_read():
     clips = every(splits["test"], "video")
     assert clips.shape[1:] == (9, 3, 64, 64)
     assert clips.std() > 20
+
+
+def test_coco_detection_needs_only_the_root_of_coco_as_published(tmp_path: Path):
+    root = coco(tmp_path / "coco")
+    (root / "annotations").mkdir()
+    (root / "instances.json").rename(root / "annotations" / "instances_train2017.json")
+    (root / "images").rename(root / "train2017")
+    coco(root, 5, "v")
+    (root / "vinstances.json").rename(root / "annotations" / "instances_val2017.json")
+    (root / "images").rename(root / "val2017")
+    splits = CocoDetection(root=str(root), size=32, empty=True).splits()
+    assert {name: len(split.labels("file")) for name, split in splits.items()} == {"train": 12, "test": 5}

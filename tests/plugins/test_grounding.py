@@ -192,3 +192,16 @@ def test_data_without_names_are_refused() -> None:
         GroundingData(object(), family="qwen")  # type: ignore[arg-type]
     with pytest.raises(TrialbookError, match="ask"):
         GroundingData(Shapes(train=2), family="qwen", ask="Where?")
+
+
+def test_an_object_without_a_class_is_not_asked_about() -> None:
+    class Unlabelled(Shapes):
+        def _cut(self):
+            splits = super()._cut()
+            for split in splits.values():
+                for kinds in split.pool.labels["classes"]:
+                    kinds[:] = -1
+            return splits
+
+    with pytest.raises(TrialbookError, match="no picture with an object"):
+        GroundingData(Unlabelled(train=8, val=4, test=4), family="llava").splits()

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from trialbook.contracts.datasets import Modality
+from trialbook.contracts.records import Artifact
 from trialbook.errors import TrialbookError
 from trialbook.testing import PartsBuilder, check_component
 from trialbook_plugins.captioners.sensor_templates import SensorTemplates
+from trialbook_plugins.datasets.embeddings import Embeddings
 from trialbook_plugins.datasets.samples import Samples
 from trialbook_plugins.datasets.scenes import Scenes
 from trialbook_plugins.datasets.smart_home import SmartHome
@@ -21,6 +23,7 @@ from trialbook_plugins.datasets.stored import keep, read_kept, sample_keys
 from trialbook_plugins.datasets.stored_texts import Caption, Vectors, write_captions
 from trialbook_plugins.encoders.pooled import Pooled
 from trialbook_plugins.encoders.token_embedding import TokenEmbedding
+from trialbook_plugins.tasks._tags import content_numbers
 from trialbook_plugins.tasks.caption import CaptionSamples
 from trialbook_plugins.tasks.embed import Embed
 from trialbook_plugins.tasks.sample import Sample
@@ -48,7 +51,7 @@ def folder(home: SmartHome, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_captions(root / "captions" / "captions.jsonl", captions)
     groups = np.arange(start)
     vectors = np.arange(start * 3, dtype=np.float32).reshape(start, 3)
-    made = Vectors(vectors, groups, keys, [f"{number}" for number in range(start)])
+    made = Vectors(vectors, groups, keys, [f"{number}" for number in range(start)], ["same"] * start)
     made.write_safetensors(root / "vectors" / "embeddings.safetensors")
     made.write_npz(root / "vectors" / "embeddings.npz")
     return root
@@ -151,6 +154,64 @@ def test_vectors_of_other_lengths_or_with_nan_are_refused(folder: Path, tmp_path
     np.savez(file, **arrays)
     with pytest.raises(TrialbookError, match="NaN or infinity in 1 rows, first in row 4"):
         read_all(tmp_path / "all", sensor="samples", text="vectors").splits()
+
+
+def _equals(dataset: Samples | Embeddings) -> list[list[int]]:
+    """Rows of the texts of train that count as equal to each of them."""
+    numbers = content_numbers(dataset.splits()["train"], "text")
+    return [np.flatnonzero(numbers == one).tolist() for one in numbers]
+
+
+@pytest.mark.parametrize("only", ["embeddings.safetensors", "embeddings.npz"])
+def test_equal_captions_are_equal_when_they_are_stored_as_vectors(home: SmartHome, tmp_path: Path, only: str) -> None:
+    for name in ("samples", "captions", "vectors"):
+        (tmp_path / name).mkdir()
+    for name, write in keep(home, ["sensor", "text"], []).files():
+        write(tmp_path / "samples" / name)
+    says = ["someone cooks", "someone sleeps", "cooks someone"]  # the first and the last have equal vectors
+    captions = [
+        Caption(name, group, key, says[group % 3])
+        for name, split in home.splits().items()
+        for group, key in enumerate(sample_keys(split, "sensor"))
+    ]
+    write_captions(tmp_path / "captions" / "captions.jsonl", captions)
+    told = read_all(tmp_path, sensor="samples", text="captions")
+    encoder, encoded = Pooled(TokenEmbedding(told.describe("text"), width=8)), list[int]()
+    encoder.register_forward_hook(lambda *given: encoded.append(len(given[2][0])))
+    task = Embed(PartsBuilder({"dataset": told, "encoder": {"text": encoder}}))
+    task.setup()
+    for item in task.measurements():
+        if isinstance(item, Artifact) and item.name == only:
+            item.write(tmp_path / "vectors" / only)
+    assert sum(encoded) == 3
+    stored = read_all(tmp_path, sensor="samples", text="vectors")
+    assert _equals(stored) == _equals(told)
+    assert _equals(read_all(tmp_path, sensor="samples", text="samples")) != _equals(told)
+    train = stored.splits()["train"]
+    assert len(set(train.content("text"))) == len(train)  # as before: equal captions of other samples are no leak
+
+
+def test_equal_rows_of_embeddings_are_equal_by_their_bits_or_by_what_is_said_to_be(tmp_path: Path) -> None:
+    text = np.array([[0, 1], [1, 0], [0, 1], [1, 1]], np.float32)[[0, 1, 2, 3, 0, 0, 1, 2]]
+    words = np.array(["a", "b", "c", "d", "a", "a", "b", "c"])
+    image = np.eye(8, dtype=np.float32)
+    np.savez(tmp_path / "all.npz", image=image, text=text, words=words, split=np.zeros(8, int))
+    options = {"file": "all.npz", "modalities": {"image": "image", "text": "text"}, "split": "split"}
+    assert _equals(Embeddings(tmp_path, **options))[0] == [0, 2, 4, 5, 7]
+    said = Embeddings(tmp_path, identity={"text": "words"}, **options)
+    assert _equals(said)[0] == [0, 4, 5]
+    assert said.fingerprint != Embeddings(tmp_path, **options).fingerprint
+    with pytest.raises(TrialbookError, match="'identity' of 'text' has shape"):
+        Embeddings(tmp_path, identity={"text": "image"}, **options).splits()
+
+
+def test_vectors_that_a_strange_file_holds_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "all")
+    file = tmp_path / "all" / "vectors" / "embeddings.safetensors"
+    for content in (b"", file.read_bytes()[:200], b"{}" * 400):
+        file.write_bytes(content)
+        with pytest.raises(TrialbookError, match="no embeddings can be read"):
+            read_all(tmp_path / "all", sensor="samples", text="vectors").splits()
 
 
 def test_a_place_that_is_neither_step_nor_folder_is_said(folder: Path) -> None:

@@ -184,3 +184,22 @@ def test_telling_changes_neither_results_nor_state():
     assert set(loss.state_dict()) == {"log_scale"}
     torch.testing.assert_close(loss.log_scale.grad, twin.log_scale.grad, rtol=0, atol=0)
     torch.testing.assert_close(loss(embeddings=embeddings), twin(embeddings=embeddings), rtol=0, atol=0)
+
+
+# --- duplicates ---------------------------------------------------------------------------------------------------
+
+
+def test_sharing_the_target_among_equal_embeddings_is_the_loss_of_negatives_and_that_is_told():
+    """Texts of rows 0 and 1, and of 2, 3 and 4 are equal, word for word and in their embeddings."""
+    text = torch.tensor([7, 7, 8, 8, 8, 9])
+    content = {"image": torch.arange(6), "text": text}
+    embeddings = {"image": torch.randn(6, 9, requires_grad=True), "text": torch.randn(10, 9)[text]}
+    shared, plain = InfoNCE(duplicates="shared"), InfoNCE()
+    grads = []
+    for loss in (shared, plain):
+        value = loss(embeddings=embeddings, **({"content": content} if loss is shared else {}))
+        grads.append((value, *torch.autograd.grad(value, embeddings["image"])))
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-6)
+    assert (shared.stats()["duplicates"], shared.stats()["duplicates_apart"]) == (5, 0)
+    shared(embeddings={**embeddings, "text": torch.randn(6, 9)}, content=content)  # dropout, say
+    assert (shared.stats()["duplicates"], shared.stats()["duplicates_apart"]) == (5, 5)

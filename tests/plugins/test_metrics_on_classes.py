@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from trialbook.contracts.datasets import Modality
 from trialbook.contracts.files import read_json
 from trialbook.errors import ExperimentErrors, TrialbookError
-from trialbook.testing import check_component
+from trialbook.testing import MadeUpDataset, check_component
 from trialbook_plugins.metrics._agreement import (
     adjusted_rand_index,
     matched_accuracy,
@@ -30,6 +30,7 @@ from trialbook_plugins.metrics.label_retrieval import LabelRetrieval
 from trialbook_plugins.metrics.linear_probe import LinearProbe
 from trialbook_plugins.metrics.series_statistics import SeriesStatistics, statistics
 from trialbook_plugins.metrics.zero_shot import ZeroShot
+from trialbook_plugins.tasks._tags import Classes, row_tags
 
 WINDOWS = {"sensor": Modality("series", (16, 2)), "text": Modality("vector", (4,))}
 
@@ -71,6 +72,66 @@ def unit(x: torch.Tensor) -> NDArray[np.float64]:
 ])  # fmt: skip
 def test_it_conforms(kind: str, name: str, options: dict[str, Any]) -> None:
     check_component(f"trialbook_plugins.metrics.{kind}:{name}", "metric", options=options)
+
+
+# --- groups without a class ---------------------------------------------------------------------------------------------
+
+
+def with_unlabelled(given: dict[str, Any], more: int = 9) -> dict[str, Any]:
+    """The same with groups behind it that have no class."""
+    random, groups = torch.Generator().manual_seed(1), len(given["classes"])
+    extra = torch.arange(groups, groups + more)
+    return {
+        "embeddings": {name: torch.cat([x, torch.randn(more, 8, generator=random)]) for name, x in given["embeddings"].items()},
+        "groups": {name: torch.cat([own, extra]) for name, own in given["groups"].items()},
+        "classes": torch.cat([given["classes"], torch.full((more,), -1)]),
+        "content": {name: torch.cat([one, 10**6 + extra]) for name, one in given["content"].items()},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metric", "needs"),
+    [
+        (LabelRetrieval(k=[1, 5]), FOR_LABELS), (LabelRetrieval(k=[2], own=False), FOR_LABELS), (ZeroShot(), FOR_ZERO),
+        (ZeroShot(captions="train"), (*FOR_ZERO, "train")), (Clustering(method=["k-means"]), FOR_LABELS),
+        (LinearProbe(c=1.0), (*FOR_LABELS, "train")),
+    ],
+)  # fmt: skip
+def test_groups_without_a_class_change_no_metric_on_classes(metric: Any, needs: tuple[str, ...]) -> None:
+    given, train = blobs(3, noise=1.2), blobs(4, noise=1.2)
+    plain = metric.compute(**only({**given, "train": train}, *needs))
+    found = metric.compute(**only({**with_unlabelled(given), "train": with_unlabelled(train)}, *needs))
+    assert found == pytest.approx(plain, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", [LabelRetrieval(), Clustering(method=["k-means"])])
+def test_a_metric_on_classes_is_refused_where_nothing_has_one(metric: Any) -> None:
+    given = blobs(3)
+    with pytest.raises(TrialbookError, match="class"):
+        metric.compute(**only({**given, "classes": torch.full_like(given["classes"], -1)}, *FOR_LABELS))
+
+
+@pytest.mark.parametrize(
+    ("values", "numbers"),
+    [
+        ([2, -1, 5, 2], [0, -1, 1, 0]), ([-100, 0, 3, 0], [-1, 0, 1, 0]), ([-1, 1, 1, -1], [0, 1, 1, 0]),
+        ([0.0, math.nan, 2.0, -1.0], [0, -1, 1, -1]), (["b", "", "a", " "], [1, -1, 0, -1]),
+        ([None, "a", "b", "a"], [-1, 0, 1, 0]),
+        ([None, 3, -1, 7], [-1, 0, -1, 1]),
+    ],
+)  # fmt: skip
+def test_what_says_no_class_is_none(values: list[Any], numbers: list[int]) -> None:
+    splits = MadeUpDataset({"text": Modality("vector", (2,))}, {"label": values}, groups=4).splits()
+    classes = Classes(splits)
+    assert classes.demand("train", "a metric").tolist() == numbers
+    tags = row_tags(["classes"], splits["train"], "text", classes.of("train"))["classes"]
+    assert [tag for tag in tags.tolist() if tag >= 0] == [number for number in numbers if number >= 0]
+    assert len(set(tags[tags < 0].tolist())) == numbers.count(-1)  # a loss takes no two of them for the same class
+
+
+def test_a_split_without_any_class_has_none() -> None:
+    splits = MadeUpDataset({"text": Modality("vector", (2,))}, {"label": [-1] * 4}, groups=4).splits()
+    assert Classes(splits).of("train") is None
 
 
 # --- retrieval by label ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,3 +58,16 @@ def test_a_share_that_is_the_same_in_every_sample_has_an_interval(right: float, 
         bootstrap_interval([0.0, 1.0] * 13).low,
         bootstrap_interval([0.0, 1.0] * 13).high,
     )
+
+
+def test_samples_without_a_class_do_not_count() -> None:
+    rng = np.random.default_rng(0)
+    features = torch.from_numpy(rng.normal(size=(40, 1, 1, 6))).float()
+    kinds = [int(one) for one in features[:, 0, 0, 0] > 0]
+    more = torch.cat([features, torch.from_numpy(rng.normal(size=(8, 1, 1, 6))).float()])
+    probe = Attribute(label="kind")
+    plain, padded = (
+        Probed(rows, {"kind": labels}, None) for rows, labels in ((features, kinds), (more, [*kinds, *[-1] * 8]))
+    )
+    assert probe.measure(padded, {"test": padded}, 0) == probe.measure(plain, {"test": plain}, 0)
+    assert probe.measure(padded, {"test": padded}, 0)["test"]["chance"] == 0.5

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from trialbook.contracts import Probed
 from trialbook.errors import TrialbookError
 from trialbook_plugins.datasets.moving_shapes import DIRECTIONS
+from trialbook_plugins.probes._box_figures import box_figures
 from trialbook_plugins.probes.average_precision import AveragePrecision, average_precision
+from trialbook_plugins.probes.boxes import classed, match_boxes
 from trialbook_plugins.probes.perceptual import lpips, perceptual_random
 from trialbook_plugins.probes.pictures import (
     direction_accuracy,
@@ -26,6 +29,7 @@ from trialbook_plugins.probes.pictures import (
     ssim,
 )
 from trialbook_plugins.probes.resampling import drawn_counts
+from trialbook_plugins.probes.spatial import FoundBoxes
 
 
 def evaluate(truth: dict, results: list) -> np.ndarray:
@@ -154,6 +158,30 @@ def test_the_interval_covers_what_as_many_other_pictures_give() -> None:
     found = [draw(np.random.default_rng(seed)).interval() for seed in range(150)]
     mean = np.mean([one.value for one in found])
     assert 0.90 <= np.mean([one.low <= mean <= one.high for one in found]) <= 0.99
+
+
+def test_a_detection_whose_score_is_no_number_is_wrong() -> None:
+    box = np.array([[0.1, 0.1, 0.5, 0.5]])
+    assert average_precision([box], [[np.nan]], [[0]], [box], [[0]]).mean == 0.0
+    assert average_precision([box], [[0.5]], [[0]], [box], [[0]]).mean == pytest.approx(1.0)
+    twice = average_precision([np.concatenate([box, box])], [[np.nan, 0.1]], [[0, 0]], [box], [[0]])
+    assert twice.mean == pytest.approx(1.0)  # the other one is right
+    found = FoundBoxes([torch.from_numpy(box)], [torch.tensor([torch.nan])], [torch.tensor([0])])
+    values = box_figures(found, [box])
+    assert (values["iou"], values["recall@0.5"], values["precision@0.5"], values["map@0.5"]) == (0, 0, 0, 0)
+
+
+def test_a_box_that_is_no_number_matches_nothing() -> None:
+    box = np.array([[0.1, 0.1, 0.5, 0.5]])
+    assert match_boxes([np.full((1, 4), np.nan)], [box]).iou.tolist() == [0.0]
+    assert average_precision([np.full((1, 4), np.nan)], [[0.9]], [[0]], [box], [[0]]).mean == 0.0
+
+
+def test_boxes_without_a_class_do_not_count_where_classes_do() -> None:
+    boxes = [np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])]
+    kept = classed(Probed(None, {"boxes": boxes, "classes": [np.array([-1, 2])]}, None)).labels
+    assert [one.tolist() for one in kept["boxes"]] == [[[0.5, 0.5, 1.0, 1.0]]]
+    assert [one.tolist() for one in kept["classes"]] == [[2]]
 
 
 def test_without_truth_there_is_no_ap_and_no_interval() -> None:

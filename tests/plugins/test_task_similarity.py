@@ -144,6 +144,46 @@ at_least = 0.4
     assert "'best/cka_biased' decides nothing: biased" in problem.message
 
 
+PLACES = """
+[task]
+use = "{task}"
+[dataset]
+use = "shapes"
+val = 8
+[encoder.image]
+use = "patches"
+{more}
+[[gate]]
+metric = "best/{metric}"
+at_least = 0.4
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "metric", "lines"),
+    [
+        ("similarity", '[encoder.b]\nuse = "patches"', "cka", []),
+        ("similarity", 'pool = "mean"', "cka", [13]),
+        ("probe", '[probe.where]\nuse = "pooled-boxes"', "where/iou", []),
+        ("probe", '[probe.where]\nuse = "pooled-boxes"\npool = "mean"', "where/iou", [13]),
+        ("probe", '[probe.what]\nuse = "attribute"\nlabel = "classes"', "what/score", []),
+    ],
+)
+def test_no_gate_stands_on_what_averages_over_places(
+    task: str, more: str, metric: str, lines: list[int], tmp_path: Path
+) -> None:
+    text = PLACES.format(task=task, more=more, metric=metric)
+    if more.startswith("pool"):
+        text = PLACES.format(task=task, more='[encoder.b]\nuse = "patches"', metric=metric).replace(
+            'use = "similarity"', f'use = "similarity"\n{more}'
+        )
+    file = tmp_path / "places.toml"
+    file.write_text(text)
+    book = SchemaBook(PluginManager.discover(), tmp_path / "cache")
+    problems = check_experiment(load_experiment(file), book).problems
+    assert [one.line for one in problems if "decides nothing" in one.message] == lines
+
+
 def test_it_keeps_its_contract(shapes: Shapes) -> None:
     parts = {"dataset": shapes, "encoder": {"a": Changed(shapes, rotated), "b": Changed(shapes, noise)}}
     check_component(Similarity, "task", injected={"builder": PartsBuilder(parts)}, options={"permutations": 19})

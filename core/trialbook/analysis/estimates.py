@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from trialbook.analysis import statistics as stats
 from trialbook.analysis.statistics import FEWEST_SEEDS, Estimate
+from trialbook.contracts.metric_names import references, with_ends
 
 #: Half of a 95% interval of a normal distribution, in standard errors: how recorded intervals are read.
 NORMAL_95 = 1.959963984540054
@@ -15,11 +16,24 @@ NORMAL_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Value:
-    """A recorded value, with the 95% interval that the metric recorded beside it, if it did."""
+    """A recorded value, with the 95% interval and the references (ceilings and floors) that were recorded beside it, if any."""
 
     value: float
     low: float | None = None
     high: float | None = None
+    references: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, metric: str, recorded: Mapping[str, float]) -> Value:
+        """The value of a metric with all that was recorded beside it.
+
+        Args:
+            metric: its name.
+            recorded: all values of the run, by name; the metric is among them.
+        """
+        low, high = (recorded.get(name) for name in with_ends(metric)[1:])
+        found = {one: recorded[name] for name, one in references(metric).items() if name in recorded}
+        return cls(recorded[metric], low, high, {one: own for one, own in found.items() if math.isfinite(own)})
 
     @property
     def is_ranged(self) -> bool:
@@ -41,6 +55,7 @@ class Measured:
         basis: ``seeds``, ``samples`` (the metric's own interval), ``published``, or ``none``.
         decides: whether verdicts may rest on it.
         where: arm or metric that it was taken from, where several were to be chosen from.
+        references: ceilings and floors of the metric, means over seeds.
     """
 
     n: int
@@ -53,6 +68,7 @@ class Measured:
     basis: str = "none"
     decides: bool = False
     where: str = ""
+    references: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def estimate(self) -> Estimate:
@@ -90,7 +106,7 @@ def measure(values: Sequence[Value], where: str = "") -> Measured | None:
     if not plain or not all(map(math.isfinite, plain)):
         return None
     n, mean = len(plain), stats.mean(plain)
-    whole = Measured(n, mean, where=where)
+    whole = Measured(n, mean, where=where, references=_references(values))
     differ = n > 1 and not stats.is_constant(plain)
     error = stats.deviation(plain) / math.sqrt(n) if differ else 0.0
     over_seeds = replace(whole, below=error, above=error, df=n - 1, basis="seeds", decides=n >= FEWEST_SEEDS)
@@ -103,6 +119,12 @@ def measure(values: Sequence[Value], where: str = "") -> Measured | None:
             whole, below=below or above, above=above or below, low=low, high=high, basis="samples", decides=True
         )
     return over_seeds if differ else whole
+
+
+def _references(values: Sequence[Value]) -> dict[str, float]:
+    """Mean of every reference over the seeds that have it."""
+    names = dict.fromkeys(name for one in values for name in one.references)
+    return {name: stats.mean([one.references[name] for one in values if name in one.references]) for name in names}
 
 
 def ratios(own: Mapping[str, Value], reference: Mapping[str, Value]) -> dict[str, Value]:

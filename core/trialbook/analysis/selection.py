@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.errors import TrialbookError, suggest
+from trialbook.registry.changed_data import describe_changed
 from trialbook.registry.query import Registry, Run
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def filter_runs(runs: list[Run], conditions: Sequence[Condition], facts: Facts) 
     return runs
 
 
-def of_plan(runs: Sequence[Run], plan: Plan) -> list[Run]:
-    """Those of an experiment's runs that the plan asks for as it stands.
+def of_plan(runs: Sequence[Run], plan: Plan, root: Path) -> list[Run]:
+    """Those of an experiment's runs that the plan asks for as it stands; ``root`` is the directory of all runs.
 
     Raises:
         TrialbookError: there is none.
@@ -164,9 +165,11 @@ def of_plan(runs: Sequence[Run], plan: Plan) -> list[Run]:
     if kept := [run for run in runs if run.name in names]:
         return kept
     name = plan.experiment.name
+    if edited := describe_changed(plan, root):
+        raise TrialbookError(f"{edited}; 'mlrun compare {name}' shows those")
     raise TrialbookError(
-        f"no run of {plan.experiment.file.name} as it stands is recorded, only {len(runs)} of other configurations or sources; "
-        f"'mlrun run' makes them, 'mlrun compare {name}' shows those"
+        f"no run of {plan.experiment.file.name} as it stands is recorded, only {len(runs)} of other configurations, sources or "
+        f"data; 'mlrun run' makes them, 'mlrun compare {name}' shows those"
     )
 
 
@@ -190,25 +193,29 @@ def named_runs(registry: Registry, name: str) -> list[Run]:
     if name.endswith(".toml") and Path(name).is_file():
         wanted = experiment_name(Path(name))
         if wanted not in experiments:
-            raise TrialbookError(f"no run of '{wanted}' is recorded yet; 'mlrun run {name}' makes some")
+            raise never_run(wanted, Path(name))
         return registry.runs(experiment=wanted)
     if found := registry.find(name):
         return found
+    if Path(name).exists():
+        what = "a folder" if Path(name).is_dir() else "no experiment file (*.toml)"
+        raise TrialbookError(f"'{name}' is {what}; name an experiment file, an experiment or a run")
     hint = suggest(name, experiments)
     raise TrialbookError(f"'{name}' is no experiment, file or run" + (f"; did you mean '{hint}'?" if hint else ""))
+
+
+def never_run(experiment: str, file: Path) -> TrialbookError:
+    """What to say of an experiment file without any recorded run."""
+    return TrialbookError(f"no run of '{experiment}' ({file}) is recorded yet; 'mlrun run {file}' makes some")
 
 
 def experiment_name(file: Path) -> str:
     """What an experiment file's runs are filed under: its ``name``, or the file's.
 
     Raises:
-        TrialbookError: the file is not TOML.
+        TrialbookError: the file cannot be read as TOML.
     """
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    try:
-        return str(tomllib.loads(file.read_text(encoding="utf-8")).get("name", file.stem))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrialbookError(f"{file} is not TOML: {error}") from error
+    from trialbook.config.toml import read_toml  # late: comparing by name reads no TOML
+
+    name = read_toml(file).data.get("name", file.stem)
+    return str(name)

@@ -25,11 +25,13 @@ class CheckResult(Displayed):
         file: that was checked.
         problems: its mistakes, each with ``file``, ``line``, ``table``, ``message`` and ``suggestion``.
         size: what the file asks for (``2 arms x 3 seeds = 6 runs``); empty where it has mistakes.
+        notes: what there is to say of runs that are recorded: those whose data were edited since.
     """
 
     file: Path
     problems: tuple[Problem, ...] = ()
     size: str = ""
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -41,7 +43,7 @@ class CheckResult(Displayed):
 
     def text(self) -> str:
         """The lines that ``mlrun check`` prints."""
-        return "\n".join(map(str, self.problems)) if self.problems else f"{self.file}: ok, {self.size}"
+        return "\n".join(map(str, self.problems) if self.problems else (f"{self.file}: ok, {self.size}", *self.notes))
 
     def blocks(self) -> Sequence[Block]:
         """A table of the mistakes."""
@@ -74,14 +76,17 @@ def check(
     from trialbook.config.load import load_experiment
     from trialbook.execution.trackers import open_tracking
     from trialbook.planning.planner import make_plan
+    from trialbook.registry.changed_data import describe_changed, plans_on_record
 
     file, app = Path(file), open_app(root=root)
     try:
-        plan = make_plan(load_experiment(file, profile=profile, sets=set_texts(sets)), app.book)
+        plan = make_plan(load_experiment(file, profile=profile, sets=set_texts(sets)), app.book, app.settings)
     except ExperimentErrors as error:
         return CheckResult(file, error.problems)
     open_tracking(plan.experiment.trackers, app.settings, app.book)
-    return CheckResult(file, (), size_of(plan))
+    (plan,) = plans_on_record([plan], app.settings.runs, app.book)
+    notes = [describe_changed(one, app.settings.runs) for one in (*plan.before, plan)]
+    return CheckResult(file, (), size_of(plan), tuple(filter(None, notes)))
 
 
 def size_of(plan: Plan) -> str:

@@ -62,7 +62,8 @@ def compare(
         names: an experiment file (its runs as the file stands now), or experiments and runs; the experiment with the newest
             run if none are given.
         metrics: the experiment's headline, or all final metrics, if none are given.
-        by: the key whose values make the groups, e.g. ``train.lr``.
+        by: the key whose values make the groups, e.g. ``train.lr``; what else differs in a group is averaged within each
+            seed.
         where: conditions that the runs must meet, ``KEY=VALUE`` each (also ``!= < <= > >=``).
         at: ``last``, ``best:METRIC`` or ``step:N``: where metrics are taken.
         baseline: the group to compare with, instead of the experiment's.

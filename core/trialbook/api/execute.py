@@ -133,7 +133,7 @@ def plans_of(place: Path, app: App, profile: str | None, sets: Sequence[str]) ->
     files = sorted(place.glob("*.toml")) if place.is_dir() else [place]
     if not files:
         raise TrialbookError(f"{place} holds no experiment files (*.toml)")
-    whole = make_plans(files, app, profile, sets)
+    whole = make_plans(files, app, profile, sets, to_run=True)
     return list(dict.fromkeys(one for plan in whole for one in (*plan.before, plan)))
 
 

@@ -110,16 +110,23 @@ def plan(
     return experiment_plan(made, app.settings.runs, before)
 
 
-def make_plans(files: Sequence[Path], app: App, profile: str | None, sets: Sequence[str]) -> list[Plan]:
-    """The plans of experiment files; runs that an earlier version of the program recorded stand for equal ones.
+def make_plans(
+    files: Sequence[Path], app: App, profile: str | None, sets: Sequence[str], *, to_run: bool = False
+) -> list[Plan]:
+    """The plans of experiment files, with the recorded runs that stand for theirs; see ``plans_on_record``.
 
+    Args:
+        files: the files, with ``profile`` and ``sets`` as for ``plan``.
+        app: the workplace.
+        to_run: refuse what this workplace cannot run.
     Raises:
         TrialbookError: files have mistakes; the error has all of them.
     """
     from trialbook.planning.planner import plan_files
-    from trialbook.registry.earlier_runs import keep_earlier_runs
+    from trialbook.registry.changed_data import plans_on_record
 
-    return keep_earlier_runs(plan_files(files, app.book, profile=profile, sets=sets), app.settings.runs, app.book)
+    plans = plan_files(files, app.book, profile=profile, sets=sets, settings=app.settings if to_run else None)
+    return plans_on_record(plans, app.settings.runs, app.book)
 
 
 def experiment_plan(made: Plan, runs: Path, before: tuple[ExperimentPlan, ...] = ()) -> ExperimentPlan:

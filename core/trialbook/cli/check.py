@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from trialbook.cli.output import echo, part_streams
+
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -20,7 +22,7 @@ def check(file: Path, profile: str | None, sets: tuple[str, ...]) -> None:
 
     result = check_file(file, profile=profile, sets=sets)
     result.raise_for_problems()
-    click.echo(result.text())
+    echo(result.text())
 
 
 @click.command()
@@ -32,8 +34,9 @@ def schema(output: Path | None) -> None:
     from trialbook.api.app import open_app
     from trialbook.plugins.json_schema import experiment_json_schema
 
+    part_streams()
     text = json.dumps(experiment_json_schema(open_app().book), indent=2) + "\n"
     if output is None:
-        click.echo(text, nl=False)
+        echo(text.rstrip())
     else:
         output.write_text(text, encoding="utf-8")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from trialbook.cli.output import echo
+
 _SHELLS = {
     "bash": 'eval "$(mlrun completion bash)" in ~/.bashrc',
     "zsh": 'eval "$(mlrun completion zsh)" in ~/.zshrc',
@@ -27,4 +29,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"click has no completion for {shell}")
-    click.echo(found(ctx.find_root().command, {}, "mlrun", "_MLRUN_COMPLETE").source())
+    echo(found(ctx.find_root().command, {}, "mlrun", "_MLRUN_COMPLETE").source())

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trialbook.cli.output import echo, echo_json, for_people, json_option
+
 if TYPE_CHECKING:
     from trialbook.config.experiment import Experiment
 
@@ -54,7 +56,7 @@ def build(
         source.dataset, out, about=source.table, licence=licence, drop_leaks=drop_leaks, replace_old=replace_old,
         progress=_progress if sys.stderr.isatty() else None,
     )  # fmt: skip
-    click.echo(_summary(out, manifest))
+    echo(_summary(out, manifest))
 
 
 @data.command()
@@ -78,34 +80,34 @@ def show(
     read = read_folder(folder)
     chosen = choose(read, count, split=split, kind=kind, source=source, seed=seed)
     if html is None:
-        click.echo("\n\n".join(as_text(name, line.conversation) for name, line in chosen))
+        echo("\n\n".join(as_text(name, line.conversation) for name, line in chosen))
         return
     from trialbook.api.app import open_app
     from trialbook.reports.document.html import to_html
 
     html.write_text(to_html(as_page(read, chosen), open_app().host.templates()), encoding="utf-8")
-    click.echo(str(html))
+    echo(str(html))
 
 
 @data.command()
 @click.argument("folder", type=_FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def stats(folder: Path, as_json: bool) -> None:
     """Count splits, sources, kinds, lengths, sizes.
 
     And say how many questions can be answered without looking at the picture.
     """
     from trialbook.contracts.conversation_folder import read_folder
-    from trialbook.contracts.files import to_json
     from trialbook.curation.stats import figures, tables
+    from trialbook.errors import printable
     from trialbook.reports.tables import render
 
     found = figures(read_folder(folder))
     if as_json:
-        click.echo(to_json(found))
+        echo_json(found)
         return
-    shown = [render(table, "table", terminal=sys.stdout.isatty()) for table in tables(found)]
-    click.echo("\n\n".join([_origin(found), *shown]))
+    shown = [render(table, "table", terminal=for_people()) for table in tables(found)]
+    echo("\n\n".join([printable(_origin(found)), *shown]), styled=True)
 
 
 def _what(
@@ -122,8 +124,12 @@ def _what(
 
 
 def _progress(split: str, done: int, total: int) -> None:
+    from trialbook.errors import printable
+
     if done == total or done % 20 == 0:
-        click.echo(f"\r{split}: {done} of {total} documents\033[K" + "\n" * (done == total), err=True, nl=False)
+        click.echo(
+            f"\r{printable(split)}: {done} of {total} documents\033[K" + "\n" * (done == total), err=True, nl=False
+        )
 
 
 def _summary(out: Path, manifest: dict[str, Any]) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trialbook.cli.output import echo, echo_json, echo_table, json_option
 from trialbook.cli.registry import complete_run, registry_file
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, printable
 
 if TYPE_CHECKING:
     from trialbook.contracts.findings import Finding
@@ -27,7 +28,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 @click.argument("names", metavar="[RUN|EXPERIMENT|FILE]...", nargs=-1, shell_complete=complete_run)
 @click.option("--strict", is_flag=True, help="End with status 1 if there is an error.")
 @click.option("--checks", "list_checks", is_flag=True, help="List the checks; look at no run.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: bool, runs: Path | None) -> None:
     """Say what looks broken in recorded runs, with the evidence and what to try.
@@ -37,7 +38,6 @@ def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: boo
     now; nothing is written.
     """
     from trialbook.cli.plugins import open_host
-    from trialbook.contracts.files import to_json
     from trialbook.doctor.doctor import load_checks
     from trialbook.registry.query import open_index
 
@@ -50,9 +50,9 @@ def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: boo
     if len(looks) == 1 and looks[0].unreadable:
         raise TrialbookError(looks[0].unreadable)
     if as_json:
-        click.echo(to_json([look.as_dict() for look in looks]))
+        echo_json([look.as_dict() for look in looks])
     else:
-        click.echo("\n\n".join(_page(look) for look in looks))
+        echo("\n\n".join(_page(look) for look in looks), styled=True)
     errors = any(finding.severity == "error" for look in looks for finding in look.findings)
     unreadable = any(look.unreadable for look in looks)
     sys.exit(1 if unreadable or (strict and errors) else 0)
@@ -114,13 +114,13 @@ def _page(look: _Look) -> str:
     counted = ", ".join(f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items() if n) or "no findings"
     left_out = f", without {', '.join(look.left_out)}" if look.left_out else ""
     head = f"{look.run.experiment}/{look.run.name}  {look.run.status}, step {look.step}: {counted}"
-    return "\n".join([f"{head} ({look.checks} checks{left_out})", *map(_paragraph, look.findings)])
+    return "\n".join([printable(f"{head} ({look.checks} checks{left_out})"), *map(_paragraph, look.findings)])
 
 
 def _paragraph(finding: Finding) -> str:
     head = click.style(f"{finding.severity:<7}", fg=_COLOURS[finding.severity], bold=True)
     place = f"  {finding.component}" if finding.component else ""
-    lines = [f"\n  {head}  {finding.check}{place}", _wrapped(finding.message)]
+    lines = [f"\n  {head}  {printable(f'{finding.check}{place}')}", _wrapped(finding.message)]
     if finding.evidence:
         lines.append(_wrapped(_numbers(finding.evidence)))
     if finding.advice:
@@ -137,15 +137,20 @@ def _numbers(evidence: Mapping[str, Any]) -> str:
 def _wrapped(text: str) -> str:
     width = min(shutil.get_terminal_size((110, 24)).columns, 120)
     return textwrap.fill(
-        text, width, initial_indent=" " * 11, subsequent_indent=" " * 11, break_long_words=False, break_on_hyphens=False
+        printable(text),
+        width,
+        initial_indent=" " * 11,
+        subsequent_indent=" " * 11,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
 def _print_checks(checks: Sequence[Check], notes: Sequence[Finding], as_json: bool) -> None:
-    from trialbook.reports.tables import Column, Table, render
+    from trialbook.reports.tables import Column, Table
 
     columns = [Column("check"), Column("plugin"), Column("summary", "what it looks for")]
     table = Table(columns, [[check.name, check.plugin, check.summary] for check in checks])
-    click.echo(render(table, "json" if as_json else "table", terminal=sys.stdout.isatty()))
+    echo_table(table, "json" if as_json else "table")
     for note in notes:
-        click.echo(note.message, err=True)
+        echo(note.message, err=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from trialbook.cli.output import echo, echo_json, for_people, json_option
 from trialbook.cli.registry import complete_run
-from trialbook.errors import TrialbookError
+from trialbook.errors import TrialbookError, printable
 
 if TYPE_CHECKING:
     from trialbook.replay.evaluate import Evaluation
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(min=1), help="Rows at once.  [default: the run's]")
 @click.option("--name", help="What the evaluation is called.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the run.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def evaluate(
     run: str, dataset: str | None, sets: tuple[str, ...], splits: tuple[str, ...], metrics: tuple[str, ...],
@@ -48,7 +48,6 @@ def evaluate(
     fingerprint, the checkpoint, versions and commit, are written to RUN/evaluations/, answers beside them; the run's own
     record is not touched. Rows that were trained on are counted and reported.
     """
-    from trialbook.contracts.files import to_json
     from trialbook.replay.evaluate import (
         choose_splits,
         evaluation_name,
@@ -67,7 +66,7 @@ def evaluate(
         evaluation = evaluate_split(loaded, split, settings)
         for one in (*evaluation.remarks, *(f"warning: {leak}" for leak in evaluation.leaks)):
             if one not in said:
-                click.echo(one, err=True)
+                echo(one, err=True)
             said.add(one)
         if out is not None:
             file = write_files(evaluation, out)
@@ -76,9 +75,9 @@ def evaluate(
             file = write_evaluation(evaluation, loaded.run, evaluation_name(name or made), given=name is not None)
         found.append({**evaluation.as_dict(), "file": str(file)})
         if not as_json:
-            click.echo(_page(evaluation, file))
+            echo(_page(evaluation, file), styled=True)
     if as_json:
-        click.echo(to_json(found))
+        echo_json(found)
 
 
 @click.command()
@@ -98,9 +97,9 @@ def export(run: str, folder: Path, merged: bool, checkpoint: str | None, runs: P
     check_folder(folder)
     loaded, _, settings = _load(run, None, (), (), checkpoint, None, runs)
     for remark in loaded.remarks:
-        click.echo(remark, err=True)
+        echo(remark, err=True)
     for sentence in export_run(loaded, folder, settings, merged=merged):
-        click.echo(sentence)
+        echo(sentence)
 
 
 def _load(
@@ -142,10 +141,10 @@ def _page(evaluation: Evaluation, file: Path) -> str:
     if evaluation.recorded:
         columns.append(Column("recorded", "recorded by the run", right=True))
         rows = [[*row, evaluation.recorded.get(row[0])] for row in rows]
-    lines = [head, render(Table(columns, rows), "table", terminal=sys.stdout.isatty())]
+    lines = [printable(head), render(Table(columns, rows), "table", terminal=for_people())]
     if evaluation.recorded:
         differing = evaluation.differing
-        lines.append(f"differs from what the run recorded: {', '.join(differing)}" if differing
+        lines.append(printable(f"differs from what the run recorded: {', '.join(differing)}") if differing
                      else "equal, bit for bit, to what the run recorded")  # fmt: skip
-    lines.append(f"{file}  ({show_duration(evaluation.seconds)})")
+    lines.append(printable(f"{file}  ({show_duration(evaluation.seconds)})"))
     return "\n".join(lines) + "\n"

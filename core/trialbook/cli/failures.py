@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from trialbook.cli.output import echo, echo_json, for_people, json_option
 from trialbook.cli.registry import complete_run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--all", "everything", is_flag=True, help="Show right answers, too.")
 @click.option("--open", "open_it", is_flag=True, help="Show the page in the browser.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def failures(
     run: str, against: str | None, evaluation: str | None, tags: tuple[str, ...], new_tag: bool, limit: int,
@@ -43,7 +43,6 @@ def failures(
     from trialbook.analysis.failures.corrections import parse_tags
     from trialbook.analysis.failures.load import read_answers
     from trialbook.api.app import open_app
-    from trialbook.contracts.files import to_json
     from trialbook.replay.recorded_run import find_run
     from trialbook.reports.gallery_page import write_gallery
 
@@ -56,8 +55,11 @@ def failures(
         answers, app.settings, app.book, beside=beside, limit=limit, everything=everything, templates=app.host.templates(),
     )  # fmt: skip
     for remark in made.remarks:
-        click.echo(remark, err=True)
-    click.echo(to_json(made.as_dict()) if as_json else _told(made))
+        echo(remark, err=True)
+    if as_json:
+        echo_json(made.as_dict())
+    else:
+        echo(_told(made), styled=True)
     if open_it:
         import webbrowser
 
@@ -66,24 +68,25 @@ def failures(
 
 def _told(made: Gallery) -> str:
     """What it comes to, for people."""
+    from trialbook.errors import printable
     from trialbook.reports.document.blocks import Strong, pieces
     from trialbook.reports.pages.failures_page import risk_grid, tag_grid, versus_sentence
 
     judged = made.judged
     wrong, total = len(judged.failures), judged.judged
     share = f" ({wrong / total:.1%})" if total else ""
-    blocks = [f"{made.answers.title}: {wrong:,} of {total:,} answers are wrong{share}"]
+    blocks = [printable(made.answers.title) + f": {wrong:,} of {total:,} answers are wrong{share}"]
     if wrong:
         blocks.append(_table(tag_grid(judged, made.answers.corrections.known())))
     if judged.risks():
         blocks.append(_table(risk_grid(judged)))
     if made.versus is not None:
         said = pieces(versus_sentence(made.versus, made.other))
-        blocks.append("".join(piece.text if isinstance(piece, Strong) else str(piece) for piece in said))
-    return "\n\n".join([*blocks, str(made.file)])
+        blocks.append(printable("".join(piece.text if isinstance(piece, Strong) else str(piece) for piece in said)))
+    return "\n\n".join([*blocks, printable(str(made.file))])
 
 
 def _table(grid: TableBlock) -> str:
     from trialbook.reports.tables import Table, render
 
-    return render(Table(grid.columns, grid.rows), "table", terminal=sys.stdout.isatty())
+    return render(Table(grid.columns, grid.rows), "table", terminal=for_people())

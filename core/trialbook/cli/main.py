@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trialbook._version import __version__
+from trialbook.cli.output import echo, give_up_output, prepare_streams
 from trialbook.errors import ExperimentErrors, TrialbookError
 from trialbook.registry.ranks import quiet_torch
 
@@ -105,11 +106,13 @@ def cli() -> None:
 def main() -> None:
     """Entry point: errors that a user can fix are printed without a traceback, exit status 2; of the system, 1."""
     quiet_torch()
+    prepare_streams()
     try:
         cli(prog_name="mlrun")
     except TrialbookError as error:
-        click.echo(str(error) if isinstance(error, ExperimentErrors) else f"mlrun: {error}", err=True)
+        echo(str(error) if isinstance(error, ExperimentErrors) else f"mlrun: {error}", err=True)
         sys.exit(2)
     except OSError as error:  # a disk that is full, a folder that cannot be written
-        click.echo(f"mlrun: {error}", err=True)
+        echo(f"mlrun: {error}", err=True)
+        give_up_output()
         sys.exit(1)

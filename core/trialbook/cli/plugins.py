@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from trialbook.cli.output import echo, echo_json, json_option
+from trialbook.errors import printable
 
 if TYPE_CHECKING:
     from trialbook.plugins.entrypoints import EntryPoint
@@ -32,25 +35,25 @@ def plugins() -> None:
 
 
 @plugins.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def list_plugins(as_json: bool) -> None:
     """List plugins: version, where each is from, what it offers, or what is wrong with it."""
     host = open_host()
     rows = [_plugin_row(info, host.components()) for info in host.plugins]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        echo_json(rows)
         return
     for row in rows:
-        click.echo(f"{row['name']} {row['version'] or ''}  ({_origin(row)})")
+        echo(f"{row['name']} {row['version'] or ''}  ({_origin(row)})")
         if row["error"]:
-            click.secho(f"  disabled: {row['error']}", fg="red")
+            echo(click.style(f"  disabled: {printable(row['error'])}", fg="red"), styled=True)
         for kind, names in row["components"].items():
-            click.echo(f"  {kind:<10} {', '.join(names)}")
+            echo(f"  {kind:<10} {', '.join(names)}")
 
 
 @plugins.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def show(name: str, as_json: bool) -> None:
     """Show a component: what it does, its keys, where it is from.
 
@@ -71,10 +74,10 @@ def show(name: str, as_json: bool) -> None:
             "injected_optional": schema.injected_optional,
             "attributes": schema.attributes, "provenance": origin,
         }  # fmt: skip
-        click.echo(json.dumps(described, indent=2))
+        echo_json(described)
         return
-    click.secho(f"{schema.kind} {schema.name}", bold=True)
-    click.echo(f"\n{_without_args(schema.doc)}\n")
+    echo(click.style(printable(f"{schema.kind} {schema.name}"), bold=True), styled=True)
+    echo(f"\n{_without_args(schema.doc)}\n")
     _echo_rows("Keys", _key_rows(schema))
     _echo_rows("Injected by the task", [(one, "") for one in schema.injected + schema.injected_optional])
     _echo_rows("From", [(key, str(value)) for key, value in origin.items() if value is not None])
@@ -101,8 +104,8 @@ def new(directory: Path, name: str | None, kinds: Sequence[str]) -> None:
 
     files = write_plugin(directory, name or directory.absolute().name, kinds)
     for file in files:
-        click.echo(f"wrote {file}")
-    click.echo(f"now: pip install -e {directory} && python -m pytest {directory}")
+        echo(f"wrote {file}")
+    echo(f"now: pip install -e {directory} && python -m pytest {directory}")
 
 
 @plugins.command()
@@ -126,16 +129,14 @@ def check(package: str) -> None:
     with TemporaryDirectory() as cache:  # an empty one, so that everything is really loaded
         book = SchemaBook(host, Path(cache))
         for info in host.plugins:
-            click.echo(
-                f"plugin {info.name} {info.version or ''}: {info.error or ', '.join(info.hooks) or 'has no hooks'}"
-            )
+            echo(f"plugin {info.name} {info.version or ''}: {info.error or ', '.join(info.hooks) or 'has no hooks'}")
             wrong += info.error is not None or not info.hooks
         for registered in host.components():
             complaints = _complaints(book, registered)
             wrong += len(complaints)
-            click.echo(f"  {registered.kind} {registered.name}: {'; '.join(complaints) or 'ok'}")
+            echo(f"  {registered.kind} {registered.name}: {'; '.join(complaints) or 'ok'}")
     if wrong:
-        click.secho(f"{wrong} found", fg="red", err=True)
+        echo(click.style(f"{wrong} found", fg="red"), err=True, styled=True)
         raise SystemExit(1)
 
 
@@ -198,10 +199,10 @@ def _key_rows(schema: ComponentSchema) -> list[tuple[str, str]]:
 
 def _echo_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     if rows:
-        formatter = click.HelpFormatter(width=110)
+        formatter = click.HelpFormatter(width=min(110, shutil.get_terminal_size((110, 24)).columns))
         with formatter.section(title):
             formatter.write_dl(rows)
-        click.echo(formatter.getvalue())
+        echo(formatter.getvalue())
 
 
 def _without_args(doc: str) -> str:

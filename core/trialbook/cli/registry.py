@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trialbook.errors import TrialbookError
+from trialbook.cli.output import echo, echo_comparison, echo_json, echo_table, for_people, format_options, json_option
+from trialbook.errors import TrialbookError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trialbook.reports.tables import Table
-
-_FORMATS = ("table", "markdown", "csv", "json", "latex")  # as in trialbook.reports.tables, which is imported late
-
 
 def _runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")(command)
-
-
-def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")(command)
-    return click.option("--format", "style", type=click.Choice(_FORMATS), default="table", show_default=True)(command)
 
 
 def registry_file(runs: Path | None) -> Path:
@@ -55,13 +47,7 @@ def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) ->
             names = [*index.experiments(), *(run.name for run in index.runs())]
     except TrialbookError:
         return []
-    return [name for name in names if name.startswith(incomplete)]
-
-
-def _print(table: Table, style: str) -> None:
-    from trialbook.reports.tables import render
-
-    click.echo(render(table, style, terminal=sys.stdout.isatty()))
+    return [printable(name) for name in names if name.startswith(incomplete)]
 
 
 @click.command()
@@ -71,7 +57,7 @@ def _print(table: Table, style: str) -> None:
     type=click.Choice(("running", "finished", "failed", "killed", "missing", "unreadable", "update trialbook")),
     help="Only these.",
 )
-@_format_options
+@format_options
 @_runs_option
 def ls(experiment: str | None, status: str | None, style: str, as_json: bool, runs: Path | None) -> None:
     """List runs, the oldest first.
@@ -83,31 +69,33 @@ def ls(experiment: str | None, status: str | None, style: str, as_json: bool, ru
 
     with open_index(registry_file(runs)) as index:
         found = [run for run in index.runs(experiment=experiment) if status in (None, run.status)]
-    _print(list_table(found), "json" if as_json else style)
+    echo_table(list_table(found), "json" if as_json else style)
 
 
 @click.command()
 @click.argument("run", shell_complete=complete_run)
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@json_option
 @_runs_option
 def show(run: str, as_json: bool, runs: Path | None) -> None:
     """Show RUN: configuration, status, metrics, components, provenance, data.
 
     RUN is a name or the beginning of one, an id, or a path.
     """
-    from trialbook.contracts.files import to_json
     from trialbook.registry.query import open_index
     from trialbook.reports.inspect import run_facts_of, show_text
 
     with open_index(registry_file(runs)) as index:
         facts = run_facts_of(index, index.one(run))
-    click.echo(to_json(facts) if as_json else show_text(facts, terminal=sys.stdout.isatty()))
+    if as_json:
+        echo_json(facts)
+    else:
+        echo(show_text(facts, terminal=for_people()), styled=True)
 
 
 @click.command()
 @click.argument("first", metavar="A", shell_complete=complete_run)
 @click.argument("second", metavar="B", shell_complete=complete_run)
-@_format_options
+@format_options
 @_runs_option
 def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) -> None:
     """Show in what runs A and B differ: resolved keys, components, versions, commits, data, metrics."""
@@ -117,9 +105,9 @@ def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) 
     with open_index(registry_file(runs)) as index:
         table = diff_table(index, index.one(first), index.one(second))
     if not table.rows and not as_json and style == "table":
-        click.echo("The two do not differ.")
+        echo("The two do not differ.")
         return
-    _print(table, "json" if as_json else style)
+    echo_table(table, "json" if as_json else style)
 
 
 @click.command()
@@ -133,7 +121,7 @@ def diff(first: str, second: str, style: str, as_json: bool, runs: Path | None) 
 @click.option("--baseline", metavar="ARM", help="Compare with this arm instead of the experiment's baseline.")
 @click.option("--profile", help="With FILE: as it stands under [profile.NAME].")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="With FILE: as it stands with this key set.")
-@_format_options
+@format_options
 @_runs_option
 def compare(
     names: tuple[str, ...], metrics: tuple[str, ...], by: str, where: tuple[str, ...], at: str, baseline: str | None,
@@ -147,20 +135,19 @@ def compare(
     gates, findings, missing runs and what else differed.
     """
     from trialbook.api.comparison import compare as compare_names
-    from trialbook.reports.terminal import print_report
 
     if (profile or sets) and not (len(names) == 1 and names[0].endswith(".toml")):
         raise click.UsageError("--profile and --set need one FILE to compare")
     comparison = compare_names(
         *names, metrics=metrics, by=by, where=where, at=at, baseline=baseline, profile=profile, sets=sets, runs=runs
     )
-    print_report(comparison, "json" if as_json else style)
+    echo_comparison(comparison, "json" if as_json else style)
 
 
 @click.command()
 @click.argument("query")
 @click.option("--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Give up after these.")
-@_format_options
+@format_options
 @_runs_option
 def sql(query: str, seconds: float, style: str, as_json: bool, runs: Path | None) -> None:
     """Ask the registry a read-only question: mlrun sql "select * from run_overview".
@@ -169,7 +156,7 @@ def sql(query: str, seconds: float, style: str, as_json: bool, runs: Path | None
     """
     from trialbook.api.registry import open_registry
 
-    _print(open_registry(runs=runs).sql(query, seconds=seconds).table, "json" if as_json else style)
+    echo_table(open_registry(runs=runs).sql(query, seconds=seconds).table, "json" if as_json else style)
 
 
 @click.command()
@@ -188,7 +175,7 @@ def rm(names: tuple[str, ...], yes: bool, runs: Path | None) -> None:
         if run.directory.status() == "running":
             raise TrialbookError(f"{run.name} is running; end it first")
     for run in found:
-        click.echo(f"{run.status:>8}  {run.directory.path}")
+        echo(f"{run.status:>8}  {run.directory.path}")
     if not yes:
         click.confirm(f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'} for good?", abort=True)
     with _writing(file):
@@ -202,46 +189,44 @@ def registry() -> None:
 
 @registry.command("sync")
 @click.option("--reread", is_flag=True, help="Read every directory again, whatever the registry says of it.")
-@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@json_option
 @_runs_option
 def registry_sync(reread: bool, as_json: bool, runs: Path | None) -> None:
     """Bring the registry in line with the run directories, those copied from elsewhere included."""
-    from trialbook.contracts.files import to_json
     from trialbook.registry.sync import sync
 
     file = registry_file(runs)
     with _writing(file):
         report = sync(file, reread=reread)
     if as_json:
-        click.echo(to_json(vars(report)))
+        echo_json(vars(report))
     else:
-        click.echo(
+        echo(
             f"{len(report.added)} added, {len(report.updated)} updated, {len(report.removed)} removed, "
             f"{report.unchanged} unchanged"
         )
         for problem in report.problems:
-            click.echo(f"not read: {problem}", err=True)
+            echo(f"not read: {problem}", err=True)
     sys.exit(1 if report.problems else 0)
 
 
 @registry.command("check")
-@click.option("--json", "as_json", is_flag=True, help="The differences as JSON.")
+@json_option
 @_runs_option
 def registry_check(as_json: bool, runs: Path | None) -> None:
     """Compare every run directory with the registry; the status is 1 where they say different things."""
-    from trialbook.contracts.files import to_json
     from trialbook.registry.sync import check
 
     file = registry_file(runs)
     with _writing(file):
         found = check(file)
     if as_json:
-        click.echo(to_json([vars(difference) for difference in found]))
+        echo_json([vars(difference) for difference in found])
     else:
         for difference in found:
-            click.echo(f"{difference.run}: {difference.message}")
+            echo(f"{difference.run}: {difference.message}")
         if not found:
-            click.echo("registry and run directories agree")
+            echo("registry and run directories agree")
         elif helped := sum(difference.sync_helps for difference in found):
-            click.echo(f"mlrun registry sync fixes {'this' if helped == len(found) else f'{helped} of these'}")
+            echo(f"mlrun registry sync fixes {'this' if helped == len(found) else f'{helped} of these'}")
     sys.exit(1 if found else 0)

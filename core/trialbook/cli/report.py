@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trialbook.cli.output import echo
 from trialbook.cli.registry import complete_run, registry_file
 
 if TYPE_CHECKING:
@@ -91,12 +92,12 @@ def _of_experiment(index: Registry, name: str, options: PageOptions) -> Written:
 def _of_file(file: Path, profile: str | None, app: App, options: PageOptions) -> Written:
     from trialbook.analysis.compare.compare import compare_plan
     from trialbook.planning.planner import plan_files
-    from trialbook.registry.earlier_runs import keep_earlier_runs
+    from trialbook.registry.changed_data import plans_on_record
     from trialbook.registry.run_directory import RunDirectory
     from trialbook.reports.pages.experiment_results import write_conclusion
 
     registry = app.settings.registry
-    (plan,) = keep_earlier_runs(plan_files([file], app.book, profile=profile), registry.parent, app.book)
+    (plan,) = plans_on_record(plan_files([file], app.book, profile=profile), registry.parent, app.book)
     comparison = compare_plan(plan, registry)
     _complete([RunDirectory(registry.parent / spec.relative_path) for spec in plan.runs], options)
     return write_conclusion(plan, comparison, registry.parent, options)
@@ -124,12 +125,12 @@ def _complete(runs: list[RunDirectory], options: PageOptions) -> None:
 def _tell(written: Written, *, open_it: bool) -> None:
     pages = [file for file in written.files if file.suffix in (".md", ".html", ".json")]
     for page in pages:
-        click.echo(str(page))
+        echo(str(page))
     plots = [file for file in written.files if file not in pages]
     if plots:
-        click.echo(f"{plots[0].parent}/ with {len(plots)} plots")
+        echo(f"{plots[0].parent}/ with {len(plots)} plots")
     for problem in written.problems:
-        click.echo(f"warning: {problem}", err=True)
+        echo(f"warning: {problem}", err=True)
     html = next((page for page in pages if page.suffix == ".html"), None)
     if html is None:
         sys.exit(1)

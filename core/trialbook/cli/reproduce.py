@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from trialbook.cli.output import echo, echo_json, json_option
 from trialbook.cli.registry import complete_run
 
 
@@ -22,7 +23,7 @@ from trialbook.cli.registry import complete_run
     help="Repetitions at most, to measure the device's noise by where the first one differs. [default: 4 on a GPU, else 1]",
 )  # fmt: skip
 @click.option("--keep", is_flag=True, help="Keep the repetitions even if the run is equal.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Directory of runs.")
 def reproduce(
     run: str, tolerance: float, repetitions: int | None, keep: bool, as_json: bool, runs: Path | None
@@ -37,19 +38,21 @@ def reproduce(
     Exit status: 0 equal or within tolerance, 1 not equal, 2 the run cannot be repeated.
     """
     from trialbook.api.reproduce import reproduce as reproduce_run
-    from trialbook.contracts.files import to_json
     from trialbook.execution.progress import choose_progress
     from trialbook.registry.ranks import is_first_process
 
     def say(text: str) -> None:
         if is_first_process():
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     found = reproduce_run(
-        run, tolerance=tolerance, keep=keep, repetitions=repetitions, progress=choose_progress(partial(click.echo, err=True)),
+        run, tolerance=tolerance, keep=keep, repetitions=repetitions, progress=choose_progress(partial(echo, err=True)),
         say=say, runs=runs,
     )  # fmt: skip
     if found is None:
         return
-    click.echo(to_json(found.as_dict()) if as_json else found.text())
+    if as_json:
+        echo_json(found.as_dict())
+    else:
+        echo(found.text())
     sys.exit(1 if found.verdict == "not equal" else 0)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trialbook.cli.output import echo, echo_comparison
+
 if TYPE_CHECKING:
     from trialbook.api.app import App
     from trialbook.config.runspec import Plan
@@ -40,9 +42,12 @@ def run(
     from trialbook.api.app import open_app
     from trialbook.api.execute import plans_of
     from trialbook.config.numerics import prepare_cublas
+    from trialbook.execution.interrupt import INTERRUPTED
     from trialbook.execution.launcher import Launcher
     from trialbook.execution.progress import choose_progress
+    from trialbook.registry.changed_data import describe_changed
     from trialbook.registry.earlier_runs import describe_earlier
+    from trialbook.registry.ranks import is_first_process
 
     app = open_app(runs)
     plans = plans_of(file, app, profile, sets)
@@ -51,18 +56,34 @@ def run(
     elif arms:
         plans[-1] = plans[-1].only(arms)
     for plan in plans:
-        if sentence := describe_earlier(plan, app.settings.runs):
-            click.echo(sentence, err=True)
-    progress = choose_progress(partial(click.echo, err=True))
+        for describe in (describe_earlier, describe_changed):
+            if sentence := describe(plan, app.settings.runs):
+                echo(sentence, err=True)
+    progress = choose_progress(partial(echo, err=True))
     launcher = Launcher(app.settings, app.host, app.book, progress, strict=strict, plots=not no_plots)
     if dry_run:
-        click.echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
+        echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
         return
     prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings.numerics)
     app.host.register("local-launcher", launcher)
-    with launcher.peers:
-        if not _run_all(plans, launcher, app, whole=not (arms or sets)):
-            sys.exit(1)
+    try:
+        with launcher.peers, launcher.interrupt:
+            well = _run_all(plans, launcher, app, whole=not (arms or sets))
+    except KeyboardInterrupt:
+        echo(
+            "interrupted: the same command resumes exactly from the last checkpoint, and keeps what is finished",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
+    if (arms or sets) and is_first_process():
+        asked = " and ".join(["--arm"] * bool(arms) + ["--set"] * bool(sets))
+        echo(
+            f"With {asked}, the pages of the experiment are not written; 'mlrun report {file}' writes them for the file as it "
+            "stands",
+            err=True,
+        )
+    if not well:
+        sys.exit(1)
 
 
 def _run_all(plans: Sequence[Plan], launcher: Launcher, app: App, *, whole: bool) -> bool:
@@ -74,7 +95,7 @@ def _run_all(plans: Sequence[Plan], launcher: Launcher, app: App, *, whole: bool
     for result in run_plans(plans, launcher):
         well = well and not result.lost and not result.failed
         if result.lost:
-            click.echo(f"{result.plan.experiment.name}: not run, as it needs {', '.join(result.lost)}", err=True)
+            echo(f"{result.plan.experiment.name}: not run, as it needs {', '.join(result.lost)}", err=True)
         elif is_first_process():
             _finish(result, app, whole=whole, plots=launcher.plots)
     return well
@@ -98,15 +119,23 @@ def _plan_text(plan: Plan, launcher: Launcher) -> str:
     from trialbook.api.plan import experiment_plan
 
     lines = [experiment_plan(plan, launcher.settings.runs).text()]
-    for label, parts in (launcher.survey(plan) if plan.runs else {}).items():
+    for label, size in (launcher.survey(plan) if plan.runs else {}).items():
         lines.append(f"\n{label}")
-        width = max((len(f"{p.name} ({p.use})") for p in parts), default=0)
-        for part in parts:
-            note = "  frozen" if part.frozen else ""
-            lines.append(f"  {f'{part.name} ({part.use})':<{width}}  {part.parameters:>12,} parameters{note}")
-        trained = sum(p.parameters for p in parts if not p.frozen)
-        lines.append(f"  {'trained':<{width}}  {trained:>12,} parameters")
+        named = [(f"{p.name} ({p.use})", p.parameters, "  frozen" if p.frozen else "") for p in size.parts]
+        several = len(size.stages) > 1
+        named += [(f"trained in {name}" if several else "trained", count, "") for name, count in size.stages.items()]
+        width = max((len(name) for name, _, _ in named), default=0)
+        lines += [f"  {name:<{width}}  {count:>12,} parameters{note}" for name, count, note in named]
+        if not size.stages:
+            lines.append(
+                "  trained: known once what it needs is done" if inputs_of(plan, label) else "  nothing is trained"
+            )
     return "\n".join(lines)
+
+
+def inputs_of(plan: Plan, label: str) -> bool:
+    """Whether a variant needs other runs, so that its parts cannot be built before them."""
+    return any(spec.inputs for spec in plan.variants() if spec.arm == label)
 
 
 def _finish(result: PlanResult, app: App, *, whole: bool, plots: bool) -> None:
@@ -114,20 +143,19 @@ def _finish(result: PlanResult, app: App, *, whole: bool, plots: bool) -> None:
     from trialbook.analysis.compare.compare import compare_plan
     from trialbook.reports.pages.experiment_results import write_conclusion
     from trialbook.reports.pages.write import PageOptions
-    from trialbook.reports.terminal import print_report
 
     plan, registry = result.plan, app.settings.registry
     options = PageOptions(plots, templates=app.host.templates())
     for outcome in result.failed:
-        click.echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
+        echo(f"{outcome.spec.name}: {outcome.state}: {outcome.message}", err=True)
     if not plan.experiment.is_preparation and result.recorded:
         comparison = compare_plan(plan, registry)
-        print_report(comparison)
-        if whole:
-            written = write_conclusion(plan, comparison, registry.parent, options)
-            click.echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
+        written = write_conclusion(plan, comparison, registry.parent, options) if whole else None
+        echo_comparison(comparison)
+        if written is not None:
+            echo(f"\nWritten: {', '.join(map(str, written.files[:3]))}", err=True)
             for problem in written.problems:
-                click.echo(f"warning: {problem}", err=True)
+                echo(f"warning: {problem}", err=True)
     if plan.experiment.decisions and whole and not result.failed:
         from trialbook.cli.decide import decide_plan
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from trialbook.config.experiment import Experiment
 from trialbook.config.merge import decide, decide_key, overlay, subtree, without
-from trialbook.config.structure import drop_misplaced, is_text_or_texts
-from trialbook.config.toml import Document, parse_key, parse_toml, parse_value
+from trialbook.config.structure import drop_misplaced, is_plain_name, is_text_or_texts
+from trialbook.config.toml import Document, parse_key, parse_value, read_toml
 from trialbook.errors import ErrorCollector, ExperimentErrors, Position, Problem, TrialbookError, suggest
 
 #: KEY=VALUE, where quoted parts of the key may hold anything.
@@ -64,6 +64,8 @@ def _under(
     for text in sets:
         document = _set(document, text, problems)
     document = drop_misplaced(document, problems)
+    if "name" not in document.data and "name" not in problems.lost and (complaint := is_plain_name(file.stem)):
+        problems.add(None, "", f"the file's name {complaint}; or write one after 'name =' at its top")
     return Experiment(
         file=file, name=document.data.get("name", file.stem),
         question=document.data.get("question", _question(document.comment)),
@@ -74,13 +76,7 @@ def _under(
 
 def _read(file: Path, chain: tuple[Path, ...], problems: ErrorCollector) -> Document:
     """The file merged over those that it extends."""
-    try:
-        own = parse_toml(file.read_text(encoding="utf-8-sig"), file)  # some editors begin a file with a mark
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (
-            "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error)).lower()
-        )
-        raise TrialbookError(f"{file} cannot be read: {reason}") from error
+    own = read_toml(file)
     parents = own.data.get("extends", [])
     place = own.positions.get(("extends",))
     if complaint := is_text_or_texts(parents):

@@ -31,8 +31,10 @@ class RunSpec:
         seed: the run's seed.
         config: the resolved tables with all defaults, without anything that is None.
         sources: part name to the hash of its component's source.
-        id: 8 hex digits of a hash over configuration, seed, sources and the ids of the runs that it needs.
+        id: 8 hex digits of a hash over configuration, seed, sources, the ids of the runs that it needs, and ``data``.
         inputs: what it needs by name (an arm, a preparation, another experiment) to that run's directory below that of all runs.
+        data: hash of files of the data that are others than those of the run that was first made so; empty for that one.
+        outdated: the files; empty in what is read from a record.
         earlier: directory that an earlier version of the program recorded it in, below that of all runs; empty for other runs.
         info: what the experiment says of itself: question, baseline, gates … No part of the id.
         positions: where each key was written; not kept in JSON.
@@ -47,6 +49,8 @@ class RunSpec:
     sources: Mapping[str, str]
     id: str
     inputs: Mapping[str, str] = field(default_factory=dict)
+    data: str = ""
+    outdated: tuple[str, ...] = field(default=(), compare=False)
     earlier: str = field(default="", compare=False)
     info: ExperimentInfo = field(default_factory=ExperimentInfo, compare=False, repr=False)
     positions: Mapping[KeyPath, Position] = field(default_factory=dict, compare=False, repr=False)
@@ -73,7 +77,7 @@ class RunSpec:
             "format": FORMAT, "name": self.name, **self.info.to_json(),
             "experiment": self.experiment, "arm": self.arm, "base_arm": self.base_arm,
             "point": dict(self.point), "seed": self.seed, "id": self.id, "inputs": dict(self.inputs),
-            "sources": dict(self.sources), "config": dict(self.config),
+            "sources": dict(self.sources), **({"data": self.data} if self.data else {}), "config": dict(self.config),
         }  # fmt: skip
 
     @classmethod
@@ -81,15 +85,19 @@ class RunSpec:
         """The run that ``to_json`` wrote, without positions."""
         own = ("experiment", "arm", "base_arm", "point", "seed", "config", "sources", "id")
         info = ExperimentInfo.from_json(data)
-        spec = cls(**{key: data[key] for key in own}, inputs=data.get("inputs", {}), info=info)
+        spec = cls(
+            **{key: data[key] for key in own}, inputs=data.get("inputs", {}), data=data.get("data", ""), info=info
+        )
         renamed = data.get("name", spec.name) != spec.name
         return replace(spec, earlier=f"{spec.experiment}/{data['name']}") if renamed else spec
 
 
-def run_id(config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+def run_id(
+    config: Mapping[str, Any], seed: int, sources: Mapping[str, str], inputs: Mapping[str, str], data: str = ""
+) -> str:
     """The id of a run; ``inputs`` are the directories of the runs that it needs, which end with their ids, by name."""
     ids = {name: path.rpartition("-")[2] for name, path in inputs.items()}
-    text = canonical([config, seed, sources, ids])
+    text = canonical([config, seed, sources, ids, *([data] if data else [])])
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 
 
@@ -109,6 +117,7 @@ class Plan:
         figures: label of an arm to the names of what its runs record, None where they are not known.
         before: the plans of its preparations and of the experiments that it needs, and of those that these need, in the order in
             which they are done.
+        doubtful: patterns of metrics that no conclusion may stand on, and why.
     """
 
     experiment: Experiment
@@ -116,6 +125,7 @@ class Plan:
     gates: tuple[GateOptions, ...] = ()
     before: tuple[Plan, ...] = ()
     figures: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
     def variants(self) -> tuple[RunSpec, ...]:
         """One run of every arm and point: that with the first seed."""

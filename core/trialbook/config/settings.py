@@ -127,9 +127,9 @@ def load_settings(start: Path | None = None) -> Settings:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    from trialbook.config.toml import parse_toml  # late: most commands need no TOML
+    from trialbook.config.toml import read_toml  # late: most commands need no TOML
 
-    document = parse_toml(file.read_text(encoding="utf-8"), file)
+    document = read_toml(file)
     for key, value in document.data.items():
         try:
             _check(key, value)

@@ -34,6 +34,7 @@ class Offer:
         arms: label of an arm, with its point of the grid, to the arm.
         figures: label to the names of what is recorded, None where they are not known.
         lower_is_better: metrics that are declared to be better when lower.
+        doubtful: patterns of metrics that no conclusion may stand on, and why.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Offer:
     arms: Mapping[str, str]
     figures: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
     lower_is_better: tuple[str, ...] = ()
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan) -> Offer:
@@ -48,7 +50,7 @@ class Offer:
         one = plan.experiment
         lower = tuple(plan.runs[0].info.lower_is_better) if plan.runs else ()
         arms = {run.arm: run.base_arm for run in plan.runs}
-        return cls(one.name, (one.file.name, one.name, one.file.stem), arms, plan.figures, lower)
+        return cls(one.name, (one.file.name, one.name, one.file.stem), arms, plan.figures, lower, plan.doubtful)
 
     def called(self, pattern: str) -> tuple[str, ...]:
         """Labels that are called so, or whose arm is, or that fit the pattern."""

@@ -10,7 +10,7 @@ from trialbook.config.kinds import ARRAYS, KINDS, NAMED
 from trialbook.config.merge import leaves, without
 from trialbook.config.renamed import TABLES
 from trialbook.config.toml import Document, KeyPath
-from trialbook.errors import ErrorCollector, suggest
+from trialbook.errors import ErrorCollector, printable, suggest
 
 #: Tables of which there may be several, in an array.
 _ARRAYS = (*ARRAYS, "stage", "gate", "manual_score")
@@ -29,6 +29,23 @@ _HOLDERS = {
 }
 
 
+#: Most runs of a file, and so most seeds and points of its grid; most bytes of a name.
+MOST_RUNS, LONGEST_NAME = 10_000, 200
+
+
+def is_plain_name(value: Any) -> str | None:
+    """What can name an arm, a metric or a gate; the checks below answer alike."""
+    if not isinstance(value, str):
+        return "must be a string"
+    if not value.strip():
+        return "is empty: give it a name"
+    if (size := len(value.encode("utf-8", "replace"))) > LONGEST_NAME:
+        return f"has {size:,} bytes; a name may have {LONGEST_NAME}"
+    if value.startswith("="):
+        return "begins with '=', which spreadsheets read as a formula: choose another name"
+    return "holds control characters: choose another name" if printable(value) != value or "\n" in value else None
+
+
 def is_text(value: Any) -> str | None:
     """None for a string that is not empty; else what is expected. The checks below answer alike."""
     return None if isinstance(value, str) and value else "must be a string"
@@ -36,6 +53,8 @@ def is_text(value: Any) -> str | None:
 
 def is_name(value: Any) -> str | None:
     """What can name a directory."""
+    if isinstance(value, str) and (complaint := is_plain_name(value)):
+        return complaint
     fits = isinstance(value, str) and re.fullmatch(r"\w[\w.=+ -]*", value)
     return None if fits else "must be a string of letters, digits, '_', '.' and '-': it names a directory"
 
@@ -146,14 +165,33 @@ class _Outline:
             self.report(path, path, f"is one table: write {_HOLDERS.get(key, f'[{key}]')}")
         elif key in _HOLDERS:
             for name, inner in value.items():
-                self.inner((*path, name), key, inner)
+                complaint = (is_name if key == "prepare" else is_plain_name)(name)
+                if complaint:
+                    self.report((*path, name), path, f"the name {_shown(name)} {complaint}")
+                else:
+                    self.inner((*path, name), key, inner)
         elif key == "results":
             for name, metric in value.items():
-                if complaint := is_text(metric):
+                if complaint := is_plain_name(name):
+                    self.report((*path, name), path, f"the name {_shown(name)} {complaint}")
+                elif complaint := is_text(metric):
                     self.report((*path, name), path, f"'{name}' {complaint}: the name of a metric")
         elif key == "grid":
             for name, values in value.items():
                 self.grid_key((*path, name), values)
+
+        if key in _ARRAYS or key in _EITHER:
+            for place, one in [(path, value)] if isinstance(value, dict) else _numbered(path, value):
+                self.names(place, one)
+
+    def names(self, path: KeyPath, table: Mapping[str, Any]) -> None:
+        """The name of a table of an array, and those that it gives to candidates."""
+        candidates = table.get("candidates")
+        named: list[tuple[KeyPath, str]] = [(("name",), table["name"])] if isinstance(table.get("name"), str) else []
+        named += [(("candidates", one), one) for one in candidates] if isinstance(candidates, dict) else []
+        for key, name in named:
+            if complaint := is_plain_name(name):
+                self.report((*path, *key), path, f"the name {_shown(name)} {complaint}")
 
     def inner(self, path: KeyPath, key: str, value: Any) -> None:
         """One of the named tables of a kind, an arm or a profile."""
@@ -172,6 +210,10 @@ class _Outline:
             self.report(path, path[:-1], f'a dotted key stands in quotes here: "{inner}" = […]')
         elif not isinstance(values, list) or not values:
             self.report(path, path[:-1], f"'{key}' must be an array of at least one value to go through")
+        elif len(values) > MOST_RUNS:
+            self.report(
+                path, path[:-1], f"'{key}' goes through {len(values):,} values; a file may have {MOST_RUNS:,} runs"
+            )
         else:
             twice = next((value for n, value in enumerate(values) if value in values[:n]), None)
         if twice is not None:
@@ -179,10 +221,21 @@ class _Outline:
 
     def report(self, path: KeyPath, table: KeyPath, message: str, suggestion: str | None = None) -> None:
         """Note the problem, and that ``path`` is to be left out."""
-        name = ".".join(str(part) for part in table)
+        name = ".".join(part for part in table if isinstance(part, str))
         self.problems.add_suggested(self.document.positions.get(path), name, message, suggestion)
         self.problems.lost.update([suggestion] if suggestion else [str(part) for part in path])
         self.bad.append(path)
+
+
+def _numbered(path: KeyPath, value: Any) -> list[tuple[KeyPath, Mapping[str, Any]]]:
+    """The tables of an array, each with its path; none where it is no array of tables."""
+    return [((*path, number), one) for number, one in enumerate(value)] if _are_tables(value) else []
+
+
+def _shown(name: str) -> str:
+    """A name in a message, in quotes; a long one by its beginning."""
+    text = printable(name.replace("\n", "\\n"))
+    return f"'{text}'" if len(text) <= 60 else f"'{text[:59]}…'"
 
 
 def _are_tables(value: Any) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trialbook.errors import ExperimentErrors, Position, Problem
+from trialbook.config.toml_nesting import MOST_LEVELS, STRING, too_deep
+from trialbook.errors import ExperimentErrors, Position, Problem, TrialbookError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +20,8 @@ else:  # 3.10 has no parser of its own
 
 #: Keys and indices from the root: ``("projector", "image", "pool")``, ``("loss", 0, "use")``.
 KeyPath = tuple[str | int, ...]
+#: Most bytes of a file.
+MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,43 @@ class Document:
     comment: str = ""
 
 
+def read_toml(file: Path) -> Document:
+    """Read a TOML file; a byte order mark, which some editors put in front, is no part of it.
+
+    Raises:
+        ExperimentErrors: it is not TOML, or nested too deeply.
+        TrialbookError: it cannot be read, is no regular file, is too large, or is not UTF-8.
+    """
+    try:
+        if file.exists() and not file.is_file():
+            raise TrialbookError(f"{file} cannot be read: it is no regular file")
+        if (size := file.stat().st_size) > MOST_BYTES:
+            raise TrialbookError(f"{file} has {size:,} bytes; a TOML file may have {MOST_BYTES:,}: keep data elsewhere")
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise TrialbookError(f"{file} cannot be read: {reason}") from error
+    return parse_toml(text, file)
+
+
 def parse_toml(text: str, file: Path | None) -> Document:
     """Parse a TOML document and remember where everything in it stands.
 
     Raises:
-        ExperimentErrors: the text is not TOML.
+        ExperimentErrors: the text is not TOML, or nested too deeply.
     """
-    text = text.replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if (deep := too_deep(text)) is not None:
+        line = text.count("\n", 0, deep) + 1
+        told = f"more than {MOST_LEVELS} tables, arrays or parts of a key within one another; write it flatter"
+        raise ExperimentErrors([Problem("--set" if file is None else str(file), line, "", told)])
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ExperimentErrors([_syntax_problem(str(error), text, file)]) from None
+    except ValueError as error:  # a date or a number that Python has no value for
+        told = f"not TOML: {str(error).partition(';')[0]}"
+        raise ExperimentErrors([Problem("--set" if file is None else str(file), 0, "", told)]) from None
     return Document(data, _Scanner(text, file).scan(), _opening_comment(text))
 
 
@@ -56,9 +85,11 @@ def parse_value(text: str) -> Any:
     Raises:
         ValueError: it is neither.
     """
+    if too_deep(text) is not None:
+        raise ValueError(f"the value has more than {MOST_LEVELS} tables or arrays within one another")
     try:
         data = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         if re.fullmatch(r"[^\s\"'\[\]{}=#,]+( [^\s\"'\[\]{}=#,]+)*", text):
             return text
         raise ValueError(f"{text!r} is not a TOML value") from None
@@ -73,9 +104,11 @@ def parse_key(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: it is not a key.
     """
+    if too_deep(text) is not None:
+        raise ValueError(f"the key has more than {MOST_LEVELS} parts")
     try:
         tomllib.loads(f"{text} = 0")
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         raise ValueError(f"{text!r} is not a dotted key") from None
     return _Scanner(text, None).key()
 
@@ -83,13 +116,6 @@ def parse_key(text: str) -> tuple[str, ...]:
 _SPACE = re.compile(r"[ \t]*")
 _FILLER = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_STRING = re.compile(
-    r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}'
-    r"|'''(?:[^']|'{1,2}(?!'))*'{3,5}"
-    r'|"(?:[^"\\\n]|\\.)*"'
-    r"|'[^'\n]*'",
-    re.DOTALL,
-)
 _BARE_VALUE = re.compile(r"[^,\]}#\n]+")
 
 
@@ -156,7 +182,7 @@ class _Scanner:
     def name(self) -> str:
         """One part of a dotted key."""
         if self.peek('"') or self.peek("'"):
-            quoted = self.match(_STRING)
+            quoted = self.match(STRING)
             return str(tomllib.loads(f"key = {quoted}")["key"])
         return self.match(_BARE_KEY)
 
@@ -167,7 +193,7 @@ class _Scanner:
         elif self.peek("{"):
             self.inline_table(path)
         elif self.peek('"') or self.peek("'"):
-            self.match(_STRING)
+            self.match(STRING)
         else:
             self.match(_BARE_VALUE)
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from trialbook._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from trialbook.contracts.answers import *
     from trialbook.contracts.components import *
     from trialbook.contracts.conversation_folder import *
     from trialbook.contracts.conversations import *
+    from trialbook.contracts.data_files import *
     from trialbook.contracts.datasets import *
     from trialbook.contracts.decoders import *
     from trialbook.contracts.distributed import *
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from trialbook.contracts.features import *
     from trialbook.contracts.files import *
     from trialbook.contracts.findings import *
+    from trialbook.contracts.frozen import *
     from trialbook.contracts.language import *
     from trialbook.contracts.metric_names import *
     from trialbook.contracts.metric_values import *
@@ -37,11 +40,14 @@ if TYPE_CHECKING:
 
 #: Submodule to the names that it defines.
 HOMES = {
+    "answers": "judged_match reading",
     "components": "Builder Encoder Loss Metric Prepared Projector",
     "conversation_folder": "ConversationFolder IMAGES Line MANIFEST SPLITS read_folder read_manifest",
     "conversations": "Conversation IMAGE Role Turn conversation_hash",
+    "data_files": "NotedFiles find_files note_files noting_files",
     "datasets": (
-        "Dataset LeftOut Modality Overlap Raw Rows Split assign_splits content_hash find_overlaps modalities_of "
+        "Dataset LeftOut Modality Overlap Raw Rows Split assign_splits content_hash find_overlaps has_label modalities_of "
+        "row_identities "
         "pair_names"
     ),
     "decoders": "Decodes LatentShape",
@@ -51,9 +57,10 @@ HOMES = {
     "features": "FeatureTable Features",
     "files": "UnreadableFile read_json read_lines sync_folder to_json write_whole",
     "findings": "Finding SEVERITIES Severity by_severity",
+    "frozen": "read_only",
     "language": "Captioner Generated LanguageModel Piece",
-    "metric_names": "ENDS expand_produces fitting is_recorded with_ends",
-    "metric_values": "MetricValues per_sample_of",
+    "metric_names": "CEILINGS ENDS FLOORS expand_produces fitting is_ceiling is_recorded references with_ends",
+    "metric_values": "MetricValues checked_values per_sample_of",
     "plots": "HeatMap Profile Shown declare_pictures declare_plots fill look_up read_pictures read_plots",
     "predictions": "ABSTENTIONS Prediction Scorer UNANSWERABLE exact_match is_abstention normalize normalized_match score",
     "probes": "FindsBoxes PredictedBoxes Probe Probed TellsLimits",
@@ -61,7 +68,7 @@ HOMES = {
     "records": "Arrays Artifact Event Facts Item Measured Predictions Record Timing ModuleStats answer_name curve_name",
     "risk": "RiskCurve RiskPoint risk_curve",
     "tasks": "SupportsAnswers SupportsExport Measurable SupportsNotes SupportsEvidence Step Task Trainable SupportsWeights",
-    "tensors": "CPU as_float64 counting_operations device_of float64_device places_of to_device",
+    "tensors": "CPU Handover as_float64 counting_operations device_of float64_device places_of to_device",
     "trackers": "TrackedRun Tracker",
 }
 

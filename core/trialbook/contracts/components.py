@@ -19,7 +19,7 @@ says what to do; it is shown without a traceback, with the file and line of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -45,6 +45,8 @@ class Encoder(Protocol):
         max_length: optional: tokens of a row at most, where ``forward`` gives fewer if all rows of a batch are shorter.
         block: optional: a row's tokens come in blocks of so many, each an image of its own (a crop of a page) with a grid of its
             own, there as a whole or not at all: projectors get one block at a time.
+
+    Optional attribute ``random_weights``: it was made with random weights in place of a checkpoint; decisions say so.
 
     Optional methods: ``identity() -> Mapping[str, str]``, what its tokens depend on beside weights, options and source
     (a checkpoint's preprocessing and configuration); it is part of the address of stored features. With ``block``:
@@ -84,7 +86,7 @@ class Loss(Protocol):
         parts: optional class attribute: nested component tables, positional-only parameter name -> kind.
         produces: optional class attribute: names of what ``report`` returns, so that a gate may stand on it.
 
-    ``forward`` takes what it needs by keyword and returns a scalar tensor.
+    ``forward`` takes what it needs by keyword and returns a scalar tensor; what it is given it may not change in place.
 
     Optional methods: ``report() -> Mapping[str, float | Tensor]``, scalars logged beside the loss as ``<name>/<loss>``, and
     ``after_step()``, called after every optimiser step (to clamp a scale). Any module may have ``stats() -> Mapping[str,
@@ -108,8 +110,10 @@ class Metric(Protocol):
             that constructor parameter. In records they stand behind the metric's own name: ``retrieval/i2t@1``.
         lower_is_better: optional class attribute: those of ``produces`` that are better when lower.
 
-    ``compute`` takes what it needs by keyword and returns a mapping of names to numbers; one that is a mean over samples may
-    return a ``trialbook.contracts.MetricValues``, which says the value of each sample beside it.
+    ``compute`` takes what it needs by keyword and returns a mapping of names to numbers: all that ``produces`` declares and no
+    other. All metrics are given the same values: arrays, mappings and lists are read-only, and a metric that changes a tensor
+    in place ends the run. One that is a mean over samples may return a ``trialbook.contracts.MetricValues``, which says the
+    value of each sample beside it.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -140,6 +144,15 @@ class Builder(Protocol):
 
     def option(self, kind: str, name: str | None, key: str, default: Any = None) -> Any:
         """A reserved key of a table: ``frozen``, ``weight``."""
+
+    def declared(self, kind: str, name: str, modalities: Sequence[str] = ()) -> Sequence[str]:
+        """Names of the values that a metric or probe declares with its options; a stand-in may leave this method out.
+
+        Args:
+            kind: ``metric`` or ``probe``.
+            name: of its table.
+            modalities: that the task works on.
+        """
 
     def on_device(self, module: nn.Module) -> AbstractContextManager[torch.device]:
         """A context in which a frozen module is on the run's device, without gradients and outside of mixed precision.

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trialbook.contracts.conversations import Conversation
+from trialbook.contracts.conversations import Conversation, from_published, is_published
+from trialbook.contracts.data_files import note_files
 from trialbook.errors import TrialbookError
 
 SPLITS = ("train", "val", "test")
@@ -44,7 +45,7 @@ class ConversationFolder:
 
 
 def read_folder(path: Path) -> ConversationFolder:
-    """Read ``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` of a folder and check every line.
+    """Read ``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` of a folder and check every line; lines may also be LLaVA's.
 
     Raises:
         TrialbookError: there is no such folder or none of the files, a line is no conversation, an image lies outside of the
@@ -83,18 +84,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _lines(file: Path) -> Iterator[Line]:
+    note_files([file])
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TrialbookError(f"{file} cannot be read as UTF-8 text: {error}") from error
+    published: set[str] = set()
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{file}:{number}"
         try:
-            yield Line(Conversation.from_dict(json.loads(line)), where)
+            found = json.loads(line)
+            if is_published(found):  # whose ids are numbers or stand more than once
+                name = f"{file.stem}-{found.get('id', number)}"
+                name = f"{name}-{number}" if name in published else name
+                published.add(name)
+                yield Line(from_published(found, name), where)
+            else:
+                yield Line(Conversation.from_dict(found), where)
         except json.JSONDecodeError as error:
             raise TrialbookError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+        except (ValueError, RecursionError) as error:
+            raise TrialbookError(f"{where}: JSON that cannot be read: {error}") from error
         except TrialbookError as error:
             raise TrialbookError(f"{where}: {error}") from error
 

@@ -131,6 +131,78 @@ class Conversation:
         )  # fmt: skip
 
 
+def is_published(line: Any) -> bool:
+    """Whether a line holds a conversation as published sets have them, see ``published_turns``."""
+    return isinstance(line, Mapping) and "turns" not in line and ("conversations" in line or "messages" in line)
+
+
+def from_published(line: Mapping[str, Any], name: str) -> Conversation:
+    """A conversation from a line as published sets have them: ``conversations`` (or ``messages``) and ``image`` (or ``images``).
+
+    Args:
+        line: of the set.
+        name: becomes the id.
+    Raises:
+        TrialbookError: a turn or an image is none.
+    """
+    if line.get("video") or line.get("videos"):
+        raise TrialbookError(f"conversation '{name}': it shows a video, and only pictures are read")
+    shown = line.get("image", line.get("images"))
+    images = [] if shown is None or shown == "" else shown if isinstance(shown, list) else [shown]
+    if not all(isinstance(image, str) for image in images):
+        raise TrialbookError(f"conversation '{name}': 'image' must be a path or a list of paths")
+    turns = published_turns(line.get("conversations", line.get("messages")))
+    source = line.get("source", line.get("data_source", ""))
+    answers = (turns[-1].text,) if turns else ()
+    return Conversation(name, tuple(images), turns, answers, source=source if isinstance(source, str) else "")
+
+
+def published_turns(given: Any) -> tuple[Turn, ...]:
+    """Turns as published sets have them: ``from`` and ``value`` (LLaVA), ``role`` and ``content``, or ``user`` and ``assistant``
+    as pairs (The Cauldron).
+
+    Raises:
+        TrialbookError: a turn is none of these.
+    """
+    if isinstance(given, Mapping):  # a table in columns, as some releases of the datasets library give it
+        given = [dict(zip(given, cells, strict=True)) for cells in zip(*given.values(), strict=True)]
+    if not isinstance(given, list):
+        raise TrialbookError(f"a conversation must be a list of turns, not {given!r}")
+    turns: list[Turn] = []
+    for turn in given:
+        if not isinstance(turn, Mapping):
+            raise TrialbookError(f"a turn must be an object, not {turn!r}")
+        if "user" in turn and "assistant" in turn:
+            pairs = [("user", turn["user"]), ("assistant", turn["assistant"])]
+        else:
+            pairs = [(turn.get("from", turn.get("role")), turn.get("value", turn.get("content")))]
+        for speaker, said in pairs:
+            text = _parts_as_text(said)
+            if speaker not in _SPEAKERS or text is None:
+                raise TrialbookError(f"{dict(turn)!r} is no turn; it needs 'from' (human or gpt) and 'value'")
+            turns.append(Turn(_SPEAKERS[speaker], text))
+    return tuple(turns)
+
+
+_SPEAKERS: dict[Any, Role] = {
+    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system",
+}  # fmt: skip
+
+
+def _parts_as_text(said: Any) -> str | None:
+    """What is said: a text, or parts of which some are images."""
+    if not isinstance(said, list):
+        return said if isinstance(said, str) else None
+    texts: list[str] = []
+    for part in said:
+        whole = part if isinstance(part, Mapping) else {"text": part}
+        text = IMAGE if whole.get("type") in ("image", "image_url") else whole.get("text")
+        if not isinstance(text, str):
+            return None
+        texts.append(text)
+    return "".join(texts)
+
+
 def conversation_hash(conversation: Conversation, images: list[str]) -> str:
     """SHA-256 hex of what is shown and said.
 

@@ -44,7 +44,11 @@ class Modality:
 
 @runtime_checkable
 class Split(Protocol):
-    """One part of a dataset. Reading is deterministic: the same rows are the same bits, in any order or batch."""
+    """One part of a dataset. Reading is deterministic: the same rows are the same bits, in any order or batch.
+
+    Where ``content`` is taken over more than a row says (a caption together with its photo), or rows are vectors of something
+    else, a split may have a method ``identity(modality)`` too; see ``row_identities``.
+    """
 
     name: str
 
@@ -83,6 +87,8 @@ class Dataset(Protocol):
     Attributes:
         modalities: class attribute, read by the checker without data: modality name to kind, or the name of the constructor's
             parameter whose keys are the modalities.
+        counted: optional class attribute: split to the constructor's parameter that says how many samples it has, so that batches
+            above that are refused before anything is read.
     """
 
     modalities: Any
@@ -109,6 +115,20 @@ def content_hash(*parts: bytes | str | NDArray[Any]) -> str:
             digest.update(part.encode() if isinstance(part, str) else part)
         digest.update(b"\x00")
     return digest.hexdigest()
+
+
+def row_identities(split: Split, modality: str) -> Sequence[str]:
+    """A hash of what every row says by itself [R]: equal for equal words or values, whatever sample they belong to.
+
+    What ``Split.identity`` returns where a split has it; else the hash of a text's words, and the content of all other rows.
+    """
+    if hasattr(split, "identity"):
+        found: Sequence[str] = split.identity(modality)
+        return found
+    rows = np.arange(len(split.groups(modality)))
+    if len(rows) and isinstance(split.read(modality, rows[:1])[0], str):
+        return [content_hash(text) for text in split.read(modality, rows)]
+    return split.content(modality)
 
 
 def assign_splits(keys: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, Rows]:
@@ -191,3 +211,23 @@ class LeftOut(NamedTuple):
 
     where: str
     why: str
+
+
+def has_label(labels: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which of the values of an annotation say a class [n]: None, NaN, an empty text and negative whole numbers say none.
+
+    Hugging Face writes -1 where a set has no label, PyTorch ignores -100. Where all numbers are -1 or 1, they are two classes.
+    """
+    values = np.asarray(labels)
+    if values.dtype.kind == "O":
+        known = np.array([one is not None for one in values.tolist()], dtype=bool)
+        inner = np.asarray([one for one in values.tolist() if one is not None])
+        if len(inner) and inner.dtype.kind != "O":
+            known[known] = has_label(inner)
+        return known
+    if values.dtype.kind in "US":
+        return np.asarray(np.char.strip(values) != values.dtype.type(), dtype=bool)
+    known = np.ones(values.shape, dtype=bool) if values.dtype.kind != "f" else np.asarray(~np.isnan(values), dtype=bool)
+    if values.dtype.kind not in "fi" or (set(np.unique(values[known]).tolist()) == {-1, 1}):
+        return known
+    return np.asarray(known & ~((values < 0) & (values == np.trunc(values))), dtype=bool)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,27 @@ class Features(NamedTuple):
         return (self.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
 
+class RowArray(Protocol):
+    """As much of ``numpy.ndarray`` as a table reads: values [R, …], taken by rows, perhaps from a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[R, …]."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+
+    def __len__(self) -> int:
+        """Number of rows R."""
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]:
+        """The rows in a slice, or in an index array int64 [B]."""
+
+    def reshape(self, *shape: int) -> RowArray:
+        """The same values, [R, …] as well."""
+
+
 class FeatureTable:
     """Outputs of a frozen encoder for all rows of a split, larger than memory perhaps: rows are read when they are asked for.
 
@@ -31,13 +52,17 @@ class FeatureTable:
     ``table.rows(index)``.
 
     Args:
-        tokens: array [R, …], memory-mapped or in memory; numbers that NumPy lacks (bfloat16) as int16 of the same bits.
+        tokens: array [R, …], in a file or in memory; numbers that NumPy lacks (bfloat16) as int16 of the same bits.
         mask: which tokens are real, bool [R, N]; None where all are.
         dtype: of the tokens, if it is not that of the array.
     """
 
     def __init__(
-        self, tokens: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, dtype: torch.dtype | None = None
+        self,
+        tokens: NDArray[Any] | RowArray,
+        mask: NDArray[Any] | RowArray | None = None,
+        *,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self._tokens, self._mask = tokens, mask
         self._dtype = dtype or torch.from_numpy(np.empty(0, tokens.dtype)).dtype
@@ -83,7 +108,7 @@ class FeatureTable:
         return FeatureTable(self._tokens.reshape(len(self), rows, columns, -1), dtype=self._dtype)
 
 
-def _copied(array: NDArray[Any], index: slice | NDArray[np.int64]) -> Tensor:
+def _copied(array: NDArray[Any] | RowArray, index: slice | NDArray[np.int64]) -> Tensor:
     """Rows of an array as a tensor of their own; an index array copies by itself, a slice would be a view of the map."""
     taken = array[index]
     return torch.from_numpy(np.asarray(taken) if isinstance(index, np.ndarray) else np.array(taken))

@@ -48,6 +48,14 @@ class Finding:
         return cls(**{key: named[key] for key in cls.__dataclass_fields__ if key in named})
 
 
+@dataclass(frozen=True)
+class Span:
+    """The lowest and the highest of the numbers that several runs gave."""
+
+    low: float
+    high: float
+
+
 def by_severity(findings: list[Finding]) -> list[Finding]:
     """The worst first, otherwise in their order."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

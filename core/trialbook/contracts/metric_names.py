@@ -64,13 +64,36 @@ def _spell(value: Any) -> str:
 ENDS = ("low", "high")
 
 
+#: References that stand behind a metric's name: the best that can be reached there, and what knows nothing (features that were
+#: shuffled, noise, the mean picture, the 95% quantile of random pairings).
+CEILINGS, FLOORS = ("oracle", "true", "latents"), ("shuffled", "random", "mean", "null")
+#: References that stand beside a metric whose last part begins so: guessing, and the most frequent class.
+_CHANCE, _OF_CHANCE = ("chance", "majority"), ("accuracy", "score", "precision@")
+
+
+def references(metric: str) -> dict[str, str]:
+    """Names under which ceilings and floors of a metric may be recorded, to the reference: ``best/boxes/iou/oracle``."""
+    stem, _, last = metric.rpartition("/")
+    found = {f"{metric}/{one}": one for one in (*CEILINGS, *FLOORS)}
+    if stem and last.startswith(_OF_CHANCE):
+        found |= {f"{stem}/{one}": one for one in _CHANCE}
+    if stem:
+        found[f"{stem}/mean-box/{last}"] = "mean-box"
+    return found
+
+
+def is_ceiling(reference: str) -> bool:
+    """Whether a reference is the best that can be reached, and not what is reached without knowing anything."""
+    return reference in CEILINGS
+
+
 def fitting(names: Iterable[str], metric: str) -> list[str]:
-    """The values that a gate's metric means: itself, or all that its pattern fits, but for the ends of intervals."""
+    """The values that a gate's metric means: itself, or all that its pattern fits, but for ends of intervals and references."""
     known = list(names)
     if "*" not in metric:
         return [metric] if metric in known else []
-    ends = {end for name in known for end in with_ends(name)[1:]}
-    return sorted(name for name in known if fnmatchcase(name, metric) and name not in ends)
+    beside = {one for name in known for one in (*with_ends(name)[1:], *references(name))}
+    return sorted(name for name in known if fnmatchcase(name, metric) and name not in beside)
 
 
 def with_ends(metric: str) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trialbook.contracts.metric_names import ENDS, is_recorded
+from trialbook.errors import TrialbookError, suggest
 
 
 class MetricValues(dict[str, float]):
@@ -37,3 +40,41 @@ def per_sample_of(metric: str, values: Mapping[str, float]) -> dict[str, NDArray
     """
     given = values.per_sample if isinstance(values, MetricValues) else {}
     return {f"{metric}/{name}": np.asarray(each, dtype=np.float64) for name, each in given.items()}
+
+
+def checked_values(who: str, found: object, declared: Collection[str], *, complete: bool = True) -> dict[str, float]:
+    """The values of a metric or probe, if they are numbers under the names that it declares.
+
+    Args:
+        who: the component: ``metric 'retrieval'``.
+        found: what it returned.
+        declared: names, or patterns of names; the ends of an interval (``/low``, ``/high``) need not be declared.
+        complete: all names that are declared must be there.
+    Raises:
+        TrialbookError: it gave something else, nothing, a value that is no number or was not declared, or one too few.
+    """
+    if not isinstance(found, Mapping) or not found:
+        raise TrialbookError(f"{who} must give numbers by name ({_listed(declared)}), not {found!r}")
+    for name in found:
+        plain = str(name)
+        if not any(is_recorded(one, declared) for one in (plain, *(plain.removesuffix(f"/{end}") for end in ENDS))):
+            hint = suggest(plain, declared)
+            meant = f"; did you mean '{hint}'?" if hint else ""
+            raise TrialbookError(
+                f"{who} gives '{plain}', which its 'produces' does not declare ({_listed(declared)}){meant}"
+            )
+    if complete and (lacking := [name for name in declared if "*" not in name and name not in found]):
+        raise TrialbookError(
+            f"{who} declares '{lacking[0]}' in 'produces', but does not give it; NaN says that it has no value"
+        )
+    values = {}
+    for name, value in found.items():
+        try:
+            values[str(name)] = float(value)
+        except (TypeError, ValueError):
+            raise TrialbookError(f"'{name}' of {who} must be a number, not {value!r}") from None
+    return values
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(names) or "it declares none"

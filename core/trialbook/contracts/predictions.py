@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from trialbook.contracts.answers import judged_match, plain_letters
 from trialbook.errors import TrialbookError
 
 #: What is said in place of an answer that the images do not hold.
 UNANSWERABLE = "unanswerable"
-#: Texts that decline to answer, whatever their case and outer punctuation.
+#: Texts that decline to answer, whatever their case, Unicode form, outer punctuation and emphasis.
 ABSTENTIONS = (
     UNANSWERABLE,
     "not answerable",
     "cannot be answered",
     "i cannot answer",
+    "i can't answer",
     "i don't know",
+    "i do not know",
     "not in the image",
 )
 
@@ -72,9 +75,16 @@ class Prediction:
 
 
 def is_abstention(text: str, phrases: Iterable[str] = ABSTENTIONS) -> bool:
-    """Tell whether a text declines to answer: it is one of the phrases, but for case, spaces and outer punctuation."""
-    plain = re.sub(r"\s+", " ", text).strip(" .,:;!?\"'").lower()
-    return plain in {phrase.lower() for phrase in phrases}
+    """Tell whether a text declines to answer: it is one of the phrases.
+
+    Case, Unicode form (``don’t``), white space, Markdown's emphasis and whatever stands around the words do not count.
+    """
+    return _words_alone(text) in map(_words_alone, phrases)
+
+
+def _words_alone(text: str) -> str:
+    plain = " ".join(re.sub(r"[*_~]", "", plain_letters(text)).casefold().split())
+    return re.sub(r"^\W+|\W+$", "", plain) or plain
 
 
 #: The text that was given and every accepted answer to how right it is, from 0 to 1.
@@ -87,7 +97,8 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 def normalize(text: str) -> str:
     """Lower case, without ASCII punctuation, the articles a, an and the, and superfluous white space.
 
-    ``1.5`` becomes ``15`` and ``-5`` becomes ``5``: that is what the definition does.
+    ``1.5`` becomes ``15``, ``-5`` becomes ``5`` and ``1/2`` becomes ``12``, curly quotes and Unicode forms stay: that is what
+    the definition does. ``judged_match`` compares numbers as numbers.
 
     Source: ``normalize_answer`` of the SQuAD evaluation script. Deviation: a text of which nothing would be left (``A``,
     ``%``) stays what it is but for case and white space; the script makes all such texts equal, and equal to no answer at all.
@@ -106,7 +117,7 @@ def normalized_match(text: str, answers: Sequence[str]) -> float:
     return float(normalize(text) in map(normalize, answers))
 
 
-def score(prediction: Prediction, scorer: Scorer = normalized_match) -> float:
+def score(prediction: Prediction, scorer: Scorer = judged_match) -> float:
     """Score a prediction from 0 (wrong) to 1 (right).
 
     Where the images do not hold the answer, abstaining is right (1) and anything else wrong (0). Where they hold it,

@@ -44,6 +44,7 @@ class Probe(Protocol):
         produces: class attribute: names of its values, with templates as a metric's.
         main: class attribute: the value that says which of several layers is best.
         spatial: class attribute: it reads where things are, so that tokens out of order or averaged must do badly.
+        doubtful_when: optional class attribute: option to its values with which no gate may stand on the probe, and why.
     """
 
     labels: ClassVar[tuple[str, ...]]

@@ -72,8 +72,12 @@ def as_page(folder: ConversationFolder, chosen: Sequence[tuple[str, Line]]) -> P
 def _photo(folder: ConversationFolder, name: str, number: int) -> Photo:
     from PIL import Image
 
+    from trialbook.contracts.pictures import UNREADABLE, describe_unreadable
     from trialbook.reports.thumbnails import shrink
 
-    with Image.open(folder.image(name)) as opened:
-        kind, data, size = shrink(opened)
+    try:
+        with Image.open(folder.image(name)) as opened:
+            kind, data, size = shrink(opened)
+    except UNREADABLE as error:
+        raise TrialbookError(f"{folder.image(name)}: not a readable picture: {describe_unreadable(error)}") from error
     return Photo(f"photo-{number}", f"data:image/{kind};base64,{base64.b64encode(data).decode()}", *size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from trialbook.contracts.conversation_folder import ConversationFolder
 from trialbook.contracts.conversations import Conversation
 from trialbook.contracts.predictions import UNANSWERABLE
+from trialbook.errors import TrialbookError
 from trialbook.reports.tables import NOTHING, Column, Table
 
 _FREQUENT = 10  # answers that are listed
@@ -153,10 +153,16 @@ def _sizes(folder: ConversationFolder, names: Iterable[str]) -> dict[str, Any]:
     """Width and height of pictures, by area."""
     from PIL import Image
 
+    from trialbook.contracts.pictures import UNREADABLE, describe_unreadable
+
     sizes = []
-    for name in names:
-        with Image.open(Path(folder.image(name))) as opened:
-            sizes.append(opened.size)
+    for name in sorted(names):
+        try:
+            with Image.open(folder.image(name)) as opened:
+                sizes.append(opened.size)
+        except UNREADABLE as error:
+            why = describe_unreadable(error)
+            raise TrialbookError(f"{folder.image(name)}: not a readable picture: {why}") from error
     if not sizes:
         return {}
     sizes.sort(key=lambda size: (size[0] * size[1], size))

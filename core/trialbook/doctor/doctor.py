@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
 from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, by_severity
+from trialbook.contracts.frozen import read_only
 from trialbook.contracts.records import Item, ModuleStats, Record
 from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.isolation import PLUGIN_ERRORS, describe_failure
@@ -57,13 +59,31 @@ def load_checks(host: PluginManager, leave_out: Sequence[str] = ()) -> tuple[lis
 def diagnose(chart: RunEvidence, checks: Iterable[Check]) -> list[Finding]:
     """Return all checks' findings on a run, the worst first; a check that raises is named in a note and hurts nothing else."""
     findings: list[Finding] = []
+    closed = _closed(chart)
     for check in checks:
         try:
-            found = [_checked(finding) for finding in check.function(chart)]
+            found = [_checked(finding) for finding in check.function(_own(closed))]
         except PLUGIN_ERRORS as fault:
             found = [_disabled(check.name, check.plugin, describe_failure(fault))]
         findings += found
     return by_severity(findings)
+
+
+def _closed(chart: RunEvidence) -> RunEvidence:
+    """The same evidence, what it holds read-only."""
+    return replace(
+        chart, records=[replace(one, values=read_only(one.values)) for one in chart.records],
+        stats=[replace(one, values=read_only(one.values)) for one in chart.stats],
+        events=[replace(one, data=read_only(one.data)) for one in chart.events],
+    )  # fmt: skip
+
+
+def _own(chart: RunEvidence) -> RunEvidence:
+    """Evidence for one check, which cannot change that of the next: lists and tables of its own."""
+    return replace(
+        chart, config=deepcopy(dict(chart.config)), data=deepcopy(dict(chart.data)), records=list(chart.records),
+        stats=list(chart.stats), events=list(chart.events),
+    )  # fmt: skip
 
 
 class Doctor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,7 +23,9 @@ from trialbook.config.settings import Settings
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import ComponentTable
 from trialbook.contracts import Features, FeatureTable, LayerEncoder, Task, Trainable, device_of, to_device
+from trialbook.contracts.data_files import NotedFiles, noting_files
 from trialbook.contracts.datasets import Overlap, find_overlaps, modalities_of
+from trialbook.contracts.metric_names import expand_produces
 from trialbook.contracts.randomness import derive_seed
 from trialbook.engine.feature_store import FeatureStore, weights_hash
 from trialbook.engine.seeding import seed_numpy
@@ -79,10 +81,10 @@ class Part:
     @property
     def parameters(self) -> int:
         """Number of parameters, two to a byte where they are quantised so; 0 for what is no module."""
-        return sum(_count(p) for p in self.module.parameters()) if isinstance(self.module, nn.Module) else 0
+        return sum(parameter_count(p) for p in self.module.parameters()) if isinstance(self.module, nn.Module) else 0
 
 
-def _count(parameter: nn.Parameter) -> int:
+def parameter_count(parameter: nn.Parameter) -> int:
     """Numbers of a parameter; one that bitsandbytes quantised says of how many it was made."""
     shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
     return parameter.numel() if shape is None else math.prod(shape)
@@ -98,6 +100,7 @@ class RunBuilder:
         self.parts: list[Part] = []
         self.overlaps: list[Overlap] = []
         self.lineage: list[Lineage] = []
+        self.files = NotedFiles()
         self._origins: dict[str, Origin] = {}
         self._hashes: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
         self._trains = False
@@ -147,7 +150,21 @@ class RunBuilder:
         """A reserved key of a table."""
         return self._table(kind, name)[1].get(key, default)
 
+    def declared(self, kind: str, name: str, modalities: Sequence[str] = ()) -> list[str]:
+        """Names of the values that a metric or probe declares with its options; see the contract."""
+        _, table = self._table(kind, name)
+        schema = self.workshop.book.get(kind, table["use"])
+        options = {**schema.defaults(), **component_options(table)}
+        return expand_produces(schema.attributes.get("produces", []), options, modalities)
+
     def make(self, kind: str, name: str | None = None, /, **injected: Any) -> Any:
+        """Make a component, and note the files that it reads; see ``_make``."""
+        with noting_files() as noted:
+            made = self._make(kind, name, injected)
+        self.files.add(noted)
+        return made
+
+    def _make(self, kind: str, name: str | None, injected: Mapping[str, Any]) -> Any:
         """Make the component of ``[kind]`` or ``[kind.name]``; its random numbers depend on the seed and its place alone.
 
         A module is put on the device. A frozen encoder is not: it goes there while its features are made (``on_device``).
@@ -201,17 +218,14 @@ class RunBuilder:
     def features(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> FeatureTable:
         """Stored tokens [R, N, D] of a frozen encoder for all rows of a split."""
         part = dataset.splits()[split]
-        with self._located("encoder", name, {}), ExitStack() as stack:
-
-            @cache  # only where something is to be made
-            def device() -> torch.device:
-                return stack.enter_context(self.on_device(encoder))
+        with self._located("encoder", name, {}):
 
             def encode(rows: NDArray[np.int64]) -> Features:
-                return encode_rows(encoder, part.read(modality, rows), device())
+                return encode_rows(encoder, part.read(modality, rows), self.workshop.device)
 
             made_of = self._made_of(name, encoder, dataset, split, modality)
-            return self.workshop.store.get(made_of, len(part.groups(modality)), encode)
+            rows = len(part.groups(modality))
+            return self.workshop.store.get(made_of, rows, encode, partial(self.on_device, encoder))
 
     def layer_features(
         self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str
@@ -220,7 +234,7 @@ class RunBuilder:
         if not isinstance(encoder, LayerEncoder):
             raise TrialbookError(f"[encoder.{name}] has no points whose layers can be read (no 'encode_layers')")
         part = dataset.splits()[split]
-        with self._located("encoder", name, {}), ExitStack() as stack:
+        with self._located("encoder", name, {}):
             whole = self._made_of(name, encoder, dataset, split, modality)
             options = {key: value for key, value in whole["options"].items() if key not in encoder.tap_choices}
             made_of = {
@@ -229,11 +243,12 @@ class RunBuilder:
             }
 
             def begin(_: tuple[str, ...]) -> Callable[[NDArray[np.int64]], Mapping[str, torch.Tensor]]:
-                device = stack.enter_context(self.on_device(encoder))
                 encoder.verify()  # only where something is to be made: what is there was made by code that passed
+                device = self.workshop.device
                 return lambda rows: encoder.encode_layers(to_device(encoder.prepare(part.read(modality, rows)), device))
 
-            return self.workshop.store.get_many(made_of, len(part.groups(modality)), encoder.tap_rows, begin)
+            rows, context = len(part.groups(modality)), partial(self.on_device, encoder)
+            return self.workshop.store.get_many(made_of, rows, encoder.tap_rows, begin, context)
 
     def _made_of(self, name: str, encoder: nn.Module, dataset: Any, split: str, modality: str) -> dict[str, Any]:
         """Everything that the features of a split depend on."""
@@ -291,11 +306,13 @@ class RunBuilder:
         key = json.dumps([table, dict(self.inputs)], sort_keys=True, default=str)
         memo = self.workshop.datasets
         if key not in memo:
-            dataset = self._construct("dataset", path, table, {})
-            with self._located_at(path, table):
-                splits = dataset.splits()
-                memo[key] = (dataset, find_overlaps(splits, modalities_of(dataset, table)))
-        self.dataset, self.overlaps = memo[key]
+            with noting_files() as noted:
+                dataset = self._construct("dataset", path, table, {})
+                with self._located_at(path, table):
+                    splits = dataset.splits()
+                    memo[key] = (dataset, find_overlaps(splits, modalities_of(dataset, table)), noted)
+        self.dataset, self.overlaps, noted = memo[key]
+        self.files.add(noted)
         return self.dataset
 
     def _located(self, kind: str, name: str | None, options: Mapping[str, Any]) -> Located:

@@ -88,7 +88,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 def execute(
     task: Task, config: dict[str, Any], *, seed: int, accelerator: Accelerator, checkpoints: Path,
     recorded: Callable[[], int], begin: Callable[[Start], None], parts: Sequence[PartView] = (),
-    doctor: DoctorOptions | None = None, lineage: Sequence[Lineage] = (),
+    doctor: DoctorOptions | None = None, lineage: Sequence[Lineage] = (), safe_point: Callable[[], None] = lambda: None,
 ) -> Iterator[Item]:  # fmt: skip
     """Do the work of a run whose task is set up.
 
@@ -103,6 +103,7 @@ def execute(
         parts: all parts that were made, for the doctor.
         doctor: how closely the doctor looks; not at all if left out.
         lineage: what parts took over from earlier runs.
+        safe_point: called between steps; what it raises ends the run, which can be resumed.
     Raises:
         TrialbookError: the task does neither, or its options do not fit it.
     """
@@ -114,7 +115,7 @@ def execute(
             checkpoints=CheckpointStore(checkpoints, cadence.keep_last),
             evaluate=EvaluateOptions(**config.get("evaluate", {})), checkpoint=cadence,
             monitor=Monitor(task.module(), parts, doctor.every if doctor else 0),
-            taken=[name for one in lineage for name in one.loaded],
+            taken=[name for one in lineage for name in one.loaded], safe_point=safe_point,
         )  # fmt: skip
         events = training.restore(recorded())
         begin(Start(training.records, training.step, training.total, tuple(events)))

@@ -1,8 +1,7 @@
 """Frozen parts run once: their outputs lie in memory-mapped safetensors under an address of all that made them.
 
-The address covers weights, configuration, preprocessing, layer, dtype, source and the data's fingerprint; a change to
-any of
-them is another address, so a stale feature cannot be read.
+The address covers weights, configuration, preprocessing, layer, dtype, source and the data's fingerprint; a change to any
+of them is another address, so a stale feature cannot be read. What is damaged is made again; see ``feature_file``.
 """
 
 from __future__ import annotations
@@ -10,11 +9,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,10 +23,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trialbook.contracts import Features, FeatureTable
+from trialbook.contracts.files import sync_folder
+from trialbook.engine.feature_file import Damaged, FeatureFile, create, remove, rows_in, write_rows
 from trialbook.errors import TrialbookError
 
-_DTYPES: dict[np.dtype[Any], str] = {np.dtype("float32"): "F32", np.dtype("float16"): "F16", np.dtype("bool"): "BOOL"}
-_NUMPY = {name: dtype for dtype, name in _DTYPES.items()}
+_LOG = logging.getLogger(__name__)
+
+#: Rows [B] to arrays by name, of every feature that one forward pass gives.
+_Encode: TypeAlias = Callable[[NDArray[np.int64]], Mapping[str, Mapping[str, NDArray[Any]]]]
+_Context: TypeAlias = Callable[[], AbstractContextManager[object]]
+
 _CHUNK = 64
 """Rows encoded at once. Fixed, because the bits of a result may depend on the batch that it was computed in."""
 _SYNC = 64
@@ -58,24 +65,25 @@ class FeatureStore:
         self.directory = directory
 
     def get(
-        self, made_of: Mapping[str, Any], rows: int, encode: Callable[[NDArray[np.int64]], Features]
-    ) -> FeatureTable:
+        self, made_of: Mapping[str, Any], rows: int, encode: Callable[[NDArray[np.int64]], Features],
+        context: _Context = nullcontext,
+    ) -> FeatureTable:  # fmt: skip
         """The features of ``made_of``; encoded first if they are not there yet.
 
         A process that is killed while it encodes is continued by the next one; two that want the same features at once
-        take turns.
+        take turns. Rows that turn out to be damaged when they are first read are encoded again then.
 
         Args:
             made_of: everything that the features depend on.
             rows: number of rows R of the split.
             encode: rows [B] to features of these rows.
+            context: what ``encode`` is called in: has the encoder on its device.
         """
 
         def encode_named(places: NDArray[np.int64]) -> dict[str, dict[str, NDArray[Any]]]:
             return {"": _arrays(encode(places))}
 
-        path = self._ready({"": made_of}, rows, _CHUNK, lambda missing: encode_named)[""]
-        return _open(path)
+        return self._ready({"": made_of}, _Making(rows, _CHUNK, lambda missing: encode_named, context))[""]
 
     def get_many(
         self,
@@ -83,6 +91,7 @@ class FeatureStore:
         rows: int,
         chunk: int,
         encoder: Callable[[tuple[str, ...]], Callable[[NDArray[np.int64]], Mapping[str, Tensor]]],
+        context: _Context = nullcontext,
     ) -> dict[str, FeatureTable]:
         """Several features of the same rows, [R, …] each, that one forward pass gives together; memory-mapped.
 
@@ -94,10 +103,11 @@ class FeatureStore:
             rows: number of rows R of the split.
             chunk: rows of one forward pass; their results may depend on it, so it belongs to ``made_of``.
             encoder: names of what is missing to a function from rows [B] to a tensor [B, …] for each of them; called only if
-                something is missing, so that it may prepare or refuse.
+                something is missing or damaged, so that it may prepare or refuse.
+            context: what ``encoder`` and its function are called in: has the encoder on its device.
         """
 
-        def begin(missing: tuple[str, ...]) -> Callable[[NDArray[np.int64]], dict[str, dict[str, NDArray[Any]]]]:
+        def begin(missing: tuple[str, ...]) -> _Encode:
             encode = encoder(missing)
 
             def encode_named(places: NDArray[np.int64]) -> dict[str, dict[str, NDArray[Any]]]:
@@ -106,147 +116,151 @@ class FeatureStore:
 
             return encode_named
 
-        paths = self._ready(made_of, rows, chunk, begin)
-        return {name: _open(path) for name, path in paths.items()}
+        return self._ready(made_of, _Making(rows, chunk, begin, context))
 
-    def _ready(
-        self,
-        made_of: Mapping[str, Mapping[str, Any]],
-        rows: int,
-        chunk: int,
-        begin: Callable[[tuple[str, ...]], Callable[[NDArray[np.int64]], Mapping[str, Mapping[str, NDArray[Any]]]]],
-    ) -> dict[str, Path]:
-        """The files of the features, made first where they are missing."""
-        if rows == 0:
+    def _ready(self, made_of: Mapping[str, Mapping[str, Any]], making: _Making) -> dict[str, FeatureTable]:
+        """The features, made first where they are missing."""
+        if making.rows == 0:
             raise TrialbookError("there are no rows to encode")
         paths = {name: self.directory / f"{address(parts)}.safetensors" for name, parts in made_of.items()}
-        if missing := [name for name, path in paths.items() if not path.exists()]:
+        if missing := [name for name, path in paths.items() if not _is_whole(path, making.rows)]:
             self.directory.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
-                for path in sorted(
-                    {paths[name] for name in missing}
-                ):  # in one order, so that two cannot wait in a ring
-                    stack.enter_context(_locked(path.with_suffix(".lock")))
-                names = tuple(name for name in missing if not paths[name].exists())
+                for path in sorted({paths[name] for name in missing}):  # in one order: no two wait in a ring
+                    stack.enter_context(_locked(path))
+                names = tuple(name for name in missing if not _is_whole(paths[name], making.rows, tell=True))
                 if names:
-                    _fill({name: (paths[name], made_of[name]) for name in names}, rows, chunk, begin(names))
-        return paths
+                    making.fill({name: (paths[name], made_of[name]) for name in names})
+        return {name: making.table(name, path) for name, path in paths.items()}
+
+
+@dataclass(frozen=True)
+class _Making:
+    """How features of one pass are made.
+
+    Args:
+        rows: number of rows R.
+        chunk: rows of one forward pass.
+        begin: names to what encodes rows for them.
+        context: what that is called in.
+    """
+
+    rows: int
+    chunk: int
+    begin: Callable[[tuple[str, ...]], _Encode]
+    context: _Context
+
+    def fill(self, files: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> None:
+        """Make whole files, from where a process that ended early left them.
+
+        Args:
+            files: name to the file and what it is made of.
+        """
+        partial = {name: path.with_suffix(".partial") for name, (path, _) in files.items()}
+        done = min(self._done(path) for path in partial.values())
+        with self.context():
+            encode = self.begin(tuple(files))
+            for start in range(done, self.rows, self.chunk):
+                encoded = encode(np.arange(start, min(start + self.chunk, self.rows), dtype=np.int64))
+                last = start + self.chunk >= self.rows or (start // self.chunk + 1) % max(_SYNC // self.chunk, 1) == 0
+                for name, arrays in encoded.items():
+                    if start == 0:
+                        layout = {key: (array.dtype, (self.rows, *array.shape[1:])) for key, array in arrays.items()}
+                        remove(partial[name])
+                        create(partial[name], layout)
+                    write_rows(partial[name], start, arrays, sync=last)
+                if last:
+                    for path in partial.values():
+                        _write_synced(path.with_suffix(".progress"), str(start + self.chunk))
+        for name, (path, made_of) in files.items():
+            _write_synced(path.with_suffix(".json"), json.dumps(dict(made_of), indent=1, sort_keys=True, default=str))
+            partial[name].rename(path)
+            remove(path.with_suffix(".progress"))
+        sync_folder(path.parent)
+
+    def _done(self, partial: Path) -> int:
+        """Rows that a process which ended early left behind, whole chunks of them."""
+        try:
+            done = int(partial.with_suffix(".progress").read_text())
+            if done < 0 or rows_in(partial) != self.rows:
+                raise Damaged("has other rows")
+        except FileNotFoundError:
+            return 0
+        except (OSError, ValueError, Damaged) as error:
+            _LOG.warning("%s: half-made features are damaged (%s); they are made again from the start", partial, error)
+            return 0
+        return done // self.chunk * self.chunk
+
+    def table(self, name: str, path: Path) -> FeatureTable:
+        """The features in a file, whose damaged rows are made again when they are read."""
+
+        def repair(rows: NDArray[np.int64]) -> None:
+            with _locked(path):
+                left = FeatureFile(path, repair).damaged(rows)  # another process may have been first
+                if not len(left):
+                    return
+                _LOG.warning(
+                    "%s: stored features are damaged in %d rows, first row %d; these are made again",
+                    path,
+                    len(left),
+                    left[0],
+                )
+                with self.context():
+                    encode = self.begin((name,))
+                    for start in np.unique(left // self.chunk * self.chunk).tolist():
+                        made = encode(np.arange(start, min(start + self.chunk, self.rows), dtype=np.int64))
+                        write_rows(path, start, made[name], sync=True)
+
+        try:
+            file = FeatureFile(path, repair)
+        except Damaged as error:
+            raise TrialbookError(f"{path} {error}, though it has just been made; run again") from error
+        tokens = file.array("tokens")
+        assert tokens is not None
+        return FeatureTable(tokens, file.array("mask"))
+
+
+def _is_whole(path: Path, rows: int, *, tell: bool = False) -> bool:
+    """Whether a file of features is there and laid out for so many rows; if ``tell``, a damaged one is removed with a warning."""
+    try:
+        if rows_in(path) != rows:
+            raise Damaged("has other rows")
+    except Damaged as error:
+        if tell and (path.exists() or path.is_symlink()):
+            _LOG.warning("%s: stored features are damaged (the file %s); they are made again", path, error)
+            remove(path)
+        return False
+    return True
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+    lock = path.with_suffix(".lock")
+    if not lock.is_file():
+        remove(lock)
+    with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _fill(
-    files: Mapping[str, tuple[Path, Mapping[str, Any]]],
-    rows: int,
-    chunk: int,
-    encode: Callable[[NDArray[np.int64]], Mapping[str, Mapping[str, NDArray[Any]]]],
-) -> None:
-    partial = {name: path.with_suffix(".partial") for name, (path, _) in files.items()}
-    progress = {name: path.with_suffix(".progress") for name, (path, _) in files.items()}
-    done = min(_done(partial[name], progress[name], chunk) for name in files)
-    for start in range(done, rows, chunk):
-        encoded = encode(np.arange(start, min(start + chunk, rows), dtype=np.int64))
-        last = start + chunk >= rows or (start // chunk + 1) % max(_SYNC // chunk, 1) == 0
-        for name, arrays in encoded.items():
-            if start == 0:
-                _create(partial[name], {key: (array.dtype, (rows, *array.shape[1:])) for key, array in arrays.items()})
-            _write(partial[name], start, arrays, sync=last)
-        if last:
-            for name in files:
-                _replace_text(progress[name], str(start + chunk))
-    for name, (path, made_of) in files.items():
-        path.with_suffix(".json").write_text(json.dumps(dict(made_of), indent=1, sort_keys=True, default=str))
-        partial[name].rename(path)
-        progress[name].unlink(missing_ok=True)
-
-
-def _done(partial: Path, progress: Path, chunk: int) -> int:
-    """Rows that a process which ended early left behind, whole chunks of them."""
-    if not (progress.exists() and partial.exists()):
-        return 0
-    return int(progress.read_text()) // chunk * chunk
-
-
 def _arrays(features: Features) -> dict[str, NDArray[Any]]:
     tokens = features.tokens.detach().cpu()
-    if not bool(torch.isfinite(tokens).all()):
-        raise TrialbookError("a frozen encoder gave NaN or infinite features; check its checkpoint and dtype")
     stored = tokens if tokens.dtype in (torch.float32, torch.float16) else tokens.float()
+    if not bool(torch.isfinite(stored).all()):
+        raise TrialbookError("a frozen encoder gave NaN or infinite features; check its checkpoint and dtype")
     arrays = {"tokens": stored.contiguous().numpy()}
     if features.mask is not None:
         arrays["mask"] = features.mask.detach().cpu().bool().contiguous().numpy()
     return arrays
 
 
-def _create(path: Path, layout: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
-    """Lay out an empty safetensors file: its header and its full length."""
-    header, offset = {}, 0
-    for name, (dtype, shape) in layout.items():
-        size = int(np.prod(shape)) * dtype.itemsize
-        header[name] = {"dtype": _DTYPES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + offset)
-
-
-class _Place(NamedTuple):
-    """The place of an array in a file."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    offset: int
-
-
-def _places(path: Path) -> dict[str, _Place]:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    start = 8 + length
-    end = max(entry["data_offsets"][1] for entry in header.values())
-    if path.stat().st_size != start + end:
-        raise TrialbookError(f"{path} is cut short; delete it and run again")
-    return {
-        name: _Place(_NUMPY[entry["dtype"]], tuple(entry["shape"]), start + int(entry["data_offsets"][0]))
-        for name, entry in header.items()
-    }
-
-
-def _write(path: Path, start: int, arrays: Mapping[str, NDArray[Any]], *, sync: bool) -> None:
-    """Put rows in their place. Not through a memory map: there a full disk is no error but the end of the process."""
-    places = _places(path)
-    if places.keys() != arrays.keys():
-        raise TrialbookError("a frozen encoder must give a mask with all rows or with none")
-    with path.open("r+b") as file:
-        for name, array in arrays.items():
-            dtype, shape, offset = places[name]
-            if shape[1:] != array.shape[1:]:
-                raise TrialbookError(
-                    f"a frozen encoder must give one shape for all rows, not {shape[1:]} and {array.shape[1:]}"
-                )
-            file.seek(offset + start * int(np.prod(shape[1:])) * dtype.itemsize)
-            file.write(np.ascontiguousarray(array, dtype=dtype).data)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
-
-
-def _open(path: Path) -> FeatureTable:
-    maps = {
-        name: np.memmap(path, dtype=place.dtype, mode="r", offset=place.offset, shape=place.shape)
-        for name, place in _places(path).items()
-    }
-    return FeatureTable(maps["tokens"], maps.get("mask"))
-
-
-def _replace_text(path: Path, text: str) -> None:
+def _write_synced(path: Path, text: str) -> None:
+    """Replace a small file whose directory is locked, by one that is on the disk."""
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text)
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if path.is_dir():
+        remove(path)
     temporary.replace(path)

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trialbook.contracts import Features, FeatureTable, LayerEncoder, to_device
-from trialbook.engine.builder import RunBuilder, encode_rows
-from trialbook.errors import TrialbookError
+from trialbook.config.options import stages_of
+from trialbook.config.runspec import RunSpec
+from trialbook.contracts import Features, FeatureTable, LayerEncoder, Task, Trainable, to_device
+from trialbook.engine.builder import RunBuilder, encode_rows, parameter_count
+from trialbook.engine.stages import plan_stages
+from trialbook.errors import ExperimentErrors, Problem, TrialbookError
+from trialbook.planning.components import named_key
+from trialbook.registry.ranks import world_size
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,6 +47,29 @@ class SurveyBuilder(RunBuilder):
                 to_device(encoder.prepare(part.read(modality, np.zeros(1, np.int64))), device)
             )
         return {point: _repeated(Features(tokens), rows) for point, tokens in found.items()}
+
+
+def trained_by_stage(task: Task, spec: RunSpec) -> dict[str, int]:
+    """Stage to the number of parameters that the optimiser gets in it; empty for a task that trains nothing.
+
+    Raises:
+        ExperimentErrors: a stage trains nothing, or its batch is larger than its data: at the key that says so.
+    """
+    if not isinstance(task, Trainable):
+        return {}
+    module, numbers = task.module(), {}
+    for index, stage in enumerate(stages_of(dict(spec.config))):
+        place = ("stage", index) if spec.config.get("stage") else ("train",)
+        try:
+            (planned,) = plan_stages(task, module, [stage], world_size())
+        except TrialbookError as error:
+            key = named_key(str(error), vars(stage)) or ("train" if stage.train else None)
+            own = spec.positions.get((*place, str(key))) or spec.positions.get(("train", str(key)))
+            where = own or spec.positions.get(place)
+            raise ExperimentErrors([Problem.at(where, place[0], str(error))]) from error
+        parameters = dict(module.named_parameters())
+        numbers[stage.name] = sum(parameter_count(parameters[name]) for name in planned.trained)
+    return numbers
 
 
 def _repeated(features: Features, rows: int) -> FeatureTable:

@@ -61,6 +61,7 @@ class Trainer:
         checkpoint: cadence of checkpoints.
         monitor: looks inside the parts; none does if left out.
         taken: names of tensors that came from an earlier run; checkpoints hold those within the module as well.
+        safe_point: called before every step.
     Raises:
         TrialbookError: a stage trains nothing, or its batch is larger than its data.
     """
@@ -68,13 +69,14 @@ class Trainer:
     def __init__(
         self, task: Trainable, stages: list[StageOptions], *, seed: int, accelerator: Accelerator,
         checkpoints: CheckpointStore, evaluate: EvaluateOptions, checkpoint: CheckpointOptions,
-        monitor: Monitor | None = None, taken: Sequence[str] = (),
+        monitor: Monitor | None = None, taken: Sequence[str] = (), safe_point: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.task, self.seed, self.accelerator = task, seed, accelerator
         self.checkpoints, self.evaluate, self.checkpoint = checkpoints, evaluate, checkpoint
         self.module = task.module().to(
             accelerator.device
         )  # before anything is computed, the count of operations included
+        self._safe_point = safe_point
         self.forward = _Forward(task)
         self.monitor = monitor or Monitor(self.module)
         self.stages = plan_stages(task, self.module, stages, accelerator.num_processes)
@@ -160,6 +162,7 @@ class Trainer:
         samples = stage.options.batch_size * self.accelerator.num_processes
         clock = self._clock = Clock(samples, self.accelerator.device, self._clock)
         while self.step < stage.stop:
+            self._safe_point()
             if self._evaluation_due():
                 with clock.paused():
                     yield from self._evaluations(stage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,17 +32,18 @@ class Failure:
     interrupted: bool = False
 
     @classmethod
-    def of(cls, error: BaseException, config: Mapping[str, Any]) -> Failure:
+    def of(cls, error: BaseException, config: Mapping[str, Any], packages: Collection[str] = ()) -> Failure:
         """That of an error in this process; one that a user can act on needs no place in the code.
 
         Args:
             error: with its traceback.
             config: the run's resolved configuration, for advice where memory ran out.
+            packages: of plugins, see ``error_line``.
         """
         if isinstance(error, PeerFailed):
             return error.failure
         error = explain_error(error, config)
-        message = error_line(error)
+        message = error_line(error, packages)
         text = message if isinstance(error, TrialbookError) else "".join(traceback.format_exception(error))
         return cls(rank(), message, text)
 
@@ -85,12 +86,20 @@ def lost_process(error: BaseException) -> TrialbookError | None:
     )
 
 
-def error_line(error: BaseException) -> str:
-    """An error in a line; one that no user can fix, with the place in the code that it comes from."""
+def error_line(error: BaseException, packages: Collection[str] = ()) -> str:
+    """An error in a line; one that no user can fix, with the place in the code that it comes from.
+
+    Args:
+        error: with its traceback.
+        packages: top-level packages of plugins: of the calls that led to the error, the last one in these is named, not one
+            of a library that it called.
+    """
     if isinstance(error, TrialbookError):
         return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [one for one in frames if str(one[0].f_globals.get("__name__")).partition(".")[0] in packages]
+    frame, line = (own or frames)[-1]
+    return f"{type(error).__name__}: {error} ({frame.f_code.co_filename}:{line})"
 
 
 def first_line(error: BaseException) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from trialbook.config.numerics import prepare_cublas
 from trialbook.config.runspec import Outcome, Plan, RunSpec
 from trialbook.config.settings import Settings
-from trialbook.engine.inventory import PartSize, components_of
-from trialbook.errors import ExperimentErrors, Problem
+from trialbook.engine.inventory import PartSize, VariantSize, components_of
+from trialbook.errors import ExperimentErrors, Problem, printable
 from trialbook.execution.failure import error_line, explain_error
+from trialbook.execution.interrupt import Interrupt
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import Progress
 from trialbook.execution.run_services import RunServices
@@ -51,6 +52,11 @@ class Launcher:
         self.peers = peers or Peers()
         self._services = RunServices(settings, host, book, progress, self.peers, strict=strict, plots=plots)
 
+    @property
+    def interrupt(self) -> Interrupt:
+        """Says when Ctrl-C is to end a run; it does so while it is entered."""
+        return self._services.interrupt
+
     @hookimpl(trylast=True)
     def mlrun_launch(self, plan: Plan) -> list[Outcome]:
         """Run what is not finished yet, in the plan's order."""
@@ -65,7 +71,7 @@ class Launcher:
             return [session.keep() if done else session.run() for session, done in zip(sessions, finished, strict=True)]
         finally:
             for message in tracking.close():
-                _LOG.warning("%s", message)
+                _LOG.warning("%s", printable(message))
             self.progress.close()
 
     def run(self, spec: RunSpec) -> Outcome:
@@ -87,15 +93,15 @@ class Launcher:
         """Whether this very run (configuration, seed, sources) is recorded as finished."""
         return RunDirectory(self.directory_of(spec)).status() == "finished"
 
-    def survey(self, plan: Plan) -> dict[str, list[PartSize]]:
+    def survey(self, plan: Plan) -> dict[str, VariantSize]:
         """Build each variant once, without training, so that mistakes in any of them come out before the first run.
 
         Returns:
-            variant label to its parts.
+            variant label to its parts and what is trained of them.
         Raises:
             ExperimentErrors: all problems of all variants.
         """
-        sizes: dict[str, list[PartSize]] = {}
+        sizes: dict[str, VariantSize] = {}
         problems: dict[Problem, None] = {}
         for spec in plan.variants():
             try:
@@ -103,20 +109,22 @@ class Launcher:
             except ExperimentErrors as error:
                 problems.update(dict.fromkeys(error.problems))
             except PLUGIN_ERRORS as error:
-                message = error_line(explain_error(error, spec.config))
+                message = error_line(explain_error(error, spec.config), self.host.packages())
                 problems[Problem(str(plan.experiment.file), 0, f"arm.{spec.arm}", message)] = None
         if problems:
             raise ExperimentErrors(problems)
         return sizes
 
-    def _sizes(self, spec: RunSpec) -> list[PartSize]:
-        from trialbook.engine.survey import SurveyBuilder
+    def _sizes(self, spec: RunSpec) -> VariantSize:
+        from trialbook.engine.survey import SurveyBuilder, trained_by_stage
 
         self._services.accelerator(spec)  # large modules are tried out where they will compute
         builder = SurveyBuilder(spec, self._services.build_context)
+        stages: dict[str, int] = {}
         if spec.inputs:  # its inputs are not there yet: only the task's own options can be checked
             builder.make("task", None, builder=builder)
         else:
-            builder.task()
+            stages = trained_by_stage(builder.task(), spec)
         uses = {part: use for part, (_, use) in components_of(spec).items()}
-        return [PartSize(p.name, uses.get(p.name, ""), p.parameters, p.frozen) for p in builder.parts]
+        parts = [PartSize(p.name, uses.get(p.name, ""), p.parameters, p.frozen) for p in builder.parts]
+        return VariantSize(parts, stages)

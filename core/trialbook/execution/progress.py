@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.contracts.records import Event, Item, Record, Timing
+from trialbook.errors import printable
 from trialbook.registry.ranks import is_first_process
 
 _PLAIN_SECONDS = 10.0
@@ -75,12 +76,14 @@ class _Status:
     def __init__(self) -> None:
         self.runs_left = 0
         self.seconds_of_runs: list[float] = []
+        self.begun = time.monotonic()
         self.names: list[str] = []
         self.final_names: list[str] = []
         self.start_run(0, 0)
 
     def start_plan(self, plan: Plan, done: int) -> None:
         self.runs_left = len(plan.runs) - done
+        self.begun = time.monotonic()
         self.names, self.final_names = shown_metrics(plan)
 
     def start_run(self, total: int, at: int) -> None:
@@ -92,14 +95,18 @@ class _Status:
         self.step = max(self.step, record.step)
         self.values.update(record.values)
 
-    def end_run(self) -> None:
-        self.seconds_of_runs.append(time.monotonic() - self.since)
+    def end_run(self, outcome: str) -> None:
+        """The next run begins now; one that did not finish says nothing of how long others take."""
+        if outcome == "finished":
+            self.seconds_of_runs.append(time.monotonic() - self.begun)
         self.runs_left -= 1
+        self.begun = time.monotonic()
+        self.start_run(0, 0)
 
     @property
     def took(self) -> str:
-        """How long the run has taken so far."""
-        return clock(time.monotonic() - self.since)
+        """How long the run has taken so far, the making of its parts included."""
+        return clock(time.monotonic() - self.begun)
 
     @property
     def final_values(self) -> str:
@@ -157,7 +164,7 @@ class PlainProgress:
         """How it ended, and its last values."""
         if outcome != "kept":
             self.echo(f"{spec.name}: {outcome} in {self.status.took}  {message or self.status.final_values}")
-            self.status.end_run()
+            self.status.end_run(outcome)
 
     def close(self) -> None:
         """Nothing to tidy."""
@@ -179,7 +186,7 @@ class BarProgress:
 
         self.console = Console(stderr=True)
         self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
             console=self.console, transient=True,
         )  # fmt: skip
         self.status = _Status()
@@ -217,7 +224,7 @@ class BarProgress:
             colour = "green" if outcome == "finished" else "red"
             text = _literal(message or self.status.final_values)
             self.console.print(f"[{colour}]{outcome}[/] {spec.name} in {self.status.took}  {text}", highlight=False)
-            self.status.end_run()
+            self.status.end_run(outcome)
             self.progress.advance(self.plan)
 
     def close(self) -> None:
@@ -229,7 +236,7 @@ def _literal(text: str) -> str:
     """Text whose brackets (``[projector.image]``) are no markup of rich."""
     from rich.markup import escape  # late, as in BarProgress
 
-    return escape(text)
+    return escape(printable(text))
 
 
 class NullProgress:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trialbook.config.numerics import numerics_of
 from trialbook.config.runspec import RunSpec
 from trialbook.config.settings import Settings
+from trialbook.execution.interrupt import Interrupt
 from trialbook.execution.peers import Peers
 from trialbook.execution.progress import Progress
 from trialbook.plugins.manager import PluginManager
@@ -34,6 +35,7 @@ class RunServices:
         strict: stop a run at the first finding that is an error.
         plots: draw them on the pages of runs.
         observed: tell observers of the runs.
+        interrupt: says when Ctrl-C is to end a run.
     """
 
     settings: Settings
@@ -44,6 +46,7 @@ class RunServices:
     strict: bool = False
     plots: bool = True
     observed: bool = True
+    interrupt: Interrupt = field(default_factory=Interrupt)
 
     @cached_property
     def build_context(self) -> BuildContext:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.config.numerics import numerics_of
 from trialbook.config.options import DoctorOptions
 from trialbook.config.runspec import Outcome, RunSpec
+from trialbook.contracts.data_files import noting_files
 from trialbook.contracts.records import Event, Item, Record
 from trialbook.doctor.doctor import format_finding, load_checks
 from trialbook.doctor.live import LiveDoctor, NullDoctor
@@ -21,6 +23,7 @@ from trialbook.execution.run_services import RunServices
 from trialbook.execution.trackers import Tracking
 from trialbook.plugins.isolation import PLUGIN_ERRORS
 from trialbook.plugins.provenance import provenance
+from trialbook.plugins.signature import load_target
 from trialbook.registry.environment import environment
 from trialbook.registry.lock import RunLocked
 from trialbook.registry.ranks import check_processes, is_first_process, rank, world_size
@@ -57,7 +60,10 @@ class RunSession:
                 finished = peers.first(lambda: self._open(stack))
                 outcome = self.end("kept") if finished else self._record()
         except RunLocked as error:
-            outcome = self.end("busy", str(error))
+            outcome = self.end(
+                "busy",
+                f"it is in use by {error.holder}, which does this run; give the command again once that has ended",
+            )
         except TrialbookError as error:  # it cannot be resumed; what it has recorded is left alone
             outcome = self.end("failed", str(error))
         except OSError as error:  # the disk is full or read-only: there is nowhere to write this down
@@ -94,6 +100,8 @@ class RunSession:
         """Do the work and write down how it ended."""
         spec, path = self.spec, self.recorder.run.path
         self.services.notify("mlrun_run_started", run=spec.name, path=str(path), config=dict(spec.config))
+        if self.tracking.followers:
+            self._import_all()
         self._note_trackers(self.tracking.started(spec.name, path, spec.config))
         try:
             with self.services.peers.working(self._failure, self._fail_at_once):
@@ -104,6 +112,14 @@ class RunSession:
         self.services.notify("mlrun_run_finished", run=spec.name, results=results)
         self._conclude("finished", results)
         return self.end("finished")
+
+    def _import_all(self) -> None:
+        """Import what the run needs on this thread: trackers that import the same at once on theirs would get half of it."""
+        for module in ("builder", "execute"):
+            import_module(f"trialbook.engine.{module}")
+        for kind, name in components_of(self.spec).values():
+            with suppress(TrialbookError):  # it is met again where the component is made, and written down then
+                load_target(self.services.host.find(kind, name).target)
 
     def _compute(self) -> dict[str, int]:
         """Do the run's work, as its file and the workplace say that numbers are computed; parameters by part."""
@@ -127,8 +143,11 @@ class RunSession:
         accelerator.free_memory()  # what the run before left must not count, nor lie in the way
         reset_peak(accelerator.device)
         builder = RunBuilder(spec, self.services.build_context, self._finished_inputs())
-        task = builder.task()
-        recorder.describe(describe(builder))
+        with noting_files() as noted:
+            task = builder.task()
+            recorder.describe(describe(builder))
+        builder.files.add(noted)
+        recorder.note_files(builder.files)
         options = DoctorOptions(**spec.info.doctor)
         doctor = self._live_doctor(options)
         items = execute(
@@ -136,10 +155,12 @@ class RunSession:
             checkpoints=recorder.run.path / "checkpoints", recorded=lambda: peers.first(lambda: recorder.recorded),
             begin=partial(self._begin, doctor), doctor=options, lineage=builder.lineage,
             parts=[PartView(part.name, part.module, part.frozen) for part in builder.parts],
+            safe_point=self.services.interrupt.safe_point,
         )  # fmt: skip
-        with doctor:
+        with doctor, self.services.interrupt.stepping():
             for item in items:
                 self._take(item, doctor)
+                self.services.interrupt.safe_point()
         return parameters_of(builder)
 
     def _finished_inputs(self) -> Mapping[str, Path]:
@@ -193,7 +214,7 @@ class RunSession:
 
     def _failure(self, error: BaseException) -> Failure:
         """What an error means; where several processes are at work, each leaves its own beside ``error.txt``."""
-        failure = Failure.of(error, self.spec.config)
+        failure = Failure.of(error, self.spec.config, self.services.host.packages())
         if world_size() > 1 and not isinstance(error, PeerFailed):
             with suppress(OSError):  # a full disk; it is told on the screen and to the first process
                 self.recorder.run.error_of(rank()).write_text(failure.text.rstrip() + "\n", encoding="utf-8")

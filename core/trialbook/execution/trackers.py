@@ -7,6 +7,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
 
 #: Seconds that the end of a run waits for a tracker, and that the end of everything waits for one that was interrupted.
 PATIENCE, LAST_PATIENCE = 60.0, 5.0
+#: Seconds that the beginning of a run waits for a tracker to be there: what it imports, the run must not import at once.
+FIRST_PATIENCE = 10.0
 
 
 class Follower:
-    """A tracker with its thread, which begins with the first run.
+    """A tracker with its thread, which begins with the first run. It is told of copies: it cannot change the run.
 
     Args:
         name: of the tracker.
@@ -45,11 +49,16 @@ class Follower:
         file = RunDirectory(run.path).lines("metrics")
         before = file.read_bytes() if file.is_file() else b""
         self._open = True
-        self._put(lambda: self._catch_up(run, before))
+        own = replace(run, about=deepcopy(dict(run.about)), config=deepcopy(dict(run.config)))
+        begun = threading.Event()
+        self._put(lambda: self._catch_up(own, before))
+        self._put(begun.set)
+        self._wait_for(begun, FIRST_PATIENCE)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A record was made."""
-        self._put(lambda: self.tracker.log(step, values))
+        own = dict(values)
+        self._put(lambda: self.tracker.log(step, own))
 
     def stop(self, status: str, results: Mapping[str, Any], patience: float) -> None:
         """A run ended; wait until the tracker has it all, but not longer than ``patience`` seconds."""
@@ -57,13 +66,11 @@ class Follower:
             return
         self._open = False
         done = threading.Event()
-        self._put(lambda: self.tracker.stop(status, results))
+        own = deepcopy(dict(results))
+        self._put(lambda: self.tracker.stop(status, own))
         self._put(done.set)
-        deadline = time.monotonic() + patience
-        while self._thread is not None and self._thread.is_alive() and not done.wait(0.05):
-            if time.monotonic() > deadline:
-                self.fault = f"it is still behind after {patience:g} s"
-                return
+        if not self._wait_for(done, patience):
+            self.fault = f"it is still behind after {patience:g} s"
 
     def close(self) -> None:
         """There are no more runs. One that is under way was interrupted."""
@@ -76,6 +83,14 @@ class Follower:
             return None
         self._told = True
         return f"tracker '{self.name}' is disabled, the run continues without it: {self.fault}"
+
+    def _wait_for(self, event: threading.Event, patience: float) -> bool:
+        """Wait until the thread is so far, or ended by a fault; False where that takes longer than so many seconds."""
+        deadline = time.monotonic() + patience
+        while self._thread is not None and self._thread.is_alive() and not event.wait(0.05):
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def _put(self, task: Callable[[], None] | None) -> None:
         if self.fault is not None:
@@ -125,7 +140,7 @@ class Tracking:
     def recorded(self, step: int, values: Mapping[str, float]) -> list[str]:
         """A record was made that no earlier process has made."""
         for one in self.followers:
-            one.log(step, dict(values))
+            one.log(step, values)
         return self.news()
 
     def ended(self, status: str, results: Mapping[str, Any]) -> list[str]:
@@ -189,10 +204,10 @@ def _made(registered: Registered, settings: Settings, book: SchemaBook) -> Track
 
 def _mistake(settings: Settings, key: str, message: str) -> TrialbookError:
     """A mistake in ``runner.toml``, at its line."""
-    from trialbook.config.toml import parse_toml
+    from trialbook.config.toml import read_toml
 
     if settings.file is None:
         return TrialbookError(message)
-    positions = parse_toml(settings.file.read_text(encoding="utf-8"), settings.file).positions
+    positions = read_toml(settings.file).positions
     place = next((place for path, place in positions.items() if path[0] == key), None)
     return TrialbookError(f"{settings.file}:{place.line if place else 0}: {message}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 from trialbook.config.experiment import Experiment
 from trialbook.config.kinds import RESERVED
+from trialbook.config.settings import Settings
+from trialbook.config.structure import MOST_RUNS
 from trialbook.config.toml import Document
 from trialbook.config.variants import (
     ComponentTable,
@@ -21,17 +24,19 @@ from trialbook.errors import ErrorCollector, Problem, TrialbookError
 from trialbook.planning.arms import ArmCheck
 from trialbook.planning.compatibility import CompatibilityCheck
 from trialbook.planning.components import ComponentCheck, Judge, TableReport
+from trialbook.planning.machine import check_precision
 from trialbook.planning.references import ReferenceCheck
 from trialbook.plugins.schema import SchemaBook
 
 
 @dataclass(frozen=True)
 class CheckedVariant:
-    """A configuration, the metrics that it will record (None if not known), and those declared better when lower."""
+    """A configuration, the metrics that it will record (None if not known), those better when lower, those of doubt and why."""
 
     variant: Variant
     figures: list[str] | None
     lower_is_better: list[str]
+    doubtful: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -42,28 +47,32 @@ class Checked:
     variants: tuple[Variant, ...]
     lower_is_better: tuple[str, ...]
     figures: Mapping[str, tuple[str, list[str] | None]] = field(default_factory=dict)
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_experiment(experiment: Experiment, book: SchemaBook) -> Checked:
+def check_experiment(experiment: Experiment, book: SchemaBook, settings: Settings | None = None) -> Checked:
     """Check a file under its profile, and, where none was chosen, under each of its profiles too.
 
     A component of another profile that cannot be loaded here (a package that is not installed) is left to the machine
-    that runs this profile.
+    that runs this profile. Where ``settings`` of a workplace are given, it must be able to run the file.
     """
     problems = ErrorCollector(experiment.file)
-    variants = _Check(experiment, Judge(book), problems).check()
+    variants = _Check(experiment, Judge(book), problems, settings).check()
     figures = {one.variant.label: (one.variant.arm, one.figures) for one in variants}
     for alternative in experiment.alternatives:
         _Check(alternative, Judge(book, forgiving=True), problems).check()
     lower = sorted({name for one in variants for name in one.lower_is_better})
-    return Checked(tuple(problems), tuple(one.variant for one in variants), tuple(lower), figures)
+    doubtful = {pattern: why for one in variants for pattern, why in one.doubtful.items()}
+    return Checked(tuple(problems), tuple(one.variant for one in variants), tuple(lower), figures, doubtful)
 
 
 class _Check:
     """Checks one experiment under one profile."""
 
-    def __init__(self, experiment: Experiment, judge: Judge, problems: ErrorCollector) -> None:
-        self.experiment, self.judge, self.problems = experiment, judge, problems
+    def __init__(
+        self, experiment: Experiment, judge: Judge, problems: ErrorCollector, settings: Settings | None = None
+    ) -> None:
+        self.experiment, self.judge, self.problems, self.settings = experiment, judge, problems, settings
 
     def check(self) -> list[CheckedVariant]:
         self.problems.extend(self.experiment.problems)
@@ -77,7 +86,7 @@ class _Check:
 
     def variants(self) -> Iterator[Variant]:
         """Arms times grid; keys of the grid that name nothing are reported and left out."""
-        if self.experiment.decides_only:
+        if self.experiment.decides_only or self.too_many():
             return
         documents = {arm: arm_document(self.experiment, arm) for arm in self.experiment.arms}
         known = {arm: set(self.keys_of(one)) for arm, one in documents.items()} if self.experiment.grid else {}
@@ -89,8 +98,27 @@ class _Check:
                 except (TrialbookError, ValueError) as error:
                     self.problems.add(self.experiment.place("grid"), "grid", str(error))
 
+    def too_many(self) -> bool:
+        """Whether the file asks for more runs than anybody means, which is reported."""
+        one = self.experiment
+        counts = {
+            "arms": len(one.arms),
+            "points of the grid": prod(map(len, one.grid.values())),
+            "seeds": len(one.seeds),
+        }
+        if prod(counts.values()) <= MOST_RUNS:
+            return False
+        most = max(counts, key=lambda name: counts[name])
+        key = {"arms": "arm", "points of the grid": "grid"}.get(most, most)
+        told = " × ".join(f"{count:,} {name}" for name, count in counts.items() if count > 1)
+        message = f"{told}: a file may have {MOST_RUNS:,} runs; take fewer {most}, or several files"
+        self.problems.add(one.place(key), "" if key == "seeds" else key, message)
+        return True
+
     def overridden(self) -> None:
         """Unknown names in what every arm, or every point of the grid, overrides: no configuration has them."""
+        if len(self.experiment.arms) > MOST_RUNS:
+            return
         for document in (self.experiment.base, *(arm_document(self.experiment, arm) for arm in self.experiment.arms)):
             scratch = ErrorCollector(self.experiment.file)
             ComponentCheck(TableReport(self.experiment, document, scratch), self.judge).check()
@@ -139,4 +167,6 @@ class _Check:
         tables.check()
         fit = CompatibilityCheck(tables, report)
         fit.check()
-        return CheckedVariant(one, fit.figures(), fit.lower_is_better())
+        if self.settings is not None and not {("train",), ("evaluate",)} & tables.unsound:
+            check_precision(report, self.settings)
+        return CheckedVariant(one, fit.figures(), fit.lower_is_better(), fit.doubts())

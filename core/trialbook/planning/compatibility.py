@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from trialbook.config.kinds import ARRAYS, KINDS, NAMED
-from trialbook.config.options import EvaluateOptions
+from trialbook.config.options import EvaluateOptions, TrainOptions
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import component_tables
 from trialbook.contracts.metric_names import expand_produces
@@ -62,8 +63,40 @@ class CompatibilityCheck:
                 self.missing(kind, ("task",), f"task '{self.task.name}' needs a [{kind}], which is not in the file")
             elif self.takes.get(kind) == "one" and kind in NAMED and len(self.data[kind]) > 1:
                 self.report.add(self.first(kind), (), f"task '{self.task.name}' takes one {kind}, not several")
-        if self.data.get("loss") and "loss" in self.takes and not self.data.get("train") and not self.data.get("stage"):
+        self.training()
+
+    def training(self) -> None:
+        """A task that trains and is not told how long, and one that is told and trains nothing."""
+        if self.task is None:
+            return
+        told = [name for name in ("train", "stage") if self.data.get(name)]
+        trains = self.task.attributes.get("trains")
+        if not told and self.data.get("loss") and "loss" in self.takes:
             self.missing("train", ("loss", 0), "there are losses, but no [train] says how long to minimise them")
+        elif not told and trains:
+            self.missing("train", ("task",), f"task '{self.task.name}' trains, but no [train] says how long")
+        for name in told if trains is False else ():
+            path: KeyPath = (name,) if name == "train" else (name, 0)
+            self.report.add(path, (), f"task '{self.task.name}' has nothing to train: leave [{name}] out")
+        if told and not self.unsound & {("dataset",), ("train",)}:
+            self.batches()
+
+    def batches(self) -> None:
+        """Batches larger than the training samples, where the options of the dataset say how many there are."""
+        schema = self.schemas.get(("dataset",))
+        counted = schema.attributes.get("counted", {}) if schema else {}
+        samples = self.options(("dataset",)).get(counted["train"]) if "train" in counted else None
+        base = self.data.get("train", {}).get("batch_size", TrainOptions.batch_size)
+        stages: list[tuple[KeyPath, Mapping[str, Any]]] = [
+            (("stage", number), stage) for number, stage in enumerate(self.data.get("stage", []))
+        ]
+        for path, table in stages or [(("train",), {})]:
+            size = table.get("batch_size", base)
+            if isinstance(samples, int) and path not in self.unsound and size > samples:
+                place = path if "batch_size" in table else ("train",)
+                key = ("batch_size",) if (*place, "batch_size") in self.report.document.positions else ()
+                told = f"batch_size ({size}) is larger than the {samples} training samples of [dataset]"
+                self.report.add(place, key, told)
 
     def missing(self, table: str, near: KeyPath, message: str) -> None:
         """A table that is not there, unless one of the problems is probably its misspelt name."""
@@ -140,20 +173,20 @@ class CompatibilityCheck:
                 self.report.add(path, ("use",), f"{schema.kind} '{schema.name}' needs {wants}, which {task}")
 
     def figures(self) -> list[str] | None:
-        """Names of all that the run will record, the answer's first; None if a mistake leaves them unknown."""
+        """Names of all that the run will record, the answer's first; None if a mistake leaves them unknown.
+
+        Where a mistake leaves a part of a name unknown, ``*`` stands for it.
+        """
         metrics = [table for table in self.tables if table.kind == "metric"]
         losses = [table for table in self.tables if table.kind == "loss"]
-        lost = [("evaluate",), ("dataset",), *(table.path for table in (*metrics, *losses))]
-        if (
-            self.task is None
-            or self.misnamed
-            or self.unsound.intersection(lost)
-            or self.report.problems.lost.intersection(KINDS)
-        ):
+        if self.task is None or self.report.problems.lost.intersection(KINDS):
+            return None
+        if any(table.path not in self.schemas and "name" not in table.content for table in (*metrics, *losses)):
             return None
         evaluated: list[str] = []
         for table in metrics:
-            evaluated += [f"{table.name}/{figure}" for figure in self.expand(self.schemas[table.path], table.path)]
+            schema = self.schemas.get(table.path)
+            evaluated += [f"{table.name}/{figure}" for figure in (self.expand(schema, table.path) if schema else ["*"])]
         evaluated += self.expand(self.task, ("task",))
         trained = [*ENGINE_FIGURES, *(f"{table.name}/loss" for table in losses)]
         for table in losses:
@@ -163,7 +196,8 @@ class CompatibilityCheck:
     def reported(self, path: KeyPath) -> list[str]:
         """Names of what a loss reports beside its value, those of the losses in it included."""
         inside = [schema for at, schema in self.schemas.items() if at[: len(path)] == path]
-        return [figure for schema in inside for figure in schema.attributes.get("produces", [])]
+        unknown = ["*"] if any(at[: len(path)] == path for at in self.unsound) else []
+        return [*(figure for schema in inside for figure in schema.attributes.get("produces", [])), *unknown]
 
     def lower_is_better(self) -> list[str]:
         """Names of the metrics that are declared to be better when lower."""
@@ -178,6 +212,8 @@ class CompatibilityCheck:
     def recorded(self, figures: Sequence[str]) -> list[str]:
         """Names under which evaluated metrics are recorded: as answers, then as curves."""
         table = self.data.get("evaluate", {})
+        if ("evaluate",) in self.unsound:
+            return [*figures, *(f"*/{name}" for name in figures)]
         final, split = str(table.get("final", EvaluateOptions.final)), str(table.get("split", EvaluateOptions.split))
         return [*(answer_name(final, name) for name in figures), *(curve_name(split, name) for name in figures)]
 
@@ -185,24 +221,42 @@ class CompatibilityCheck:
         """Names that a component's ``produces``, or another attribute with such templates, stands for."""
         losses = [table.name for table in self.tables if table.kind == "loss"]
         templates = schema.attributes.get(attribute, [])
+        if path in self.unsound:
+            templates = [re.sub(r"\{[\w.]+\}", "*", one) for one in templates]
+        elif self.misnamed or (("dataset",) in self.unsound and not self.modalities()):
+            templates = [re.sub(r"\{(pair|couple|modality)\}", "*", one) for one in templates]
         return list(expand_produces(templates, self.options(path), self.modalities(), losses, self.probed(path)))
 
     def probed(self, path: KeyPath) -> list[str]:
         """Names of the metrics of all probes, for the task that uses them."""
         if path != ("task",):
             return []
-        probes = [table for table in self.tables if table.kind == "probe" and table.path in self.schemas]
-        return [f"{one.name}/{figure}" for one in probes for figure in self.expand(self.schemas[one.path], one.path)]
+        named: list[str] = []
+        for table in (table for table in self.tables if table.kind == "probe"):
+            schema = self.schemas.get(table.path)
+            named += [f"{table.name}/{figure}" for figure in (self.expand(schema, table.path) if schema else ["*"])]
+        return named
 
     def options(self, path: KeyPath) -> dict[str, Any]:
         """Options of a component, defaults included."""
         table = next(table for table in self.tables if table.path == path)
         return {**self.schemas[path].defaults(), **table.content}
 
+    def doubts(self) -> dict[str, str]:
+        """Patterns of metrics that the task or a probe says no conclusion may stand on, and why."""
+        found: dict[str, str] = dict(self.task.attributes.get("doubtful", {})) if self.task else {}
+        patterns = {"task": "*", "probe": "*/{name}/*"}
+        for table in self.tables:
+            if table.kind in patterns and table.path in self.schemas:
+                options = self.options(table.path)
+                for key, reasons in self.schemas[table.path].attributes.get("doubtful_when", {}).items():
+                    if (why := reasons.get(str(options.get(key)))) is not None:
+                        found[patterns[table.kind].format(name=table.name)] = why
+        return found
+
     def doubtful(self) -> None:
-        """Gates on metrics that the task itself says no conclusion may stand on."""
-        warned: Mapping[str, str] = self.task.attributes.get("doubtful", {}) if self.task else {}
-        experiment = self.report.experiment
+        """Gates on such metrics."""
+        experiment, warned = self.report.experiment, self.doubts()
         for index, gate in enumerate(experiment.gates):
             for pattern, why in warned.items():
                 if fnmatchcase(str(gate.get("metric")), pattern):

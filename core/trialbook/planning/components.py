@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -148,33 +148,75 @@ class ComponentCheck:
         train = self.data.get("train", {})
         stages = self.data.get("stage", [])
         if "train" in self.data and not stages:
-            self.value_check(("train",), train, partial(stages_of, {"train": train}))
+            self.value_check(("train",), train, lambda one: stages_of({"train": one}))
         for index, stage in enumerate(stages):
-            merged = {**train, **stage}
             if ("train",) not in self.unsound:
-                self.value_check(("stage", index), merged, partial(stages_of, {"train": train, "stage": [stage]}))
+                self.value_check(
+                    ("stage", index), {**train, **stage}, partial(_stage, inherited=set(train) - set(stage))
+                )
         if not any(path[0] in ("train", "stage") for path in self.unsound) and stages:
-            self.value_check(("stage",), {}, partial(stages_of, {"train": train, "stage": stages}))
+            self.value_check(("stage",), {}, lambda _: stages_of({"train": train, "stage": stages}))
         for name in ("evaluate", "checkpoint"):
-            content = self.data.get(name, {})
-            self.value_check((name,), content, partial(CORE_TABLES[name], **content))
+            self.value_check((name,), self.data.get(name, {}), partial(_made, CORE_TABLES[name]))
         for key in [key for key in OF_EVALUATION if key in self.data.get("evaluate", {})] if train or stages else []:
             self.report.add(
                 ("evaluate",), (key,), f"'{key}' holds for the whole run, which trains: write it in [train]"
             )
 
-    def value_check(self, path: KeyPath, content: Mapping[str, Any], construct: Callable[[], object]) -> None:
-        """Report what a constructor says, at the key that it names."""
+    def value_check(self, path: KeyPath, content: Mapping[str, Any], construct: Callable[[Any], object]) -> None:
+        """Report what a constructor says, at the keys that it names."""
         if path in self.unsound or "train" in self.report.problems.lost:
             return
-        try:
-            construct()
-        except TrialbookError as error:
+        for key, message in value_problems(content, construct):
             self.unsound.add(path)
-            key = named_key(str(error), content)
             inherited = key is not None and (*path, key) not in self.report.document.positions
             table = ("train",) if inherited and path[0] == "stage" else path
-            self.report.add(table, (key,) if key else (), str(error))
+            self.report.add(table, (key,) if key else (), message)
+
+
+def _stage(content: Mapping[str, Any], *, inherited: Collection[str]) -> object:
+    """A stage of its own keys and those of ``[train]``."""
+    return stages_of({
+        "train": {key: value for key, value in content.items() if key in inherited},
+        "stage": [{key: value for key, value in content.items() if key not in inherited}],
+    })  # fmt: skip
+
+
+def _made(table: type, content: Mapping[str, Any]) -> object:
+    return table(**content)
+
+
+def value_problems(
+    content: Mapping[str, Any], construct: Callable[[Mapping[str, Any]], object]
+) -> Iterator[tuple[str | None, str]]:
+    """All that a constructor says of a table, one after the other: a key that it complains of is left out the next time.
+
+    Args:
+        content: the table, whose keys and types are right.
+        construct: makes the object from it, and raises a TrialbookError for a value out of its range.
+    Yields:
+        The key that is named, None where none is, and what is said.
+    """
+    whole = content
+    while True:
+        try:
+            construct(content)
+        except TypeError:
+            if content is whole:
+                raise
+            return  # what was left out is required: nothing more can be said
+        except TrialbookError as error:
+            key = named_key(str(error), content)
+            if key is not None or content is whole:
+                yield key, str(error)
+            if key is None:
+                return
+            kept = {name: value for name, value in content.items() if name != key}
+            content = (
+                {**kept, key: 1} if key in ("steps", "epochs") and content[key] != 1 else kept
+            )  # one of the two must be there
+        else:
+            return
 
 
 def _explained(problem: SchemaError, schema: ComponentSchema) -> SchemaError:

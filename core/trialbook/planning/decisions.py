@@ -12,8 +12,8 @@ from trialbook.config.scale import own_direction
 from trialbook.config.sources import Offer, Place, Places, UnknownPlace
 from trialbook.config.toml import KeyPath
 from trialbook.contracts.metric_names import is_recorded
-from trialbook.errors import ErrorCollector, TrialbookError, suggest
-from trialbook.planning.components import Judge, TableReport, named_key
+from trialbook.errors import ErrorCollector, suggest
+from trialbook.planning.components import Judge, TableReport, value_problems
 from trialbook.plugins.schema import SchemaBook
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 import re
+from fnmatch import fnmatchcase
 
 from trialbook.config.decision_options import GROUPS, PLACEHOLDERS, conditions_of, gates_named
 
@@ -39,31 +40,37 @@ class DecisionCheck:
         self.report = TableReport(experiment, experiment.document, problems)
         self.gates = {gate_name(gate): gate for gate in experiment.gates if isinstance(gate_name(gate), str)}
         self.manual_scores = [str(one.get("name")) for one in experiment.manual_scores]
+        self.unsound: set[KeyPath] = set()
 
     def check(self, checked: Checked, before: Sequence[Plan]) -> None:
         """Check all tables; ``before`` are the plans of what the file needs."""
-        sound = [
-            self.table(("manual_score", i), "manual_score", one) for i, one in enumerate(self.experiment.manual_scores)
-        ]
-        sound += [
-            self.table(("external_baseline", name), "external_baseline", one)
-            for name, one in self.experiment.external_baselines.items()
-        ]
-        sound += [self.table(path, "decision", one) for path, one in self.experiment.decisions.items()]
-        if not self.experiment.decisions:
+        one = self.experiment
+        tables: dict[KeyPath, tuple[str, Mapping[str, Any]]] = {
+            **{("manual_score", i): ("manual_score", table) for i, table in enumerate(one.manual_scores)},
+            **{
+                ("external_baseline", name): ("external_baseline", table)
+                for name, table in one.external_baselines.items()
+            },
+            **{path: ("decision", table) for path, table in one.decisions.items()},
+        }
+        self.unsound = {path for path, (name, table) in tables.items() if not self.table(path, name, table)}
+        if not one.decisions:
             self.without_decision()
             return
-        sound.append(self.names())
-        needed = {one.rpartition("/")[2] for one in self.experiment.needed if one.endswith(".toml")}
-        if not all(sound) or checked.problems or needed - {plan.experiment.file.name for plan in before}:
-            return
+        self.names()
+        core = self.judge.book.core("gate")
+        self.unsound |= {("gate", i) for i, gate in enumerate(one.gates) if self.judge.problems(gate, core)}
+        needed = {name.rpartition("/")[2] for name in one.needed if name.endswith(".toml")}
+        hidden = needed - {plan.experiment.file.name for plan in before} or {"arm", "grid"} & self.experiment.lost
+        if hidden or not (checked.figures or one.decides_only):
+            return  # other mistakes leave it unknown what can be named
         arms = {label: arm for label, (arm, _) in checked.figures.items()}
         figures = {label: names for label, (_, names) in checked.figures.items()}
-        one = self.experiment
         own = Offer(one.name, (one.file.name, one.name, one.file.stem), arms, figures, checked.lower_is_better)
         places = Places(own, [Offer.of(plan) for plan in before if not plan.experiment.is_preparation])
-        for path, table in self.experiment.decisions.items():
-            self.decision(path, table, places)
+        for path, table in one.decisions.items():
+            if path not in self.unsound:
+                self.decision(path, table, places)
         self.external_baselines()
 
     def table(self, path: KeyPath, name: str, content: Mapping[str, Any]) -> bool:
@@ -71,19 +78,14 @@ class DecisionCheck:
         found = self.judge.problems(content, self.judge.book.core(name))
         for problem in found:
             self.report.add_suggested(path, problem.path, problem.message, problem.suggestion)
-        if found:
-            return False
-        try:
-            CORE_TABLES[name](**content)
-        except TrialbookError as error:
-            key = named_key(str(error), content)
-            self.report.add(path, (key,) if key else (), str(error))
-            return False
-        return True
+        said = [] if found else list(value_problems(content, lambda one: CORE_TABLES[name](**one)))
+        for key, message in said:
+            self.report.add(path, (key,) if key else (), message)
+        return not found and not said
 
     def without_decision(self) -> None:
         """Tables and keys that nothing reads."""
-        if "decision" in self.report.problems.lost:
+        if "decision" in self.experiment.lost:
             return
         for index, _ in enumerate(self.experiment.manual_scores):
             self.report.add(("manual_score", index), (), "a manual score is for a [decision], which is not in the file")
@@ -91,9 +93,9 @@ class DecisionCheck:
             for key in [key for key in _OF_DECISIONS if key in gate]:
                 self.report.add(("gate", index), (key,), f"'{key}' is for a [decision], which is not in the file")
 
-    def names(self) -> bool:
-        """Two criteria, or two decisions, of one name; whether there are none."""
-        before, seen = len(self.report.problems), set[str]()
+    def names(self) -> None:
+        """Two criteria, or two decisions, of one name."""
+        seen = set[str]()
         named: list[tuple[KeyPath, str, str]] = [
             (("gate", i), gate_name(one), "name" if "name" in one else "metric")
             for i, one in enumerate(self.experiment.gates)
@@ -107,7 +109,6 @@ class DecisionCheck:
         for path, one in self.experiment.decisions.items():
             if len(titles) > 1 and titles.count(one.get("name", "")) > 1:
                 self.report.add(path, (), "several decisions need a 'name' each, and no two the same")
-        return len(self.report.problems) == before
 
     def decision(self, path: KeyPath, table: Mapping[str, Any], places: Places) -> None:
         """One decision: its candidates, criteria and outcomes."""
@@ -120,10 +121,10 @@ class DecisionCheck:
         candidates = table["candidates"]
         places_found = [self.candidate(path, one, text, places) for one, text in candidates.items()]
         for index, one in enumerate(self.experiment.manual_scores):
-            if one["name"] in counted:
+            if ("manual_score", index) not in self.unsound and one["name"] in counted:
                 self.scores(("manual_score", index), one["scores"], candidates)
         for index, gate in enumerate(self.experiment.gates):
-            if gate_name(gate) in counted and all(places_found):
+            if ("gate", index) not in self.unsound and gate_name(gate) in counted and all(places_found):
                 self.gate(("gate", index), gate, candidates, places)
         gates = {name: str(self.gates[name].get("level", "must")) for name in counted if name in self.gates}
         OutcomeCheck(self.report, gates).check(path, table.get("outcome") or [], len(candidates))
@@ -169,7 +170,12 @@ class DecisionCheck:
 
     def metric(self, path: KeyPath, gate: Mapping[str, Any], place: Place, places: Places) -> None:
         """A metric that must be recorded at a place."""
-        figures = places.offer(place.experiment).figures
+        offer = places.offer(place.experiment)
+        figures = offer.figures
+        for pattern, why in offer.doubtful.items() if offer is not places.own else ():
+            if fnmatchcase(gate["metric"], pattern):
+                self.report.add(path, ("metric",), f"'{gate['metric']}' of {place} decides nothing: {why}")
+                return
         chosen = [figures.get(label) for label in place.arms]
         known = list(dict.fromkeys(name for names in chosen if names is not None for name in names))
         if any(names is None for names in chosen) or is_recorded(gate["metric"], known):
@@ -182,6 +188,8 @@ class DecisionCheck:
         """What a gate's ratio is taken to."""
         name = gate.get("relative_to")
         if not isinstance(name, str) or name in candidates:
+            return
+        if ("external_baseline", name) in self.unsound:
             return
         if name in self.experiment.external_baselines:
             figures = self.experiment.external_baselines[name]["values"]
@@ -201,7 +209,7 @@ class DecisionCheck:
         """Values of external baselines that no gate asks for."""
         asked = [*self.gates, *(str(gate.get("metric")) for gate in self.gates.values())]
         for name, table in self.experiment.external_baselines.items():
-            for figure in table["values"]:
+            for figure in table["values"] if ("external_baseline", name) not in self.unsound else ():
                 self.known(("external_baseline", name), ("values", figure), figure, asked, "gate's name or metric")
 
     def known(

@@ -13,6 +13,7 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.load import load_experiment
 from trialbook.config.merge import leaves
 from trialbook.config.runspec import Plan, RunSpec, canonical, run_id
+from trialbook.config.settings import Settings
 from trialbook.config.toml import KeyPath
 from trialbook.config.variants import ComponentTable, component_tables, find_cycle, needed_first, nested_tables
 from trialbook.errors import ErrorCollector, ExperimentErrors, Position, Problem, TrialbookError
@@ -23,18 +24,23 @@ from trialbook.planning.defaults import with_defaults
 from trialbook.plugins.schema import SchemaBook
 
 
-def make_plan(experiment: Experiment, book: SchemaBook) -> Plan:
+def make_plan(experiment: Experiment, book: SchemaBook, settings: Settings | None = None) -> Plan:
     """Check an experiment with its preparations and what else it needs, and lay out its runs.
 
+    Args:
+        experiment: a file as it was read.
+        book: schemas of all components.
+        settings: of the workplace that is to run it; left out where nothing is to be run.
     Raises:
         ExperimentErrors: the file, or one that it needs, has mistakes; the error has all of them.
     """
-    return _Planner(book).plan(experiment)
+    return _Planner(book, settings).plan(experiment)
 
 
 def plan_files(
-    files: Sequence[Path], book: SchemaBook, *, profile: str | None = None, sets: Sequence[str] = ()
-) -> list[Plan]:
+    files: Sequence[Path], book: SchemaBook, *, profile: str | None = None, sets: Sequence[str] = (),
+    settings: Settings | None = None,
+) -> list[Plan]:  # fmt: skip
     """Check several files and lay them out, one that others need once and before them.
 
     Args:
@@ -42,15 +48,16 @@ def plan_files(
         book: schemas of components.
         profile: of one file: the profile that it is under; of several: of those that have it.
         sets: ``KEY=VALUE`` each, for one file.
+        settings: as for ``make_plan``.
     Raises:
         TrialbookError: a profile that no file has, or ``sets`` for several files.
         ExperimentErrors: files have mistakes; the error has those of all.
     """
     if len(files) == 1:
-        return [make_plan(load_experiment(files[0], profile=profile, sets=sets), book)]
+        return [make_plan(load_experiment(files[0], profile=profile, sets=sets), book, settings)]
     if sets:
         raise TrialbookError("--set is for one file; these are several")
-    planner, plans, problems = _Planner(book), list[Plan](), dict[Problem, None]()
+    planner, plans, problems = _Planner(book, settings), list[Plan](), dict[Problem, None]()
     for file in files:
         try:
             plans.append(planner.file(file, None, profile))
@@ -66,8 +73,8 @@ def plan_files(
 class _Planner:
     """Lays out experiments, each behind those that it needs, and each file once."""
 
-    def __init__(self, book: SchemaBook) -> None:
-        self.book = book
+    def __init__(self, book: SchemaBook, settings: Settings | None) -> None:
+        self.book, self.settings = book, settings
         self._plans: dict[Path, Plan] = {}
         self._under_way: list[Path] = []
 
@@ -110,7 +117,7 @@ class _Planner:
 
     def _lay_out(self, experiment: Experiment, offered: Mapping[str, Plan]) -> Plan:
         """The plan of one experiment or preparation, whose needs are laid out."""
-        checked = check_experiment(experiment, self.book)
+        checked = check_experiment(experiment, self.book, self.settings)
         named = {Path(need).name: offered[Path(need).name] for need in experiment.needed if Path(need).name in offered}
         before = tuple(dict.fromkeys(plan for other in named.values() for plan in (*other.before, other)))
         problems = ErrorCollector(experiment.file)
@@ -145,7 +152,7 @@ class _Planner:
                 runs.append(spec)
         gates = tuple(GateOptions(**gate) for gate in experiment.gates)
         figures = {label: own for label, (_, own) in checked.figures.items()}
-        return Plan(experiment, tuple(runs), gates, before, figures)
+        return Plan(experiment, tuple(runs), gates, before, figures, checked.doubtful)
 
 
 def _taken(experiment: Experiment, named: Mapping[str, Plan], seed: int) -> dict[str, str]:

@@ -10,9 +10,9 @@ from trialbook.config.decision_options import GateOptions
 from trialbook.config.experiment import Experiment
 from trialbook.config.options import DoctorOptions
 from trialbook.config.toml import KeyPath
-from trialbook.errors import ErrorCollector, TrialbookError, suggest
+from trialbook.errors import ErrorCollector, suggest
 from trialbook.planning.claims import ClaimCheck
-from trialbook.planning.components import Judge, TableReport, named_key
+from trialbook.planning.components import Judge, TableReport, value_problems
 
 #: Metrics listed where nothing near was found.
 _LISTED = 8
@@ -79,12 +79,8 @@ class ReferenceCheck:
             and reference not in self.experiment.external_baselines
         ):
             self.arm(path, ("relative_to",), reference)
-        if not found:
-            try:
-                GateOptions(**gate)  # type: ignore[arg-type]  # the schema has checked the types
-            except TrialbookError as error:
-                key = named_key(str(error), gate)
-                self.report.add(path, (key,) if key else (), str(error))
+        for key, message in () if found else value_problems(gate, lambda one: GateOptions(**one)):
+            self.report.add(path, (key,) if key else (), message)
 
     def claim(self, path: KeyPath, claim: Mapping[str, Any]) -> None:
         """One claim: its keys, its metric, its factor and levels."""
@@ -108,11 +104,8 @@ class ReferenceCheck:
             self.report.add_suggested(("doctor",), problem.path, problem.message, problem.suggestion)
         if found:
             return
-        try:
-            DoctorOptions(**options)
-        except TrialbookError as error:
-            key = named_key(str(error), options)
-            self.report.add(("doctor",), (key,) if key else (), str(error))
+        for key, message in value_problems(options, lambda one: DoctorOptions(**one)):
+            self.report.add(("doctor",), (key,) if key else (), message)
         checks = [one.name for one in self.judge.book.host.checks()]
         for index, name in enumerate(options.get("ignore", ())):
             if name not in checks:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trialbook.errors import TrialbookError, suggest
+from trialbook.errors import TrialbookError, printable, suggest
 from trialbook.plugins.hookspec import Component, Hooks
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def describe_failure(fault: BaseException) -> str:
     """``raises ValueError: …`` or ``calls sys.exit(1)``."""
     if isinstance(fault, SystemExit):
         return f"calls sys.exit({'' if fault.code is None else repr(fault.code)})"
-    return f"raises {type(fault).__name__}: {fault}"
+    return printable(f"raises {type(fault).__name__}: {fault}")
 
 
 def hook_error(manager: pluggy.PluginManager, plugin: object) -> str | None:

@@ -16,6 +16,7 @@ from trialbook.errors import TrialbookError, suggest
 from trialbook.plugins.entrypoints import EntryPoint, find_entry_points
 from trialbook.plugins.hookspec import ENTRY_POINT_GROUP, PROJECT, Hooks
 from trialbook.plugins.isolation import PLUGIN_ERRORS, checked_components, checked_folder, describe_failure, hook_error
+from trialbook.plugins.slow import SlowPlugins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,7 @@ class PluginManager:
         self._collected: list[Registered] | None = None
         self._templates: dict[str, Path] = {}
         self._muted: set[str] = set()
+        self._slow = SlowPlugins()
 
     @classmethod
     def discover(cls, disabled: Iterable[str] = ()) -> PluginManager:
@@ -124,7 +126,8 @@ class PluginManager:
         """Import a plugin and take it in; one that cannot be imported is disabled."""
         module, _, attribute = point.value.partition(":")
         try:
-            plugin: object = import_module(module)
+            with self._slow.watching(point.name, f"importing {module}"):
+                plugin: object = import_module(module)
             for part in filter(None, attribute.split(".")):
                 plugin = getattr(plugin, part)
         except PLUGIN_ERRORS as fault:
@@ -154,6 +157,10 @@ class PluginManager:
     def components(self, kind: str | None = None) -> list[Registered]:
         """What the working plugins offer to experiment files, of one kind or of all."""
         return [one for one in self._collect() if kind == one.kind or (kind is None and one.kind in KINDS)]
+
+    def packages(self) -> set[str]:
+        """The top-level packages that hold what the working plugins offer."""
+        return {one.target.partition(":")[0].partition(".")[0] for one in self._collect()}
 
     def checks(self) -> list[Registered]:
         """The checks of the doctor that the working plugins offer."""
@@ -213,7 +220,8 @@ class PluginManager:
         for name, function in self._implementations("mlrun_commands"):
             own = click.Group(cli.name)
             try:
-                function(cli=own)
+                with self._slow.watching(name, "in mlrun_commands"):
+                    function(cli=own)
             except PLUGIN_ERRORS as fault:
                 self._disable(name, f"mlrun_commands {describe_failure(fault)}")
                 continue
@@ -233,7 +241,8 @@ class PluginManager:
             if name in self._muted:
                 continue
             try:
-                function(**deepcopy(values))
+                with self._slow.watching(name, f"in {hook_name}"):
+                    function(**deepcopy(values))
             except PLUGIN_ERRORS as fault:
                 import logging  # late: it would be a tenth of the time of ``mlrun --help``
 
@@ -283,7 +292,8 @@ class PluginManager:
             for kind, hook_name in hooks.items():
                 for name, function in self._implementations(hook_name):
                     try:
-                        offers = checked_components(hook_name, function())
+                        with self._slow.watching(name, f"in {hook_name}"):
+                            offers = checked_components(hook_name, function())
                     except PLUGIN_ERRORS as fault:
                         why = (
                             str(fault)
@@ -302,7 +312,8 @@ class PluginManager:
         """Ask every plugin for its folder of templates."""
         for name, function in self._implementations("mlrun_templates"):
             try:
-                self._templates[name] = checked_folder(function())
+                with self._slow.watching(name, "in mlrun_templates"):
+                    self._templates[name] = checked_folder(function())
             except PLUGIN_ERRORS as fault:
                 why = str(fault) if isinstance(fault, TrialbookError) else describe_failure(fault)
                 self._disable(name, f"mlrun_templates {why}")

@@ -26,7 +26,9 @@ from trialbook.errors import TrialbookError
 #: Class attributes that a schema carries, for checks that must not import the class.
 ATTRIBUTES = (
     "accepts",
+    "counted",
     "doubtful",
+    "doubtful_when",
     "lower_is_better",
     "modalities",
     "needs",
@@ -36,6 +38,13 @@ ATTRIBUTES = (
     "reads",
     "takes",
 )
+#: Methods of a task that trains, and of one that measures, as ``trialbook.contracts`` has them.
+_TRAINS, _MEASURES = ("module", "size", "batch", "losses", "evaluate", "after_step"), ("measurements", "measured")
+#: Options that count something of which there must be one; where 0 is their default, it means that something is off.
+_COUNTED = frozenset({
+    "dim", "dims", "width", "heads", "head_dim", "hidden", "patch", "size", "sizes", "latents", "queries", "rank", "max_length",
+    "max_new_tokens", "batch", "batch_size", "chunk", "window", "stride", "objects", "k", "channels", "vocabulary",
+})  # fmt: skip
 _ENTRY = re.compile(r"(\w+)(?: \([^)]*\))?: *(.*)")
 
 
@@ -78,6 +87,8 @@ def describe_class(cls: type) -> dict[str, Any]:
     for part in attributes.get("parts", ()):
         if part not in [p.name for p in injected]:
             raise TrialbookError(f"'{_name(cls)}' names the part '{part}', which is no positional-only parameter of it")
+    if "takes" in attributes and (trains := _trains(cls)) is not None:
+        attributes["trains"] = trains
     return {
         "json_schema": _json_schema(cls, [p for p in parameters if p.kind is p.KEYWORD_ONLY]),
         "injected": [p.name for p in injected if p.default is p.empty],
@@ -85,6 +96,27 @@ def describe_class(cls: type) -> dict[str, Any]:
         "attributes": attributes,
         "doc": inspect.getdoc(cls) or "",
     }
+
+
+def _trains(cls: type) -> bool | None:
+    """Whether a task has parameters to optimise; None where its methods do not say."""
+    if all(callable(getattr(cls, name, None)) for name in _TRAINS):
+        return True
+    return False if all(callable(getattr(cls, name, None)) for name in _MEASURES) else None
+
+
+def _at_least_one(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an option that counts: its whole numbers begin at 1, unless its default or description speaks of 0."""
+    default = schema.get("default")
+    if (isinstance(default, int) and default < 1) or re.search(r"\b0\b", schema.get("description", "")):
+        return schema
+    if schema.get("type") == "integer" and not {"minimum", "exclusiveMinimum"} & schema.keys():
+        return {**schema, "minimum": 1}
+    if isinstance(schema.get("items"), dict):
+        return {**schema, "items": _at_least_one(schema["items"])}
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_at_least_one(branch) for branch in schema["anyOf"]]}
+    return schema
 
 
 def documented(doc: str) -> dict[str, str]:
@@ -149,6 +181,10 @@ def _json_schema(cls: type, options: list[inspect.Parameter]) -> dict[str, Any]:
             properties[p.name]["default"] = _default(cls, p)
         if p.name in texts:
             properties[p.name]["description"] = texts[p.name]
+        if p.name in _COUNTED and not cls.__module__.startswith(
+            "trialbook.config."
+        ):  # core's tables have their own checks
+            properties[p.name] = _at_least_one(properties[p.name])
     required = [p.name for p in options if p.default is p.empty]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 

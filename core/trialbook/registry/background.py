@@ -10,12 +10,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from trialbook.contracts.files import UnreadableFile
-from trialbook.registry.connection import UnusableRegistry, open_registry
+from trialbook.errors import TrialbookError
+from trialbook.registry.connection import UnusableRegistry, is_current, open_registry
 from trialbook.registry.indexer import RunIndexer
 from trialbook.registry.run_directory import RunDirectory
 
 #: Seconds between looks at the files, and between attempts while the registry fails.
 PERIOD, RETRY = 0.2, 3.0
+#: Seconds that the end of a run waits beyond its patience for a registry that does not answer.
+_HANGS = 10.0
+
+
+def _import_all(registry: Path) -> None:
+    """Import on this thread what making or migrating the registry needs: pandas comes with it, and others may import that now."""
+    with suppress(TrialbookError, sqlite3.Error, OSError):  # the thread meets it again and reports it
+        if not is_current(registry):
+            import sqlite_utils  # noqa: F401
 
 
 class BackgroundFollower:
@@ -36,6 +46,7 @@ class BackgroundFollower:
         self._facts, self._cut = True, False
         self._closing: float | None = None
         self._failing = False
+        _import_all(registry)
         self._thread = threading.Thread(target=self._work, name=f"registry of {run.path.name}", daemon=True)
         self._thread.start()
 
@@ -50,11 +61,13 @@ class BackgroundFollower:
         self._wake.set()
 
     def close(self) -> None:
-        """Take in the rest and stop; a registry that fails to the end stays behind until it is synchronised."""
+        """Take in the rest and stop; a registry that fails, or hangs, to the end stays behind until it is synchronised."""
         self._facts = True
         self._closing = time.monotonic() + self._patience
         self._wake.set()
-        self._thread.join()
+        self._thread.join(self._patience + _HANGS)
+        if self._thread.is_alive():
+            self._report(TimeoutError(f"it has not answered for {self._patience + _HANGS:g} s"))
 
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None

@@ -89,7 +89,7 @@ class _Keeper:
         key = self._keys[planned] = _key(spec.experiment, spec.base_arm, spec.point, spec.seed, spec.config, needed)
         inputs = {name: self._moved.get(path, path) for name, path in spec.inputs.items()}
         if inputs != spec.inputs:
-            spec = replace(spec, inputs=inputs, id=run_id(spec.config, spec.seed, spec.sources, inputs))
+            spec = replace(spec, inputs=inputs, id=run_id(spec.config, spec.seed, spec.sources, inputs, spec.data))
         if not RunDirectory(self.runs / spec.relative_path).is_run() and (found := self.earlier(spec).get(key)):
             path = found.run.path.relative_to(self.runs).as_posix()
             spec = replace(spec, id=found.facts["id"], inputs=found.facts.get("inputs", {}), earlier=path)

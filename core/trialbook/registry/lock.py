@@ -19,7 +19,16 @@ _HOLDER = table({"host": text, "pid": whole, "started": or_none(text)})
 
 
 class RunLocked(TrialbookError):
-    """Another process is at work in the run's directory."""
+    """Another process is at work in the run's directory.
+
+    Args:
+        message: says so.
+        holder: the process, as far as it is known.
+    """
+
+    def __init__(self, message: str, holder: str = "another process") -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class RunLock:
@@ -50,7 +59,7 @@ class RunLock:
                 os.close(handle)
                 holder = _read_holder(self._file)
                 who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
-                raise RunLocked(f"{self._file.parent} is in use by {who}; wait for it or end it first")
+                raise RunLocked(f"{self._file.parent} is in use by {who}; wait for it or end it first", who)
             time.sleep(0.01)
         facts = {"host": os.uname().nodename, "pid": os.getpid(), "started": _process_start(os.getpid())}
         os.ftruncate(handle, 0)

@@ -15,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
+from trialbook.contracts.data_files import NotedFiles
 from trialbook.contracts.files import check_regular, read_lines, to_json, write_whole
 from trialbook.contracts.findings import Finding
 from trialbook.contracts.records import Arrays, Artifact, Event, Facts, Item, ModuleStats, Predictions, Record, Timing
 from trialbook.registry.background import BackgroundFollower
+from trialbook.registry.data_files import DataFiles
 from trialbook.registry.environment import LATER, changes_between, close_session, note_changes, now, open_session
 from trialbook.registry.lock import RunLock
 from trialbook.registry.run_directory import LINE_FILES, RunDirectory
@@ -133,15 +135,24 @@ class Recorder:
 
     def describe(self, data: Mapping[str, Any]) -> None:
         """Merge into ``data.json``: the dataset's fingerprint and splits, parameters by part. Changes are an event."""
-        before = self.run.read("data") or {}
-        self.run.write("data", {**before, **data})
+        before = self._merge(data)
         known = {key: value for key, value in data.items() if key in before}  # what is new is no change
         if changed := changes_between(before, {**before, **known}):
             self.add(
                 Event(0, "data-changed", f"resumed with other data: {', '.join(sorted(changed))} changed", changed)
             )
+
+    def _merge(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Merge into ``data.json``; returns what stood there."""
+        before = self.run.read("data") or {}
+        self.run.write("data", {**before, **facts})
         if self._follower:
             self._follower.facts_changed()
+        return before
+
+    def note_files(self, noted: NotedFiles) -> None:
+        """Write down which files the run reads, and what they are now."""
+        DataFiles(self.run.path.parent.parent).write(self.run, noted)
 
     def rewind(self, records: int) -> None:
         """The run continues at a place where it had made so many records; those behind it are made again.
@@ -181,12 +192,12 @@ class Recorder:
             seen = {"step": item.step, "kind": item.kind, **split, "values": dict(item.values)}
             self._write("stats", f"{_encode(seen)}\n".encode())
         elif isinstance(item, Facts):
-            self.describe(item.values)
+            self._merge(self._with_earlier(item.values))
         elif isinstance(item, Arrays):
             write_arrays(self.run.arrays(item.name), item.values, item.step)
         elif isinstance(item, Artifact):
             made = {item.name: write_artifact(self.run.artifacts / item.name, item.write)}
-            self.describe({"artifacts": {**(self.run.read("data") or {}).get("artifacts", {}), **made}})
+            self._merge(self._with_earlier({"artifacts": made}))
         elif isinstance(item, Predictions):
             lines = (to_json(row.as_dict(), indent=None) for row in item.rows)
             write_whole(self.run.predictions, "".join(f"{line}\n" for line in lines))
@@ -194,6 +205,17 @@ class Recorder:
             event = {"time": now(), "step": item.step, "kind": item.kind, "message": item.message, "data": item.data}
             self._write("events", f"{to_json(event, indent=None)}\n".encode())
         return True
+
+    def _with_earlier(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Facts that the run finds out as it goes, with what an earlier process found that this one had not to do again.
+
+        They are no news of the data if they differ: the shapes of an encoder are seen by the process that encodes.
+        """
+        before = self.run.read("data") or {}
+        both = [
+            key for key, value in facts.items() if isinstance(value, Mapping) and isinstance(before.get(key), Mapping)
+        ]
+        return {**facts, **{key: {**before[key], **facts[key]} for key in both}}
 
     def diagnosed(self, findings: Sequence[Finding]) -> None:
         """Replace ``findings.json``: what the doctor says of the run as far as it has come."""
@@ -327,6 +349,9 @@ class NullRecorder:
         """Written by the first process."""
 
     def describe(self, data: Mapping[str, Any]) -> None:
+        """Written by the first process."""
+
+    def note_files(self, noted: NotedFiles) -> None:
         """Written by the first process."""
 
     def rewind(self, records: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,10 @@ def is_unchanged(run: RunDirectory, outcome: Any, stamp: Any, metrics_size: Any,
 
 
 def _epoch(text: str | None) -> float | None:
-    return None if text is None else datetime.fromisoformat(text).timestamp()
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _canonical(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from trialbook.config.options import EvaluateOptions
 from trialbook.config.settings import Settings
+from trialbook.config.structure import LONGEST_NAME
 from trialbook.contracts.files import read_json, to_json, write_whole
 from trialbook.contracts.predictions import Prediction
 from trialbook.contracts.records import answer_name, curve_name
@@ -167,8 +168,15 @@ def write_files(evaluation: Evaluation, file: Path) -> Path:
 
 
 def evaluation_name(*parts: str) -> str:
-    """A name that is safe as a file's: what is there of the parts, joined."""
-    return "-".join(re.sub(r"[^\w.,=+-]+", "_", part, flags=re.ASCII).strip(".-_") for part in parts if part)
+    """A name that is safe as a file's: what is there of the parts, joined.
+
+    Raises:
+        TrialbookError: nothing is left of it, or it is too long.
+    """
+    name = "-".join(re.sub(r"[^\w.,=+-]+", "_", part, flags=re.ASCII).strip(".-_=") for part in parts if part)
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise TrialbookError(f"an evaluation's name has 1 to {LONGEST_NAME} letters and digits; choose one with --name")
+    return name
 
 
 def _same(before: Any, evaluation: Evaluation) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.config.merge import assign, subtree
-from trialbook.config.toml import Document, KeyPath, parse_key, parse_toml, parse_value
+from trialbook.config.toml import Document, KeyPath, parse_key, parse_value, read_toml
 from trialbook.errors import Position, TrialbookError
 from trialbook.plugins.schema import SchemaBook
 
@@ -74,10 +74,7 @@ def given_metrics(names: Sequence[str], own: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _of_file(file: Path) -> Document:
-    try:
-        whole = parse_toml(file.read_text(encoding="utf-8-sig"), file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrialbookError(f"{file} cannot be read: {error}") from error
+    whole = read_toml(file)
     table = subtree(whole, "dataset")
     if "use" not in table.data:
         raise TrialbookError(f"{file} has no [dataset] with a 'use' that could be evaluated")

@@ -12,8 +12,8 @@ from trialbook.config.experiment import Experiment
 from trialbook.config.run_format import rename_config, rename_path
 from trialbook.config.runspec import RunSpec, run_id
 from trialbook.config.settings import Settings
-from trialbook.config.toml import Document, parse_toml
-from trialbook.contracts.files import load_json, read_text
+from trialbook.config.toml import Document, read_toml
+from trialbook.contracts.files import load_json
 from trialbook.errors import TrialbookError
 from trialbook.registry.query import open_index
 from trialbook.registry.ranks import processes_of
@@ -120,15 +120,14 @@ def find_run(text: str, settings: Settings) -> RunDirectory:
 def _read_spec(run: RunDirectory) -> tuple[RunSpec, Document | None]:
     """Read what the run was made from and its ``config.toml``, as they were written: the id is a hash of that."""
     spec = RunSpec.from_json(load_json(run.json("run"), DOCUMENTS["run"]))
-    text = read_text(run.config)
-    return spec, None if text is None else parse_toml(text, run.config)
+    return spec, read_toml(run.config) if run.config.exists() else None
 
 
 def _fitting(run: RunDirectory, spec: RunSpec, document: Document | None) -> tuple[RunSpec, list[str]]:
     """The configuration that gives the run its id; where none does, the likeliest, and a doubt."""
     written = [] if document is None else [replace(spec, config=document.data, positions=document.positions)]
     for one in (*written, spec):
-        if run_id(one.config, one.seed, one.sources, one.inputs) == spec.id:
+        if run_id(one.config, one.seed, one.sources, one.inputs, one.data) == spec.id:
             return one, ["config.toml was edited; run.json is repeated"] if written and one is spec else []
     doubts = ["its configuration does not give its id: it was edited, or made by another version of trialbook"]
     if written and _plain(written[0].config) != _plain(spec.config):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook.config.runspec import Plan
+from trialbook.contracts.data_files import NotedFiles
 from trialbook.contracts.records import Item, Record
 from trialbook.engine.inventory import components_of
 from trialbook.errors import TrialbookError
@@ -120,6 +121,9 @@ class _Recorder(Recorder):
         then, now = (facts.get("dataset", {}).get("fingerprint") for facts in (self._data, data))
         if then and now and then != now:
             self._data_changed(Change("data fingerprint", then, now))
+
+    def note_files(self, noted: NotedFiles) -> None:
+        """Not written down: a repetition is compared with its run, and never kept."""
 
     def add(self, item: Item) -> bool:
         """As ever, but stop behind the last record of a run that was killed or failed."""

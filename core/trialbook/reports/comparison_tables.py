@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trialbook.analysis.compare.claims import claim_text
 from trialbook.analysis.compare.effects import last_part, show_level
-from trialbook.reports.tables import NOTHING, Column, Table, show_duration, show_number
+from trialbook.analysis.compare.findings import across_arms
+from trialbook.reports.tables import NOTHING, Column, Table, show_duration, show_evidence, show_number
 
 if TYPE_CHECKING:
     from trialbook.analysis.compare.claims import ClaimResult
@@ -140,37 +140,28 @@ def claim_tables(comparison: Comparison) -> list[Table]:
 
 def finding_lines(comparison: Comparison) -> list[str]:
     """What looks broken, a line for each check and part, errors first; notes are counted where there is anything worse."""
-    shared: dict[tuple[str, str, str], list[ArmFinding]] = {}
-    for finding in comparison.findings:
-        shared.setdefault((finding.severity, finding.check, finding.component), []).append(finding)
-    alarms = {key: found for key, found in shared.items() if key[0] != "note"}
-    lines = [_finding_line(found, comparison) for found in (alarms or shared).values()]
-    if alarms and (hidden := sorted({check for severity, check, _ in shared if severity == "note"})):
+    shared = across_arms(comparison.findings)
+    alarms = [pair for pair in shared if pair[0].severity != "note"]
+    lines = [_finding_line(*pair, comparison) for pair in alarms or shared]
+    if alarms and (hidden := sorted({merged.check for merged, _ in shared if merged.severity == "note"})):
         lines.append(f"and notes, which are no alarm: {', '.join(hidden)}")
     return lines
 
 
-def _finding_line(found: Sequence[ArmFinding], comparison: Comparison) -> str:
+def _finding_line(merged: ArmFinding, found: Sequence[ArmFinding], comparison: Comparison) -> str:
     """``error, loss-at-chance (loss.info-nce): …`` with where it was found, the numbers, and what to try."""
-    first, unit = found[0], "seeds" if comparison.by == "arm" else "runs"
+    unit = "seeds" if comparison.by == "arm" else "runs"
     places = [f"{one.arm}, in {len(one.runs)} of {one.of} {unit}" for one in found]
     if len(found) > 3:
         runs, of = sum(len(one.runs) for one in found), sum(one.of for one in found)
         arms = "all arms" if len(found) == len(comparison.arms) else ", ".join(one.arm for one in found)
         places = [f"{runs} of {of} runs of {arms}"]
-    part = f" ({first.component})" if first.component else ""
-    evidence = ", ".join(f"{name} {_evidence(value)}" for name, value in first.evidence.items())
-    advice = f" Try: {first.advice}" if first.advice else ""
-    what = first.message.rstrip(".")
-    return f"{first.severity}, {first.check}{part}: {what}. In {'; '.join(places)}{f' ({evidence})' if evidence else ''}.{advice}"
-
-
-def _evidence(value: Any) -> str:
-    """A number as in the tables; long lists by their beginning."""
-    if isinstance(value, float):
-        return show_number(value)
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    part = f" ({merged.component})" if merged.component else ""
+    evidence = ", ".join(f"{name} {show_evidence(value)}" for name, value in merged.evidence.items())
+    numbers = f" ({evidence})" if evidence else ""
+    advice = f" Try: {merged.advice}" if merged.advice else ""
+    what = merged.sentence.rstrip(".")
+    return f"{merged.severity}, {merged.check}{part}: {what}. In {'; '.join(places)}{numbers}.{advice}"
 
 
 def full_table(comparison: Comparison) -> Table:

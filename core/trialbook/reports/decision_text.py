@@ -8,7 +8,7 @@ from typing import Any
 from trialbook.analysis.decide.recommendation import DRAWS, HIGH, MEDIUM
 from trialbook.analysis.decide.results import Decision, Held
 from trialbook.analysis.statistics import FEWEST_SEEDS
-from trialbook.analysis.verdicts import GATE_ALPHA
+from trialbook.analysis.verdicts import GATE_ALPHA, UNTOLD
 from trialbook.config.decision_options import conditions_of
 from trialbook.reports.comparison_tables import show_p
 from trialbook.reports.tables import NOTHING, Column, Table, show_number
@@ -20,19 +20,29 @@ _COLOURS = {"pass": "green", "fail": "red"}
 def answer(decision: Decision) -> list[tuple[str, str]]:
     """What is recommended and how sure that is: what a line is about, and what it says."""
     advice, lines = decision.advice, list[tuple[str, str]]()
+    if decision.random_weights:
+        count, first = len(decision.random_weights), decision.random_weights[0]
+        others = f" and {count - 1} more" if count > 1 else ""
+        lines.append(
+            ("RANDOM WEIGHTS", f"this is a rehearsal and no evidence: {first}{others} never learned anything.")
+        )
     if advice.open:
         named = "; ".join(decision.outcome_name(one) for one in advice.open)
-        lines.append(("No recommendation yet", f"what is missing leaves open: {named}."))
+        lines.append(("No recommendation yet", f"what is missing or cannot be told leaves open: {named}."))
     elif not advice.text:
         lines.append(("No recommendation", "no outcome of the file applies."))
     else:
         lines.append(("Recommendation", advice.text))
         why = "; a value without an interval can change the outcome" if advice.without else ""
+        why += "; models have random weights" if decision.random_weights else ""
         share = f"the same is recommended in {advice.share or 0:.0%} of draws from the intervals{why}"
         lines.append(("Confidence", f"{advice.confidence} ({share})."))
     if len(advice.possible) > 1:
         named = "; ".join(decision.outcome_name(one) for one in advice.possible)
         lines.append(("Still possible", f"as gates are undecided: {named}."))
+    if untold := [one for one in decision.held if one.verdict == UNTOLD]:
+        named = "; ".join(f"{one.gate} of {one.candidate}: {one.note}" for one in untold)
+        lines.append(("Cannot be told", f"{named}."))
     lines.append(("Ranking", ", ".join(f"{one.candidate} ({one.score:.2f})" for one in decision.ranking) + "."))
     if decision.missing:
         count = len(decision.missing)
@@ -161,7 +171,9 @@ def method(decision: Decision) -> list[str]:
     lines = [
         f"A gate is passed where its one-sided p, after Holm over the {decision.tests} tests of this decision, is below "
         f"{GATE_ALPHA:g}, failed where the same holds of the other side, and undecided else: less than 1 in 100 decisions "
-        "passes any gate by mistake, or fails any. What several layers or arms offer is corrected for their number.",
+        "passes any gate by mistake, or fails any. It cannot be told where the threshold lies beyond what can be reached at all "
+        "(the ceiling recorded with the metric), or where what knows nothing (its floor or null) passes as well. What several "
+        "layers or arms offer is corrected for their number.",
         f"Intervals are 95% t intervals over seeds, from {FEWEST_SEEDS} seeds that differ; else those that the metric recorded "
         "(“samples”). Nothing is decided without, or where a run is missing.",
         "Scores run on straight lines from 0 at fail over 0.5 at acceptable to 1 at target, and no further; a gate with one "
@@ -169,7 +181,7 @@ def method(decision: Decision) -> list[str]:
         "number says what the score would be if it counted as 1. Candidates whose values pass every must stand first.",
         f"Confidence is the share of {DRAWS} draws in which the same is recommended, where every value is drawn again from its "
         f"interval: high from {HIGH:.0%}, medium from {MEDIUM:.0%}, low below, and low where a value without an interval can "
-        "change the outcome.",
+        "change the outcome, or models have random weights.",
     ]
     if decision.manual_scores:
         lines.append("Manual scores are somebody's judgement: nothing was measured, and they have no interval.")

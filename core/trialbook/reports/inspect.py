@@ -12,6 +12,7 @@ from typing import Any
 
 from trialbook.analysis.selection import flatten
 from trialbook.contracts.files import UnreadableFile
+from trialbook.errors import printable
 from trialbook.registry.connection import UnusableRegistry, memory_registry, open_registry
 from trialbook.registry.lock import RunLock
 from trialbook.registry.query import Registry, Run
@@ -70,9 +71,9 @@ def show_text(facts: Mapping[str, Any], *, terminal: bool = False) -> str:
     """The facts of a run as a page for people."""
     head = [f"{facts['experiment']}/{facts['name']}  {facts['status']}", f"{facts['path']}"]
     head.append(f"started {_moment(facts['started'])}, took {show_duration(facts['seconds'])}")
-    blocks = ["\n".join(head)]
+    blocks = [printable("\n".join(head))]
     if facts["error"]:
-        blocks.append(f"Error\n{_indented(facts['error'].rstrip())}")
+        blocks.append(f"Error\n{_indented(printable(facts['error'].rstrip()))}")
     figures = {**facts["metrics"], **facts["timing"]}
     if figures:
         columns = [Column("metric"), *(Column(n, right=True) for n in ("first", "last", "min", "max", "count"))]
@@ -85,12 +86,12 @@ def show_text(facts: Mapping[str, Any], *, terminal: bool = False) -> str:
     for title in ("config", "data", "environment"):
         lines = [f"{key} = {_value(value)}" for key, value in flatten(facts[title]).items() if key]
         if lines:
-            blocks.append(f"{title.capitalize()}\n" + _indented("\n".join(lines)))
+            blocks.append(f"{title.capitalize()}\n" + _indented(printable("\n".join(lines))))
     if facts["events"]:
         lines = [f"{event['time']}  step {event['step']}  {event['message']}" for event in facts["events"]]
-        blocks.append("Events\n" + _indented("\n".join(lines)))
+        blocks.append("Events\n" + _indented(printable("\n".join(lines))))
     if "unreadable" in facts:
-        blocks.append(f"Events\n{_indented(facts['unreadable'])}")
+        blocks.append(f"Events\n{_indented(printable(facts['unreadable']))}")
     return "\n\n".join(blocks)
 
 

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trialbook.contracts.findings import Span
+from trialbook.errors import printable
+
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 #: What stands where there is no value.
 NOTHING = "–"
@@ -57,17 +60,23 @@ class Table:
     styles: dict[int, str] = field(default_factory=dict)
 
     def texts(self) -> list[list[str]]:
-        """All cells as people see them."""
-        return [[column.text(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
+        """All cells as people see them, each on one line."""
+        return [
+            [_line(column.text(value)) for column, value in zip(self.columns, row, strict=True)] for row in self.rows
+        ]
 
     def headings(self) -> list[str]:
         """Headings as people see them."""
-        return [column.heading for column in self.columns]
+        return [_line(column.heading) for column in self.columns]
 
     def records(self) -> list[dict[str, Any]]:
         """Rows as mappings, for JSON."""
         names = [column.name for column in self.columns]
         return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+def _line(text: str) -> str:
+    return printable(text.replace("\r\n", " ").replace("\n", " ").replace("\t", " "))
 
 
 def show_value(value: Any) -> str:
@@ -84,6 +93,16 @@ def show_number(value: float, digits: int = 4) -> str:
     if not math.isfinite(value):
         return str(value)
     return f"{value:.{digits}g}"
+
+
+def show_evidence(value: Any, longest: int = 60) -> str:
+    """A value of a finding's evidence: numbers as in the tables, spans by their ends, long lists by their beginning."""
+    if isinstance(value, Span):
+        return f"{show_evidence(value.low)} to {show_evidence(value.high)}"
+    if isinstance(value, float):
+        return show_number(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def show_duration(seconds: float | None) -> str:
@@ -111,16 +130,31 @@ def _json(table: Table) -> str:
 
 
 def _csv(table: Table) -> str:
-    """Full values, not those shown to people; lists and mappings as JSON."""
+    """Full values, not those shown to people; lists and mappings as JSON.
+
+    A text that a spreadsheet would take for a formula stands behind an apostrophe, by which it shows it as text.
+    """
     import csv
     import io
 
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(column.name for column in table.columns)
+    writer.writerow(_harmless(column.name) for column in table.columns)
     for row in table.rows:
-        writer.writerow(json.dumps(v, ensure_ascii=False) if isinstance(v, dict | list | tuple) else v for v in row)
+        writer.writerow(
+            json.dumps(v, ensure_ascii=False) if isinstance(v, dict | list | tuple) else _harmless(v) for v in row
+        )
     return stream.getvalue().rstrip("\n")
+
+
+def _harmless(value: Any) -> Any:
+    if not isinstance(value, str) or not value.lstrip().startswith(("=", "+", "-", "@")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _plain(table: Table) -> str:
@@ -134,36 +168,25 @@ def _plain(table: Table) -> str:
         ]
         lines.append("  ".join(placed).rstrip())
     lines.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join([table.title, *lines] if table.title else lines)
+    return "\n".join([printable(table.title), *lines] if table.title else lines)
 
 
 def _rich(table: Table) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
+    from trialbook.reports.terminal_table import draw_table  # late: rich is slow to import
 
-    made = RichTable(
-        title=Text(table.title, style="bold") if table.title else None, title_justify="left",
-        box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False,
-    )  # fmt: skip
-    for heading, column in zip(table.headings(), table.columns, strict=True):
-        made.add_column(Text(heading), justify="right" if column.right else "left", overflow="fold")
-    for index, row in enumerate(table.texts()):
-        made.add_row(*map(Text, row), style=table.styles.get(index))
-    console = Console()
-    with console.capture() as captured:
-        console.print(made)
-    return captured.get().rstrip("\n")
+    right = [column.right for column in table.columns]
+    return draw_table(table.headings(), table.texts(), right, _line(table.title), table.styles)
 
 
 def _markdown(table: Table) -> str:
+    from trialbook.reports.document.escape import markdown
+
     def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(markdown(cell).replace("|", "\\|") for cell in cells) + " |"
 
     rule = ["---:" if column.right else "---" for column in table.columns]
     lines = [line(table.headings()), line(rule), *(line(row) for row in table.texts())]
-    return "\n".join([f"**{table.title}**", "", *lines] if table.title else lines)
+    return "\n".join([f"**{markdown(table.title)}**", "", *lines] if table.title else lines)
 
 
 def _latex(table: Table) -> str:

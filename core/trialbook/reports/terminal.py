@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trialbook.analysis.compare.metrics import pareto_costs
 from trialbook.analysis.statistics import ALPHA, FEWEST_SEEDS
-from trialbook.analysis.verdicts import GATE_ALPHA
+from trialbook.analysis.verdicts import GATE_ALPHA, UNTOLD
 from trialbook.contracts.files import to_json
+from trialbook.errors import printable
 from trialbook.reports.comparison_tables import (
     BROKEN,
     broken_arms,
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 _WIDTH = 118
 
 
-def print_report(comparison: Comparison, style: str = "table") -> None:
-    """Print a comparison; colours and lines only in a terminal."""
-    print(comparison_text(comparison, style, terminal=sys.stdout.isatty()))  # noqa: T201 - a report prints
-
-
 def comparison_text(comparison: Comparison, style: str = "table", *, terminal: bool = False) -> str:
     """A comparison as text.
 
@@ -53,13 +48,26 @@ def comparison_text(comparison: Comparison, style: str = "table", *, terminal: b
     for block in _blocks(comparison):
         if isinstance(block, Table):
             if style == "latex" and block.title:
-                blocks.append(_commented(block.title))
+                blocks.append(_commented(printable(block.title)))
             blocks.append(render(block, style, terminal=terminal))
         else:
-            text = block if isinstance(block, str) else _section(*block, style, width)
-            text = _wrapped(text, width) if style == "table" and isinstance(block, str) else text
-            blocks.append(_commented(text) if style == "latex" else text)
+            blocks.append(_told(block, style, width))
     return "\n\n".join(blocks)
+
+
+def _told(block: str | tuple[str, list[str]], style: str, width: int) -> str:
+    """A paragraph, or a title with lines."""
+    if style == "markdown":
+        from trialbook.reports.document.escape import markdown
+
+        if isinstance(block, str):
+            return "\n".join(map(markdown, block.split("\n")))
+        return "\n".join([f"**{block[0]}**", "", *(f"- {markdown(line)}" for line in block[1])])
+    if isinstance(block, str):
+        text = _wrapped(printable(block), width) if style == "table" else printable(block)
+    else:
+        text = "\n".join([block[0], *(_wrapped(printable(line), width, "  ") for line in block[1])])
+    return _commented(text) if style == "latex" else text
 
 
 def _blocks(comparison: Comparison) -> Iterator[Table | str | tuple[str, list[str]]]:
@@ -139,9 +147,18 @@ def pareto_said(comparison: Comparison) -> str:
 
 
 def _sections(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    words = {"pass": "passes", "fail": "FAILS", "undecided": "is undecided", None: "has no value"}
+    words = {
+        "pass": "passes",
+        "fail": "FAILS",
+        "undecided": "is undecided",
+        UNTOLD: "cannot be told",
+        None: "has no value",
+    }
     gates = [
-        f"{gate.title}: {gate.arm} {words[gate.verdict]}" + gate_numbers(gate, " ({})") for gate in comparison.gates
+        f"{gate.title}: {gate.arm} {words[gate.verdict]}"
+        + gate_numbers(gate, " ({})")
+        + (f": {gate.note}" if gate.note else "")
+        for gate in comparison.gates
     ]
     if any(gate.verdict for gate in comparison.gates):
         gates.append(gates_said(comparison))
@@ -174,12 +191,6 @@ def gates_said(comparison: Comparison) -> str:
         f"A gate is passed or failed where the one-sided p{told} is below {GATE_ALPHA:g}, from {FEWEST_SEEDS} seeds or with the "
         "interval that the metric recorded; else it is undecided."
     )
-
-
-def _section(title: str, lines: Sequence[str], style: str, width: int) -> str:
-    if style == "markdown":
-        return "\n".join([f"**{title}**", "", *(f"- {line}" for line in lines)])
-    return "\n".join([title, *(_wrapped(line, width, "  ") for line in lines)])
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> str:

@@ -59,6 +59,8 @@ class Photos:
     def _make(self, name: str, source: Any) -> Photo | None:
         from PIL import Image
 
+        from trialbook.contracts.pictures import UNREADABLE
+
         if self._room <= 0:
             self.left_out += 1
             return None
@@ -67,7 +69,7 @@ class Photos:
                 raise OSError("there is no such file")
             opened = Image.open(source) if isinstance(source, Path) else Image.fromarray(source.transpose(1, 2, 0))
             kind, data, size = shrink(opened)
-        except (OSError, ValueError, Image.DecompressionBombError):
+        except UNREADABLE:
             self.missing += 1
             return None
         self._room -= len(data)
@@ -78,8 +80,10 @@ def shrink(image: Image) -> tuple[str, bytes, tuple[int, int]]:
     """An image at most ``SIDE`` wide and high as WebP or PNG, whichever is smaller, and its size."""
     from PIL import Image as pillow
 
+    from trialbook.contracts.pictures import to_rgb
+
     image.draft("RGB", (SIDE, SIDE))
-    small = image.convert("RGB")
+    small = to_rgb(image)
     small.thumbnail((SIDE, SIDE), pillow.Resampling.LANCZOS)
     found = []
     for kind, options in (("webp", {"quality": 78}), ("png", {"optimize": True})):

@@ -13,6 +13,8 @@ from trialbook_plugins.checks._tensors import named, part_names
 ALL, MOST, HALF = 0.99, 0.8, 0.5
 #: What is dead at the first look already is dead for good where the activation has no slope at 0.
 HARD = ("relu", "threshold")
+#: Other activations; like these they have no weights of their own, and are trained where their part is.
+SOFT = ("elu", "silu", "mish", "glu", "tanh", "sigmoid", "swish")
 #: Fewest units for a share to mean something.
 FEWEST = 4
 
@@ -20,15 +22,20 @@ FEWEST = 4
 def check(chart: RunEvidence) -> Iterable[Finding]:
     """Modules most of whose units are exactly 0 over the whole batch, counted by part.
 
-    A module that is 0 at the first look counts only if it is a ReLU or the like: layers that begin at 0 wake up.
+    Only what the stage trains counts: a ReLU or the like at once if its part is trained, any other module at the second look
+    after its weights (those of its part, for an activation) moved, since layers that begin at 0, as the second of a LoRA
+    adapter, wake up.
     """
     parts = part_names(chart)
     dead: dict[str, list[tuple[float, str, Mapping[str, Any], int]]] = {}
     for name, seen in _last_two(chart).items():
         step, facts = seen[-1]
-        hard = any(word in facts["type"].lower() for word in HARD)
         share = min(one["dead"] for _, one in seen)
-        if facts["units"] >= FEWEST and share >= HALF and (hard or len(seen) > 1):
+        if (
+            facts["units"] >= FEWEST
+            and share >= HALF
+            and _could_wake(chart, name, facts["type"].lower(), seen[0][0], step)
+        ):
             dead.setdefault(component_of(name, parts), []).append((share, name, facts, step))
     for part, found in dead.items():
         share, name, facts, step = max(found, key=lambda one: one[0])
@@ -43,6 +50,25 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
             "put a norm before it, or take GELU or LeakyReLU",
             step,
         )  # fmt: skip
+
+
+def _could_wake(chart: RunEvidence, name: str, kind: str, first: int, last: int) -> bool:
+    """Return whether a module is trained at the last look and had its chance not to be 0 since the first."""
+    parts = part_names(chart)
+    looks = {one.step: one.values for one in chart.of("parameters", "") if one.step in (first, last)}
+    hard = any(word in kind for word in HARD)
+    if hard or any(word in kind for word in SOFT):
+        part = component_of(name, parts)
+        own = {
+            step: [f for other, f in seen.items() if component_of(other, parts) == part] for step, seen in looks.items()
+        }
+    else:
+        own = {
+            step: [f for other, f in seen.items() if other.rpartition(".")[0] == name] for step, seen in looks.items()
+        }
+    if not own.get(last):
+        return False
+    return hard or (first < last and any(facts["update"] for facts in own.get(first, ())))
 
 
 def _last_two(chart: RunEvidence) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:

@@ -9,8 +9,10 @@ from trialbook.contracts.evidence import RunEvidence
 from trialbook.contracts.findings import Finding, Severity
 from trialbook_plugins.checks._stages import stages
 
-#: Kinds of parts that have no business but to learn; an encoder or a language model may keep itself as it is.
+#: Kinds of parts that have no business but to learn; an encoder may keep itself as it is.
 LEARNERS = ("projector", "decoder", "probe")
+#: Options by which a language model learns, wholly or in part; without them it is meant to stay as it is.
+ASKING = ("lora_rank", "unfreeze")
 
 
 def check(chart: RunEvidence) -> Iterable[Finding]:
@@ -24,7 +26,7 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
     for part, facts in _wired(chart).items():
         if facts["frozen"] or facts["optimized"] >= facts["parameters"]:
             continue
-        found = _judged(part, facts, asked)
+        found = _of_llm(chart, part, facts) if part == "llm" else _judged(part, facts, asked)
         if found:
             severity, what, advice = found
             evidence = {key: facts[key] for key in ("parameters", "in_module", "optimized")}
@@ -40,6 +42,19 @@ def _wired(chart: RunEvidence) -> dict[str, dict[str, Any]]:
             most = {key: max(before[key], facts[key]) for key in ("optimized", "in_module")}
             found[part] = {**facts, **most, "step": one.step}
     return found
+
+
+def _of_llm(chart: RunEvidence, part: str, facts: Mapping[str, Any]) -> tuple[Severity, str, str] | None:
+    """Return what is wrong with a language model that is asked to learn and does not; None otherwise."""
+    table = chart.config.get(part)
+    asking = [key for key in ASKING if isinstance(table, Mapping) and table.get(key)]
+    if facts["optimized"] or not asking:
+        return None
+    return (
+        "warning",
+        f"no stage trains the language model, though '{asking[0]}' asks for it: what it adds stays as it began",
+        f"add a pattern for it to 'train' of a stage, or leave '{asking[0]}' out",
+    )
 
 
 def _judged(part: str, facts: Mapping[str, Any], asked: bool) -> tuple[Severity, str, str] | None:
@@ -60,9 +75,8 @@ def _judged(part: str, facts: Mapping[str, Any], asked: bool) -> tuple[Severity,
             "add a pattern for it to 'train' of a stage, or write frozen = true",
         )
     if not facts["optimized"]:
-        asleep = part.split(".")[0] == "llm"  # a pretrained one learns only if it is told to
         return (
-            "error" if learner else "note" if asleep else "warning",
+            "error" if learner else "warning",
             f"the optimiser was given none of this part's {facts['parameters']} parameters, though it is not frozen",
             "look for requires_grad_(False) in the part and in the task; write frozen = true if it is meant",
         )

@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook_plugins.datasets._paths import locate
 
 _SUFFIXES = (".npz", ".npy", ".safetensors")
+
+
+def as_float32(values: Any) -> NDArray[np.float32]:
+    """Numbers as float32, in which they are read from then on; what is too large for it becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values).astype(np.float32, copy=False)
 
 
 class Arrays:
@@ -42,13 +49,14 @@ class Arrays:
         """
         path, key = self._parts(name)
         file = locate(self._data_root, path)
+        note_files([file])
         if not file.is_file():
             raise TrialbookError(f"there is no file {file}")
         try:
-            if file.suffix == ".npy":
+            if file.suffix.lower() == ".npy":
                 array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
                 return array
-            return _from_npz(file, key) if file.suffix == ".npz" else _from_safetensors(file, key)
+            return _from_npz(file, key) if file.suffix.lower() == ".npz" else _from_safetensors(file, key)
         except (OSError, ValueError, TypeError, zipfile.BadZipFile, SafetensorError) as error:
             raise TrialbookError(
                 f"{file}: '{key}' cannot be read ({error}); save it as float16, float32 or fixed-width strings"
@@ -56,13 +64,13 @@ class Arrays:
 
     def _parts(self, name: str) -> tuple[str, str]:
         path, colon, key = name.rpartition(":")
-        if colon and path.endswith(_SUFFIXES):
+        if colon and path.lower().endswith(_SUFFIXES):
             return path, key
-        if name.endswith(".npy"):
+        if name.lower().endswith(".npy"):
             return name, ""
         if self._file is None:
             raise TrialbookError(f"'{name}' names no file: give 'file', or write it as path.npz:key")
-        if not self._file.endswith((".npz", ".safetensors")):
+        if not self._file.lower().endswith((".npz", ".safetensors")):
             raise TrialbookError(f"file ({self._file}) must end in .npz or .safetensors")
         return self._file, name
 

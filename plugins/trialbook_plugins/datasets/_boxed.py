@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trialbook import TrialbookError
+from trialbook.contracts.pictures import UNREADABLE, describe_unreadable, orientation
+from trialbook_plugins.datasets._images import padded_size
 
 Fit = Literal["pad", "crop"]
 Boxes = NDArray[np.float64]
@@ -29,10 +31,19 @@ class BoxedPhoto:
 
 
 def upright_size(file: Path) -> tuple[int, int]:
-    """Width and height of a picture once it is turned as its EXIF orientation says; only the head of the file is read."""
-    with Image.open(file) as opened:
-        turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return (opened.height, opened.width) if turned else opened.size
+    """Width and height of a picture once it is turned as its EXIF orientation says; only the head of the file is read.
+
+    Raises:
+        TrialbookError: it is no readable picture.
+    """
+    head = None
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(512)
+            with Image.open(stream) as opened:
+                return (opened.height, opened.width) if 5 <= orientation(opened) <= 8 else opened.size
+    except UNREADABLE as error:
+        raise TrialbookError(f"{file}: not a readable picture: {describe_unreadable(error, head)}") from error
 
 
 def place_boxes(boxes: Boxes, width: int, height: int, size: int, fit: Fit) -> tuple[Boxes, NDArray[np.bool_]]:
@@ -50,7 +61,7 @@ def place_boxes(boxes: Boxes, width: int, height: int, size: int, fit: Fit) -> t
     if not size:
         scale, offset, shape = np.ones(2), np.zeros(2), np.array([width, height])
     elif fit == "pad":
-        inner = ImageOps.contain(Image.new("1", (width, height)), (size, size)).size
+        inner = padded_size(width, height, size)
         scale = np.array(inner) / (width, height)
         offset, shape = np.array([round((size - side) * 0.5) for side in inner]), np.array([size, size])
     else:

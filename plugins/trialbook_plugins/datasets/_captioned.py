@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.datasets import Modality
-from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
+from trialbook_plugins.datasets._images import Look, Pictures, check_size, image_shape, look_at_files
 from trialbook_plugins.datasets._splits import (
     Column,
     Pool,
@@ -37,10 +38,12 @@ class Photo:
 
 @dataclass
 class Dropped:
-    """How many photos were left out, and why."""
+    """How many photos were left out, and why; ``nulls`` are captions that are null, or not there at all."""
 
     missing: int = 0
     uncaptioned: int = 0
+    unreadable: int = 0
+    nulls: int = 0
     examples: list[str] = field(default_factory=list)
 
 
@@ -53,7 +56,7 @@ class CaptionedPhotos(PooledDataset):
         test: share of test.
         seed: of the dealing.
         size: side of the pictures in pixels; 0 keeps their sizes.
-        skip_missing: leave out photos without file or caption, and count them in ``dropped``.
+        skip_missing: leave out photos without caption or readable file, and count them in ``dropped``.
         allow_overlap: accept splits that share photos.
     """
 
@@ -77,29 +80,37 @@ class CaptionedPhotos(PooledDataset):
         self.skip_missing = skip_missing
         self.allow_overlap = allow_overlap
         self.dropped = Dropped()
+        self._looks: dict[Path, Look] = {}
 
     def describe(self, modality: str) -> Modality:
         """Kind and shape of ``image`` or ``text``."""
         return describe_pair(modality, self.size, self.splits)
 
     def usable(self, photos: Sequence[Photo]) -> list[Photo]:
-        """The photos that exist and have a caption.
+        """The photos that can be read and have a caption; their files are read and hashed.
 
         Raises:
-            TrialbookError: a photo has no file or no caption and is not to be skipped, or none is left.
+            TrialbookError: a photo has no readable file or no caption and is not to be skipped, or none is left.
         """
+        note_files(photo.file for photo in photos)  # those that are missing as well: they may come
         kept, dropped = [], self.dropped
+        there = {photo.file for photo in photos if photo.file.is_file()}
+        if not self.skip_missing:
+            self._refuse(photos, there)
+        self._looks |= look_at_files(photo.file for photo in photos if photo.file in there)
         for photo in photos:
-            if photo.captions and photo.file.is_file():
+            look = self._looks.get(photo.file)
+            if look is not None and photo.captions and not look.problem:
                 kept.append(photo)
                 continue
-            problem = "has no caption" if photo.file.is_file() else "does not exist"
-            if not self.skip_missing:
+            if look is not None and photo.captions and not self.skip_missing:
                 raise TrialbookError(
-                    f"{photo.source}: picture {photo.file} {problem}; fix the data or set skip_missing = true"
+                    f"{photo.source}: {photo.file}: not a readable picture: {look.problem}; fix the data or set "
+                    "skip_missing = true"
                 )
-            dropped.missing += problem == "does not exist"
-            dropped.uncaptioned += problem == "has no caption"
+            dropped.missing += look is None
+            dropped.uncaptioned += look is not None and not photo.captions
+            dropped.unreadable += look is not None and bool(photo.captions)
             dropped.examples.append(str(photo.file))
         if left_out := len(photos) - len(kept):
             _LOG.warning("left out %d of %d pictures, e.g. %s", left_out, len(photos), dropped.examples[-1])
@@ -107,10 +118,20 @@ class CaptionedPhotos(PooledDataset):
             raise TrialbookError(f"{photos[0].source if photos else 'captions'}: no picture with a caption is left")
         return kept
 
+    def _refuse(self, photos: Sequence[Photo], there: Container[Path]) -> None:
+        """Stop at the first photo without a file or caption, before any file is read."""
+        for photo in photos:
+            if photo.file not in there or not photo.captions:
+                problem = "has no caption" if photo.file in there else "does not exist"
+                raise TrialbookError(
+                    f"{photo.source}: picture {photo.file} {problem}; fix the data or set skip_missing = true"
+                )
+
     def pool(self, photos: Sequence[Photo]) -> Pool:
         """A pool of usable photos; equal files have equal content."""
         files = [photo.file for photo in photos]
-        pictures = Pictures(lambda row: files[row].read_bytes(), files, self.size)
+        looks = [self._looks[file] for file in files]
+        pictures = Pictures(lambda row: files[row].read_bytes(), files, self.size, looks=looks)
         owner = np.repeat(np.arange(len(photos)), [len(photo.captions) for photo in photos])
         texts = [caption for photo in photos for caption in photo.captions]
         columns = {

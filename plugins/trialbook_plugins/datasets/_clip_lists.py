@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files
 from trialbook_plugins.datasets._paths import read_json
 from trialbook_plugins.datasets._video import ENDINGS
 
@@ -86,7 +87,7 @@ def _folder_with_clips(root: Path) -> Path:
 
 
 def _clip_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    return [file for file in find_files(folder, "**/*") if file.suffix.lower() in ENDINGS and file.is_file()]
 
 
 def _action(file: Path, root: Path) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files, note_files
 from trialbook.contracts.datasets import Rows
-from trialbook_plugins.datasets._images import Pictures
+from trialbook_plugins.datasets._hub_pictures import inner_feature, with_pictures
 from trialbook_plugins.datasets._splits import SPLITS, Column, array_column, text_column
+from trialbook_plugins.datasets._tables import read_table
 
 if TYPE_CHECKING:
     import datasets
@@ -35,11 +37,13 @@ def load(path: str, data_root: Path | None, config: str | None, revision: str | 
         raise TrialbookError("the 'datasets' library is not installed; pip install 'trialbook[hf]'") from error
     local = Path(path).expanduser()
     local = local if local.is_absolute() or data_root is None else data_root / local
+    note_files([local] if local.is_file() else (file for file in find_files(local, "**/*") if file.is_file()))
     try:
         if not local.exists():
             loaded = _from_hub(path, local, config, revision)
         elif local.is_file():
-            loaded = datasets.load_dataset(_builder(local), data_files=str(local))
+            separator = {} if local.suffix.lower() != ".csv" else _other_separator(local)
+            loaded = datasets.load_dataset(_builder(local), data_files=str(local), **separator)
         elif (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             loaded = datasets.load_from_disk(str(local))
         else:
@@ -69,9 +73,18 @@ def named_splits(
 
 
 def _builder(file: Path) -> str:
-    if file.suffix not in _BUILDERS:
+    if file.suffix.lower() not in _BUILDERS:
         raise TrialbookError(f"{file}: known endings are {', '.join(_BUILDERS)}")
-    return _BUILDERS[file.suffix]
+    return _BUILDERS[file.suffix.lower()]
+
+
+def _other_separator(file: Path) -> dict[str, str]:
+    """The option that names what separates a CSV file's cells, where it is no comma; cells that span lines are logged."""
+    table = read_table(file, ())
+    with suppress(TrialbookError):  # quoting that pandas may read after all
+        for _ in table.rows:
+            pass
+    return {} if table.separator == "," else {"sep": table.separator}
 
 
 def _from_hub(path: str, local: Path, config: str | None, revision: str | None) -> Any:
@@ -120,7 +133,8 @@ def _offline() -> Iterator[None]:
 
 
 def kind_of(feature: Any) -> str | None:
-    """Modality kind of a column: image, text (strings, lists of them, class names), vector or series; None if none."""
+    """Modality kind of a column: image (or lists of them), text (strings, lists of them, class names), vector or series; None if
+    none."""
     import datasets
 
     if isinstance(feature, datasets.Image):
@@ -131,34 +145,45 @@ def kind_of(feature: Any) -> str | None:
         return "text" if "string" in feature.dtype else None
     if isinstance(feature, datasets.Array2D):
         return "series"
-    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    inner = inner_feature(feature)
+    if isinstance(inner, datasets.Image):
+        return "image"
     if isinstance(inner, datasets.Value):
         return "text" if "string" in inner.dtype else "vector" if inner.dtype.startswith(_NUMBERS) else None
     return "series" if inner is not None and not isinstance(inner, dict) and kind_of(inner) == "vector" else None
 
 
 def complete(data: datasets.Dataset, columns: Mapping[str, str], where: str, skip: bool) -> datasets.Dataset:
-    """The rows of ``data`` that have a value in each of ``columns`` (a text that is not blank).
+    """The rows of ``data`` that have a value in each of ``columns``: a text that is not blank, a class, a picture.
+
+    The number of a class that the feature does not name, such as -1 for "no label", is no value.
 
     Args:
         data: all rows.
         columns: column name to modality kind.
         where: what the data is called in errors.
-        skip: leave rows without a value out instead of stopping.
+        skip: leave rows without a value out instead of stopping, also those whose picture cannot be read.
     Raises:
         TrialbookError: a row has no value and ``skip`` is false, or no row is left; names the row.
     """
     has = np.ones(len(data), dtype=bool)
     for column, kind in columns.items():
-        if kind == "text" and not hasattr(data.features[column], "names"):
+        feature = data.features[column]
+        is_class = hasattr(feature, "names")
+        if is_class:
+            full = [class_name(feature, value) is not None for value in data[column]]
+        elif kind == "image":
+            full = with_pictures(data, column, check=skip)
+        elif kind == "text":
             full = [bool(texts_of(value)) for value in data[column]]
         else:
             chunks = data.select_columns([column]).with_format("arrow").iter(10_000)
             full = [valid for chunk in chunks for valid in chunk[column].is_valid().to_pylist()]
         missing = np.flatnonzero(~np.array(full, dtype=bool))
         if len(missing) and not skip:
+            lacks = "has no label, or one without a name," if is_class else "is empty"
             raise TrialbookError(
-                f"{where}: column '{column}' is empty in {len(missing)} rows, the first is row {missing[0]}; "
+                f"{where}: column '{column}' {lacks} in {len(missing)} rows, the first is row {missing[0]}; "
                 "fix the data or set skip_missing = true"
             )
         has[missing] = False
@@ -167,31 +192,22 @@ def complete(data: datasets.Dataset, columns: Mapping[str, str], where: str, ski
     return data if has.all() else data.select(np.flatnonzero(has))
 
 
+def class_name(feature: Any, value: int | None) -> str | None:
+    """Name of a class by its number; None where it has none, as -1 for "no label"."""
+    return feature.names[value] if value is not None and 0 <= value < len(feature.names) else None
+
+
 def texts_of(value: str | list[str | None] | None) -> list[str]:
     """The texts of a cell that are not blank."""
     given = value if isinstance(value, list) else [value]
     return [text.strip() for text in given if text and text.strip()]
 
 
-def encoded_pictures(data: datasets.Dataset, column: str) -> Callable[[int], bytes]:
-    """The bytes of the picture in each row of a column."""
-    import datasets
-
-    stored = data.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-
-    def encoded(row: int) -> bytes:
-        cell = stored[row][column]
-        content: bytes | None = cell["bytes"]
-        return Path(cell["path"]).read_bytes() if content is None else content
-
-    return encoded
-
-
-def image_column(data: datasets.Dataset, column: str, size: int, where: str) -> Column:
-    """Pictures of a column, a group each."""
-    encoded = encoded_pictures(data, column)
-    pictures = Pictures(encoded, [f"{where}: column '{column}' row {row}" for row in range(len(data))], size)
-    return Column(np.arange(len(data)), pictures.read, lambda: pictures.hashes)
+def values_of(data: datasets.Dataset, column: str) -> list[Any]:
+    """The cells of a column, of classes the names; None where a class has none."""
+    feature = data.features[column]
+    cells = list(data[column])
+    return [class_name(feature, cell) for cell in cells] if hasattr(feature, "names") else cells
 
 
 def texts_column(data: datasets.Dataset, column: str) -> Column:

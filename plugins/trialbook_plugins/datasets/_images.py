@@ -9,24 +9,27 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.datasets import Raw, Rows
+from trialbook.contracts.pictures import UNREADABLE, check_picture, describe_unreadable, to_rgb
 
 Picture = NDArray[np.uint8]
 _Item = TypeVar("_Item")
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+#: Most pixels that a picture is resized to before its centre is cut out; of a thinner one the centre alone is resized.
+_MOST_PIXELS = 100_000_000
 
 
 def decode(data: bytes, size: int, crop: bool = True) -> Picture:
     """An encoded picture as RGB uint8 [3, H, W].
 
-    Turned upright as its EXIF orientation says; transparency lies on white; 16-bit grey keeps its upper 8 bits.
+    Turned upright, on white and scaled to 8 bits as ``trialbook.contracts.pictures.to_rgb`` does it.
 
     Args:
         data: the bytes of a picture file.
@@ -35,34 +38,69 @@ def decode(data: bytes, size: int, crop: bool = True) -> Picture:
         crop: cut the square out; else nothing is cut: the longer side is resized to ``size``, and white fills the square.
     """
     with Image.open(io.BytesIO(data)) as opened:
-        picture = _to_rgb(ImageOps.exif_transpose(opened))
+        picture = to_rgb(opened)
     if size and not crop:
-        picture = ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC, "white")
+        picture = _padded(picture, size)
     elif size:
-        shorter = min(picture.size)
-        width, height = (max(size, round(side * size / shorter)) for side in picture.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-        picture = picture.crop((left, top, left + size, top + size))
+        picture = _cropped(picture, size)
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
+def padded_size(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height of a picture whose longer side is resized to ``size``; at least a pixel each."""
+    if width > height:
+        return size, max(1, round(height / width * size))
+    return (size if width == height else max(1, round(width / height * size))), size
 
 
-def is_picture(file: Path) -> bool:
-    """Whether a file begins as a picture does."""
-    try:
-        with Image.open(file):
-            return True
-    except _UNREADABLE:
-        return False
+def _padded(picture: Image.Image, size: int) -> Image.Image:
+    """The whole picture in the middle of a white square."""
+    inner = picture.resize(padded_size(*picture.size, size), Image.Resampling.BICUBIC)
+    whole = Image.new("RGB", (size, size), "white")
+    whole.paste(inner, (round((size - inner.width) * 0.5), round((size - inner.height) * 0.5)))
+    return whole
+
+
+def _cropped(picture: Image.Image, size: int) -> Image.Image:
+    """The centre square, once the shorter side is resized."""
+    shorter = min(picture.size)
+    width, height = (max(size, round(side * size / shorter)) for side in picture.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    if width * height > _MOST_PIXELS:
+        scale = np.array(picture.size) / (width, height)
+        box = (*(scale * (left, top)), *(scale * (left + size, top + size)))
+        return picture.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return picture.crop((left, top, left + size, top + size))
+
+
+class Look(NamedTuple):
+    """The SHA-256 of a picture's encoded bytes, and why it cannot be read; "" where it can."""
+
+    hash: str
+    problem: str
+
+
+def look_at(load: Callable[[int], bytes], count: int) -> list[Look]:
+    """Read ``count`` encoded pictures and check that each is whole; pixels are decoded only where that is in doubt."""
+
+    def one(row: int) -> Look:
+        data = None
+        try:
+            data = load(row)
+            check_picture(data)
+        except UNREADABLE as error:
+            return Look("" if data is None else hashlib.sha256(data).hexdigest(), describe_unreadable(error, data))
+        return Look(hashlib.sha256(data).hexdigest(), "")
+
+    return list(_in_threads(one, range(count)))
+
+
+def look_at_files(files: Iterable[Path]) -> dict[Path, Look]:
+    """``look_at`` for files, each once."""
+    paths = list(dict.fromkeys(files))
+    note_files(paths)
+    return dict(zip(paths, look_at(lambda row: paths[row].read_bytes(), len(paths)), strict=True))
 
 
 class Pictures:
@@ -74,6 +112,7 @@ class Pictures:
         size: see ``decode``.
         room: bytes of decoded pictures that are kept.
         crop: see ``decode``.
+        looks: what ``look_at`` says of each picture, where that was asked already.
     """
 
     def __init__(
@@ -83,7 +122,10 @@ class Pictures:
         size: int,
         room: int = 1 << 30,
         crop: bool = True,
+        looks: Sequence[Look] | None = None,
     ) -> None:
+        note_files(name for name in names if isinstance(name, Path))
+        self._looks = looks
         self._load = load
         self._names = names
         self._size = size
@@ -111,26 +153,25 @@ class Pictures:
 
     @cached_property
     def hashes(self) -> list[str]:
-        """SHA-256 of every picture's encoded bytes; computed once, with a look at each picture's header.
+        """SHA-256 of every picture's encoded bytes; computed once, and each picture checked (see ``look_at``).
 
         Raises:
-            TrialbookError: a picture cannot be read, or is no picture; names it.
+            TrialbookError: a picture cannot be read, or is no picture; names the first and says how many there are.
         """
-        return list(_in_threads(self._hash, range(len(self._names))))
+        looks = look_at(self._load, len(self._names)) if self._looks is None else self._looks
+        if bad := [row for row, look in enumerate(looks) if look.problem]:
+            more = f" ({len(bad)} of {len(looks)} pictures cannot be read)" if len(bad) > 1 else ""
+            raise TrialbookError(f"{self._names[bad[0]]}: not a readable picture: {looks[bad[0]].problem}{more}")
+        return [look.hash for look in looks]
 
     def _decode(self, row: int) -> Picture:
-        try:
-            return decode(self._load(row), self._size, self._crop)
-        except _UNREADABLE as error:
-            raise TrialbookError(f"{self._names[row]}: the picture cannot be decoded ({error})") from error
-
-    def _hash(self, row: int) -> str:
+        data = None
         try:
             data = self._load(row)
-            with Image.open(io.BytesIO(data)):
-                return hashlib.sha256(data).hexdigest()
-        except _UNREADABLE as error:
-            raise TrialbookError(f"{self._names[row]}: not a readable picture ({error})") from error
+            return decode(data, self._size, self._crop)
+        except UNREADABLE as error:
+            why = describe_unreadable(error, data)
+            raise TrialbookError(f"{self._names[row]}: the picture cannot be decoded: {why}") from error
 
 
 def _in_threads(work: Callable[[int], _Item], rows: Sequence[int]) -> Iterable[_Item]:

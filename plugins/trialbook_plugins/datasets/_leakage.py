@@ -64,3 +64,27 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
+
+
+def linked_keys(group: Sequence[int], content: Sequence[str], size: int) -> list[str]:
+    """One key for each of ``size`` groups, the same one for groups that share content, however many lie between.
+
+    Args:
+        group: of every row.
+        content: content hash of every row.
+        size: number of groups.
+    Returns:
+        The smallest hash of all that are linked; "" for a group without rows.
+    """
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    first: dict[int, str] = {}
+    for place, own in zip(group, content, strict=True):
+        low, high = sorted((root(own), root(first.setdefault(place, own))))
+        parent[high] = low
+    return [root(first[place]) if place in first else "" for place in range(size)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 
 
 def locate(data_root: Path | None, path: str) -> Path:
@@ -32,6 +34,7 @@ def read_text(file: Path) -> str:
     Raises:
         TrialbookError: there is no such file, or it is not UTF-8.
     """
+    note_files([file])
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -50,3 +53,25 @@ def read_json(file: Path) -> Any:
         return json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise TrialbookError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets in brackets
+        raise TrialbookError(f"{file}: JSON that cannot be read: {error}") from error
+
+
+def read_jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON Lines file, each with its line.
+
+    Raises:
+        TrialbookError: the file cannot be read, or a line is no JSON object; with file and line.
+    """
+    for line, text in enumerate(read_text(file).split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise TrialbookError(f"{file}:{line}: not JSON: {error.msg} at column {error.colno}") from error
+        except (ValueError, RecursionError) as error:
+            raise TrialbookError(f"{file}:{line}: JSON that cannot be read: {error}") from error
+        if not isinstance(row, dict):
+            raise TrialbookError(f"{file}:{line}: a row must be an object, not {text.strip()[:40]}")
+        yield line, row

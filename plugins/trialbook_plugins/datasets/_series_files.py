@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files
+from trialbook_plugins.datasets._arrays import as_float32
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._sensor_windows import Sieve
 from trialbook_plugins.datasets._series_recording import Fields, Recording
+from trialbook_plugins.datasets._tables import SplitNumberError, may_be_decimals, parted_numbers
 
 _TEXTS = (".txt", ".csv", ".tsv", ".dat")
 
@@ -26,20 +29,20 @@ def find_reader(root: Path) -> Callable[[Path, Fields, Sieve], list[Recording]]:
     from trialbook_plugins.datasets._series_tables import read_csv, read_npz
 
     if root.is_dir():
-        return read_ts if any(root.glob("*.ts")) else read_folders
+        return read_ts if _ts_files(root) else read_folders
     if not root.is_file():
         raise TrialbookError(f"there is no file or folder {root}")
     readers = {".ts": read_ts, ".csv": read_csv, ".tsv": read_csv, ".npz": read_npz}
-    if root.suffix not in readers:
+    if root.suffix.lower() not in readers:
         raise TrialbookError(f"root ({root}) must be a folder, or end in {', '.join(readers)}")
-    return readers[root.suffix]
+    return readers[root.suffix.lower()]
 
 
 def read_folders(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     """A folder of text files for each activity; a row a sample, a column a channel, whatever stands between numbers."""
     found: list[Recording] = []
     width = 0
-    for file in sorted(path for path in root.glob("*/*") if path.suffix.lower() in _TEXTS):
+    for file in (path for path in find_files(root, "*/*") if path.suffix.lower() in _TEXTS):
         name = file.relative_to(root).as_posix()
         try:
             values = _numbers(file)
@@ -57,9 +60,13 @@ def read_folders(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     return found
 
 
+def _ts_files(folder: Path) -> list[Path]:
+    return find_files(folder, "*.[tT][sS]")
+
+
 def read_ts(root: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     """Series in the format of aeon and sktime; files that end in ``_TRAIN.ts`` and ``_TEST.ts`` are splits."""
-    files = sorted(root.glob("*.ts")) if root.is_dir() else [root]
+    files = _ts_files(root) if root.is_dir() else [root]
     return [one for file in files for one in _series_of(file, sieve)]
 
 
@@ -92,6 +99,10 @@ def _ts_line(text: str, header: dict[str, str]) -> tuple[NDArray[np.float32], st
     """Values [T, C] and label of a line: channels between colons, the label last."""
     *channels, label = text.split(":")
     rows = [channel.split(",") for channel in channels]
+    if "." not in text and any(may_be_decimals(row) for row in rows):
+        raise ValueError(
+            "commas separate values, and seem to separate their decimals, too; write decimals with a point"
+        )
     if "dimensions" in header and len(rows) != int(header["dimensions"]):
         raise ValueError(f"{len(rows)} channels and a label, where @dimensions says {header['dimensions']}")
     if len({len(row) for row in rows}) != 1:
@@ -100,9 +111,12 @@ def _ts_line(text: str, header: dict[str, str]) -> tuple[NDArray[np.float32], st
     if known and label.strip() not in known:
         raise ValueError(f"label '{label.strip()}' is not among those of @classLabel ({', '.join(known)})")
     values = np.array([["nan" if one.strip() == "?" else one for one in row] for row in rows], dtype=np.float64)
+    values = as_float32(values.T)
     if not np.isfinite(values).all():
-        raise ValueError(f"{int((~np.isfinite(values)).sum())} values are missing, NaN or infinite")
-    return values.T.astype(np.float32), label.strip()
+        raise ValueError(
+            f"{int((~np.isfinite(values)).sum())} values are missing, NaN, infinite or too large for float32"
+        )
+    return values, label.strip()
 
 
 class _BadLineError(Exception):
@@ -117,7 +131,7 @@ def _numbers(file: Path) -> NDArray[np.float32]:
     Raises:
         _BadLineError: a line is torn or holds something else; the line is named.
     """
-    lines = read_text(file).translate(str.maketrans(",;\t", "   ")).rstrip().split("\n")
+    lines = read_text(file).rstrip().split("\n")
     if (
         len(lines) > 1
         and re.search(r"[A-Za-z_]{2,}", lines[0])
@@ -126,6 +140,10 @@ def _numbers(file: Path) -> NDArray[np.float32]:
         lines[0] = ""
     if not any(lines):
         raise _BadLineError(1, "no samples")
+    try:
+        lines = parted_numbers(lines)
+    except SplitNumberError as error:
+        raise _BadLineError(error.line, str(error)) from None
     try:
         values: NDArray[np.float32] = np.loadtxt(lines, dtype=np.float32, ndmin=2, comments=None)
     except ValueError:
@@ -143,11 +161,12 @@ def _bad_line(lines: Sequence[str]) -> _BadLineError:
         if row and len(row) != width:
             return _BadLineError(number, f"{len(row)} numbers, where the lines before have {width}")
         try:
-            if not np.isfinite([float(one) for one in row]).all():
-                return _BadLineError(number, "NaN or infinity")
+            if not np.isfinite(as_float32([float(one) for one in row])).all():
+                return _BadLineError(number, "NaN, infinity or a number too large for float32")
+            np.loadtxt([" ".join(row)] if row else ["0"], dtype=np.float32, comments=None)  # knows no 1_000
         except ValueError as error:
             return _BadLineError(number, f"{error}: a sample is numbers alone")
-    raise AssertionError("numpy and this module disagree on what numbers are")
+    return _BadLineError(1, "the lines are no table of numbers")
 
 
 def _search(pattern: str | None, option: str, file: Path) -> str:

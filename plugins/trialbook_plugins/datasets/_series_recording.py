@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trialbook import TrialbookError
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +41,7 @@ class Recording:
 @dataclass(frozen=True)
 class Fields:
     """Where label, recording, subject, time and split stand: columns of a CSV file, arrays of an NPZ file; of files in folders,
-    ``subject`` and ``time`` are regular expressions on the file's name."""
+    ``subject`` and ``time`` are regular expressions on the file's name. Times without an offset are of ``zone``."""
 
     label: str
     recording: str | None
@@ -46,3 +50,20 @@ class Fields:
     split: str | None
     values: str
     channels: Sequence[str] | None
+    zone: tzinfo
+
+
+def find_zone(name: str) -> tzinfo:
+    """The time zone of this name.
+
+    Raises:
+        TrialbookError: it is not known.
+    """
+    if name == "UTC":  # known where the system has no list of zones, too
+        return timezone.utc
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise TrialbookError(
+            f"timezone ({name}) is not known; zones are called UTC, Europe/Berlin, America/New_York"
+        ) from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
-from trialbook_plugins.datasets._arrays import Arrays
-from trialbook_plugins.datasets._paths import read_text
+from trialbook_plugins.datasets._arrays import Arrays, as_float32
 from trialbook_plugins.datasets._sensor_windows import Sieve
 from trialbook_plugins.datasets._series_recording import Fields, Recording
+from trialbook_plugins.datasets._tables import Table, read_table
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class _Sample(NamedTuple):
@@ -33,9 +33,9 @@ class _Sample(NamedTuple):
 
 def read_csv(file: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     """A row a sample, in order of time; a recording is cut where its label changes, and where a bad row is left out."""
-    reader = csv.reader(io.StringIO(read_text(file)), delimiter="\t" if file.suffix == ".tsv" else ",")
-    header = next(reader, [])
     named = [fields.label, *filter(None, (fields.recording, fields.subject, fields.time, fields.split))]
+    table = read_table(file, [*named, *(fields.channels or ())])
+    header = table.header
     channels = list(fields.channels or [name for name in header if name not in named])
     if missing := [name for name in (*named, *channels) if name not in header]:
         raise TrialbookError(
@@ -44,47 +44,52 @@ def read_csv(file: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     if not channels:
         raise TrialbookError(f"{file}:1: there is no column of a channel beside {', '.join(named)}")
     units: dict[str, list[_Sample | None]] = {}
-    last: dict[str, float] = {}
-    for row in reader:
-        where = f"{file}:{reader.line_num}"
-        if not row:
-            continue
+    last: dict[str, tuple[float, str]] = {}
+    for line, row in table.rows:
+        where = f"{file}:{line}"
         unit = dict(zip(header, row, strict=False)).get(fields.recording or "", file.name)
         try:
-            sample = _sample(reader.line_num, header, row, unit, fields, channels)
-            if sample.time <= last.get(unit, -math.inf):
-                raise ValueError(f"its time ({sample.time:g}) is not after that of the sample before ({last[unit]:g})")
+            sample = _sample(line, table, row, unit, fields, channels)
+            time, written = last.get(unit, (-math.inf, ""))
+            if sample.time <= time:
+                own = row[header.index(fields.time or "")]
+                raise ValueError(f"its time ({own}) is not after that of the sample before ({written})")
         except ValueError as error:
             sieve.bad(where, str(error))
             units.setdefault(unit, []).append(None)
             continue
         if fields.time:
-            last[unit] = sample.time
+            last[unit] = (sample.time, row[header.index(fields.time)])
         units.setdefault(unit, []).append(sample)
     return [one for unit, samples in units.items() for one in _pieces(file, unit, samples)]
 
 
-def _sample(
-    line: int, header: Sequence[str], row: Sequence[str], unit: str, fields: Fields, channels: Sequence[str]
-) -> _Sample:
-    if len(row) != len(header):
-        raise ValueError(f"{len(row)} cells, where the header has {len(header)}")
-    cells: Mapping[str, str] = dict(zip(header, row, strict=True))
-    values = [float(cells[name]) for name in channels]
-    if wrong := [name for name, value in zip(channels, values, strict=True) if not math.isfinite(value)]:
+def _sample(line: int, table: Table, row: Sequence[str], unit: str, fields: Fields, channels: Sequence[str]) -> _Sample:
+    if len(row) != len(table.header):
+        raise ValueError(f"{len(row)} cells, where the header has {len(table.header)}")
+    cells: Mapping[str, str] = dict(zip(table.header, row, strict=True))
+    values = [table.number(cells[name]) for name in channels]
+    if wrong := [name for name, value in zip(channels, values, strict=True) if not abs(value) <= _LARGEST]:
         raise ValueError(f"'{wrong[0]}' is {cells[wrong[0]]}")
     label, subject, split = (cells[name] if name else "" for name in (fields.label, fields.subject, fields.split))
-    if not label:
+    if is_no_label(label):
         raise ValueError(f"'{fields.label}' is empty")
-    return _Sample(line, unit, label, subject, split, _moment(cells[fields.time]) if fields.time else math.inf, values)
+    time = _moment(cells[fields.time], table, fields.zone) if fields.time else math.inf
+    return _Sample(line, unit, label, subject, split, time, values)
 
 
-def _moment(cell: str) -> float:
-    """A number, or a date and time in ISO format, in seconds."""
+def is_no_label(label: str) -> bool:
+    """Whether a label says that there is none."""
+    return not label.strip() or label.strip().lower() == "nan"
+
+
+def _moment(cell: str, table: Table, zone: tzinfo) -> float:
+    """A number, or a date and time in ISO format in seconds since 1970; without an offset it is of ``zone``."""
     try:
-        return float(cell)
+        return table.number(cell)
     except ValueError:
-        return datetime.fromisoformat(cell).timestamp()
+        moment = datetime.fromisoformat(f"{cell[:-1]}+00:00" if cell.endswith("Z") else cell)  # Python 3.10 knows no Z
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
 
 
 def _pieces(file: Path, unit: str, samples: Sequence[_Sample | None]) -> Iterator[Recording]:
@@ -115,11 +120,16 @@ def read_npz(file: Path, fields: Fields, sieve: Sieve) -> list[Recording]:
     found = []
     for row, series in enumerate(values):
         where = f"{file}: row {row} of '{fields.values}'"
+        series = as_float32(series)
         if not np.isfinite(series).all():
-            sieve.bad(where, f"{int((~np.isfinite(series)).sum())} values are NaN or infinite")
+            wrong = int((~np.isfinite(series)).sum())
+            sieve.bad(where, f"{wrong} values are NaN or infinite, or too large for float32")
             continue
         label, unit, subject, time, split = (columns[key][row] for key in columns)
-        found.append(Recording(series.astype(np.float32), label, unit or str(row), where, subject, time, split))
+        if is_no_label(label):
+            sieve.bad(where, f"'{fields.label}' is empty")
+            continue
+        found.append(Recording(series, label, unit or str(row), where, subject, time, split))
     return found
 
 

@@ -27,11 +27,13 @@ class Column:
         group: group of every row: int64 [R].
         read: the rows with the indices that it is given, int64 [B].
         content: content hash of every row [R]; may be slow, is called once.
+        identity: hash of what every row says by itself [R], where ``content`` is taken over more or less than that.
     """
 
     group: Rows
     read: Callable[[Rows], Raw]
     content: Callable[[], Sequence[str]]
+    identity: Callable[[], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,12 @@ class PoolSplit:
     def content(self, modality: str) -> Sequence[str]:
         """Content hash of every row [R]."""
         hashes = self.pool.columns[modality].content()
+        return [hashes[row] for row in self._rows[modality].tolist()]
+
+    def identity(self, modality: str) -> Sequence[str]:
+        """Hash of what every row says by itself [R]."""
+        column = self.pool.columns[modality]
+        hashes = (column.identity or column.content)()
         return [hashes[row] for row in self._rows[modality].tolist()]
 
     def labels(self, name: str) -> Any:
@@ -172,7 +180,7 @@ def joined(column: Column, keys: Callable[[], Sequence[str]]) -> Column:
         of_group = keys()
         return [content_hash(of_group[place], own) for place, own in zip(column.group, column.content(), strict=True)]
 
-    return Column(column.group, column.read, cache(hashes))
+    return Column(column.group, column.read, cache(hashes), column.identity or column.content)
 
 
 def group_keys(column: Column, size: int) -> list[str]:
@@ -220,8 +228,9 @@ def ordered(splits: Mapping[str, PoolSplit]) -> dict[str, PoolSplit]:
 
 
 def deal_rest(
-    main: Pool, anchor: str, shares: Mapping[str, float], seed: int, own: Mapping[str, Pool]
-) -> dict[str, PoolSplit]:
+    main: Pool, anchor: str, shares: Mapping[str, float], seed: int, own: Mapping[str, Pool],
+    keys: Sequence[str] | None = None,
+) -> dict[str, PoolSplit]:  # fmt: skip
     """Splits dealt from ``main``; val and test take no share of it where they have a pool of their own.
 
     Args:
@@ -230,10 +239,11 @@ def deal_rest(
         shares: of train, val and test.
         seed: of the dealing.
         own: split name to its own pool.
+        keys: content key of every group of ``main``, where it is not that of the anchor.
     """
     left = {name: 0.0 if name in own else share for name, share in shares.items()}
     left["train"] = 1 - left["val"] - left["test"]
-    dealt = main.deal(group_keys(main.columns[anchor], main.size), left, seed)
+    dealt = main.deal(keys or group_keys(main.columns[anchor], main.size), left, seed)
     return ordered({**dealt, **{name: pool.split(name) for name, pool in own.items()}})
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.datasets import Rows
 
 Sampling = Literal["uniform", "start", "middle"]
@@ -46,6 +47,7 @@ class Clips:
     """
 
     def __init__(self, files: Sequence[Path], size: int, frames: int, sampling: Sampling, stride: int) -> None:
+        note_files(files)
         self._files = files
         self._size = size
         self._frames = frames

@@ -7,6 +7,7 @@ from typing import Any
 
 from trialbook import TrialbookError
 from trialbook_plugins.datasets._captioned import CaptionedPhotos, Photo
+from trialbook_plugins.datasets._coco import split_files
 from trialbook_plugins.datasets._paths import locate, read_json
 from trialbook_plugins.datasets._splits import PoolSplit, deal_rest, refuse_overlap
 
@@ -15,14 +16,17 @@ class CocoCaptions(CaptionedPhotos):
     """A folder in COCO's format: photos (``image``) with several captions (``text``) each.
 
     ``captions`` lists the photos and their captions. Photos are dealt into train, val and test by the content of their
-    files, so a photo that is there twice is in one split; a split that has a file of its own takes no share.
+    files, so a photo that is there twice is in one split; a split that has a file of its own takes no share. COCO as published
+    needs its ``root`` alone: its val is ``test`` here, since captions of its own test are not published.
     Annotation of a split: ``file``, the names of the photos' files.
 
     Args:
         data_root: folder that a relative ``root`` starts from.
         root: folder of the data set.
-        captions: JSON file with ``images`` and ``annotations``, in ``root``.
-        images: folder of the photos, in ``root``.
+        captions: JSON file with ``images`` and ``annotations``, in ``root``; if left out the only ``captions*.json`` in ``root``
+            or ``root/annotations``, or that of train.
+        images: folder of the photos, in ``root``; if left out that of the file's split as COCO names it (``train2017``), or
+            ``images``.
         val_captions: such a file for val alone.
         val_images: folder of val's photos; ``images`` if left out.
         test_captions: such a file for test alone.
@@ -46,8 +50,8 @@ class CocoCaptions(CaptionedPhotos):
         /,
         *,
         root: str = "coco-captions",
-        captions: str = "captions.json",
-        images: str = "images",
+        captions: str | None = None,
+        images: str | None = None,
         val_captions: str | None = None,
         val_images: str | None = None,
         test_captions: str | None = None,
@@ -62,7 +66,7 @@ class CocoCaptions(CaptionedPhotos):
         self.root = root
         self.main = (captions, images)
         self.own = {
-            name: (file, folder or images)
+            name: (file, folder)
             for name, file, folder in (("val", val_captions, val_images), ("test", test_captions, test_images))
             if file is not None
         }
@@ -71,12 +75,11 @@ class CocoCaptions(CaptionedPhotos):
 
     def _cut(self) -> dict[str, PoolSplit]:
         root = locate(self.data_root, self.root)
-        main, *others = (
-            self.pool(self.usable(read_coco(root / file, root / folder)))
-            for file, folder in (self.main, *self.own.values())
-        )
-        splits = deal_rest(main, "image", self.shares, self.seed, dict(zip(self.own, others, strict=True)))
-        if self.own and not self.allow_overlap:
+        files = split_files(root, "captions", "captions", self.main, self.own)
+        pools = {name: self.pool(self.usable(read_coco(*one))) for name, one in files.items()}
+        own = {name: pools[name] for name in files if name != "main"}
+        splits = deal_rest(pools["main"], "image", self.shares, self.seed, own)
+        if own and not self.allow_overlap:
             refuse_overlap(splits, ("image", "text"), root)
         return splits
 
@@ -92,14 +95,14 @@ def read_coco(file: Path, folder: Path) -> list[Photo]:
     names = {}
     try:
         for image in data["images"]:
-            names[image["id"]] = image["file_name"]
+            names[image["id"]] = Path(image["file_name"] or "")
             notes[image["id"]] = []
         for note in data["annotations"]:
             if note["image_id"] not in names:
                 raise TrialbookError(
                     f"{file}: annotation {note['id']} belongs to image {note['image_id']}, which is not listed"
                 )
-            notes[note["image_id"]].append((note["id"], note["caption"].strip()))
+            notes[note["image_id"]].append((note["id"], (note["caption"] or "").strip()))
         said = {key: [caption for _, caption in sorted(notes[key]) if caption] for key in sorted(names)}
     except (KeyError, TypeError, AttributeError) as error:
         raise TrialbookError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets._boxed import BoxedPhoto, Fit, boxes_of, place_boxes, upright_size
-from trialbook_plugins.datasets._images import Pictures, check_size, image_shape
+from trialbook_plugins.datasets._coco import SplitFiles, split_files
+from trialbook_plugins.datasets._images import Pictures, check_size, image_shape, look_at_files
 from trialbook_plugins.datasets._paths import locate, read_json
 from trialbook_plugins.datasets._splits import (
     Column,
@@ -25,11 +27,14 @@ from trialbook_plugins.datasets._splits import (
     unknown_modality,
 )
 
+_LOG = logging.getLogger(__name__)
+
 
 class CocoDetection(PooledDataset):
     """A folder in COCO's format: photos (``image``) with the boxes and classes of their objects.
 
     Photos are dealt into train, val and test by the content of their files; a split that has a file of its own takes no share.
+    COCO as published needs its ``root`` alone: its val is ``test`` here, since boxes of its own test are not published.
 
     Annotations of a split, a value for each photo: ``boxes`` (x0, y0, x1, y1 as shares of the picture that is read, float64
     [n, 4]), ``classes`` (int64 [n], indices into ``class_names``), ``crowd`` (bool [n]), ``count`` (how many boxes), ``file``
@@ -39,8 +44,8 @@ class CocoDetection(PooledDataset):
     Args:
         data_root: folder that a relative ``root`` starts from.
         root: folder of the data set.
-        annotations: JSON file with ``images``, ``annotations`` and ``categories``, in ``root``; the only ``instances*.json``
-            in ``root`` or ``root/annotations`` if left out.
+        annotations: JSON file with ``images``, ``annotations`` and ``categories``, in ``root``; if left out the only
+            ``instances*.json`` in ``root`` or ``root/annotations``, or that of train.
         images: folder of the photos, in ``root``; if left out that of the annotations' split as COCO names it (``val2017``),
             or ``images``.
         val_annotations: such a file for val alone.
@@ -59,10 +64,11 @@ class CocoDetection(PooledDataset):
         crowds: keep the boxes around crowds (``iscrowd``). Average precision counts what lies in them as neither right nor wrong;
             probes take them for objects.
         empty: keep photos without a box.
+        skip_missing: leave out photos without a readable file, and count them in ``dropped``, instead of stopping.
         allow_overlap: accept split files that share photos.
     Raises:
-        TrialbookError: an option is out of its range; on first reading: a file is missing or broken, a photo is missing or
-            has another size than its annotation says, or split files share photos.
+        TrialbookError: an option is out of its range; on first reading: a file is missing or broken, a photo is missing,
+            unreadable or has another size than its annotation says, or split files share photos.
     Source: "Microsoft COCO: Common Objects in Context" (Lin et al., 2014); the format of instance files as described at
         cocodataset.org.
     """
@@ -90,6 +96,7 @@ class CocoDetection(PooledDataset):
         min_side: float = 0.0,
         crowds: bool = True,
         empty: bool = False,
+        skip_missing: bool = False,
         allow_overlap: bool = False,
     ) -> None:
         self.data_root = data_root
@@ -110,6 +117,8 @@ class CocoDetection(PooledDataset):
         self.fit: Fit = fit
         self.limit = limit
         self.empty = empty
+        self.skip_missing = skip_missing
+        self.dropped = 0
         self.allow_overlap = allow_overlap
 
     def describe(self, modality: str) -> Modality:
@@ -127,28 +136,28 @@ class CocoDetection(PooledDataset):
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes in the order of their ids in the files."""
         found: dict[Any, str] = {}
-        for file, _ in self._files:
+        for file, _ in self._files.values():
             found.update(_categories(read_json(file), file))
         return tuple(found[key] for key in sorted(found))
 
     @cached_property
-    def _files(self) -> list[tuple[Path, Path]]:
-        root = locate(self.data_root, self.root)
-        return [_locate(root, *names) for names in (self.main, *self.own.values())]
+    def _files(self) -> dict[str, SplitFiles]:
+        return split_files(locate(self.data_root, self.root), "instances", "annotations", self.main, self.own)
 
     def _cut(self) -> dict[str, PoolSplit]:
         ids: dict[Any, str] = {}
-        for file, _ in self._files:
+        for file, _ in self._files.values():
             ids.update(_categories(read_json(file), file))
         classes = {key: place for place, key in enumerate(sorted(ids))}
-        main, *others = (self._pool(file, folder, classes) for file, folder in self._files)
-        splits = deal_rest(main, "image", self.shares, self.seed, dict(zip(self.own, others, strict=True)))
-        if self.own and not self.allow_overlap:
+        pools = {name: self._pool(*files, classes) for name, files in self._files.items()}
+        own = {name: pools[name] for name in pools if name != "main"}
+        splits = deal_rest(pools["main"], "image", self.shares, self.seed, own)
+        if own and not self.allow_overlap:
             refuse_overlap(splits, ("image",), locate(self.data_root, self.root))
         return splits
 
     def _pool(self, file: Path, folder: Path, classes: dict[Any, int]) -> Pool:
-        photos = [(photo, self._placed(photo)) for photo in read_instances(file, folder, classes)]
+        photos = [(photo, self._placed(photo)) for photo in self._readable(read_instances(file, folder, classes), file)]
         photos = [(photo, placed) for photo, placed in photos if self.empty or len(placed[0])]
         if not photos:
             wide = f" of which every side is at least {self.min_side:g} of the picture" if self.min_side else ""
@@ -169,12 +178,28 @@ class CocoDetection(PooledDataset):
         column = Column(np.arange(len(photos)), pictures.read, lambda: pictures.hashes)
         return Pool(len(photos), {"image": column}, labels, path=files.__getitem__)
 
+    def _readable(self, photos: list[BoxedPhoto], file: Path) -> list[BoxedPhoto]:
+        """The photos that are there, and with ``skip_missing`` those that can be read."""
+        there = [photo for photo in photos if photo.file.is_file()]
+        if not self.skip_missing:
+            if missing := [photo.file for photo in photos if not photo.file.is_file()]:
+                raise TrialbookError(
+                    f"{file}: picture {missing[0]} does not exist ({len(missing)} of {len(photos)}); fix 'images' or the file, "
+                    "or set skip_missing = true"
+                )
+            return photos
+        looks = look_at_files(photo.file for photo in there)
+        kept = [photo for photo in there if not looks[photo.file].problem]
+        self.dropped += len(photos) - len(kept)
+        if len(kept) < len(photos):
+            _LOG.warning(
+                "%s: left out %d of %d photos without a readable file", file, len(photos) - len(kept), len(photos)
+            )
+        return kept
+
     def _placed(self, photo: BoxedPhoto) -> tuple[Any, Any, Any]:
         """Boxes in the picture that is made of a photo, their classes and whether they are crowds: of those that count."""
-        try:
-            width, height = upright_size(photo.file)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise TrialbookError(f"{photo.file}: not a readable picture ({error})") from error
+        width, height = upright_size(photo.file)
         if photo.size not in (None, (width, height)):
             raise TrialbookError(f"{photo.file} is {width} × {height} pixels but its boxes are for {photo.size}")
         boxes, seen = place_boxes(photo.boxes, width, height, self.size, self.fit)
@@ -188,7 +213,7 @@ def read_instances(file: Path, folder: Path, classes: dict[Any, int]) -> list[Bo
     """The photos of a COCO instance file, in the order of their ids.
 
     Raises:
-        TrialbookError: it is no such file, a photo is missing, or a box belongs to no photo.
+        TrialbookError: it is no such file, or a box belongs to no photo.
     """
     data = read_json(file)
     try:
@@ -202,8 +227,6 @@ def read_instances(file: Path, folder: Path, classes: dict[Any, int]) -> list[Bo
         photos = []
         for image in sorted(data["images"], key=lambda one: one["id"]):
             path = folder / image["file_name"]
-            if not path.is_file():
-                raise TrialbookError(f"{file}: picture {path} does not exist; fix 'images' or the file")
             size = (image["width"], image["height"]) if "width" in image and "height" in image else None
             photos.append(BoxedPhoto(path, *boxes_of(notes[image["id"]], classes, file), size))
     except (KeyError, TypeError, AttributeError) as error:
@@ -219,21 +242,6 @@ def _categories(data: Any, file: Path) -> dict[Any, str]:
         return {one["id"]: str(one["name"]) for one in data["categories"]}
     except (KeyError, TypeError) as error:
         raise TrialbookError(f"{file}: not a COCO instance file: it needs 'categories' with 'id' and 'name'") from error
-
-
-def _locate(root: Path, annotations: str | None, images: str | None) -> tuple[Path, Path]:
-    if annotations is None:
-        found = sorted([*root.glob("instances*.json"), *(root / "annotations").glob("instances*.json")])
-        if len(found) != 1:
-            names = ", ".join(str(one.relative_to(root)) for one in found) or "none"
-            raise TrialbookError(f"{root}: set 'annotations' to one of its instances*.json ({names})")
-        file = found[0]
-    else:
-        file = root / annotations
-    if images is not None:
-        return file, root / images
-    named = root / file.stem.removeprefix("instances_")  # instances_val2017.json -> val2017
-    return file, named if named.is_dir() else root / "images"
 
 
 def _pictures(files: Sequence[Path], size: int, fit: Fit) -> Pictures:

@@ -20,9 +20,10 @@ from trialbook_plugins.datasets._splits import Column, Pool, PooledDataset, Pool
 class Conversations(PooledDataset):
     """Conversations (``conversation``) of a folder, and the pictures (``image``) that they are about.
 
-    ``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` hold a conversation a line; the pictures lie in the folder. Conversations of
-    one source about the same pictures are a group; one without pictures is a group of its own. A conversation whose stored
-    hash no longer fits what it says and shows is refused. Annotation of a split: ``source`` of each group.
+    ``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` hold a conversation a line, which may also be LLaVA's; the pictures lie in
+    the folder. Conversations of one source about the same pictures are a group; one without pictures is a group of its own. A
+    conversation whose stored hash no longer fits what it says and shows is refused. Annotation of a split: ``source`` of each
+    group.
 
     Args:
         data_root: folder that a relative ``root`` starts from.

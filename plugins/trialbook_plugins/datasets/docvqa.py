@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trialbook.contracts.data_files import find_files
 from trialbook_plugins.datasets._published import PublishedQuestions, QuestionFile, split_files, texts
 from trialbook_plugins.datasets._questions import Asked
 
@@ -67,7 +68,7 @@ class DocVQA(PublishedQuestions):
         """The file of each split."""
 
         def find(split: str) -> list[Path]:
-            return sorted([*folder.glob(f"{split}*.json"), *folder.glob(f"*/{split}*.json")])
+            return sorted([*find_files(folder, f"{split}*.json"), *find_files(folder, f"*/{split}*.json")])
 
         return split_files(folder, self.files, find, self.source)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Modality, Rows
+from trialbook.contracts.datasets import Modality, Rows, content_hash
 from trialbook_plugins.datasets._arrays import Arrays
 from trialbook_plugins.datasets._splits import (
     SPLITS,
@@ -40,6 +42,8 @@ class Embeddings(PooledDataset):
         data_root: folder that relative paths start from.
         modalities: modality to its array.
         file: NPZ or safetensors file that bare keys are in.
+        identity: modality to an array with a value for each of its rows, equal for rows that say the same (texts of equal words);
+            rows of other modalities are told apart by their bits.
         ids: modality to an array with an id for each of its rows; they must be equal row by row.
         groups: modality to an integer array [R] with the group (0 … G − 1) of each of its rows; modalities that are not
             named have one row a group.
@@ -63,6 +67,7 @@ class Embeddings(PooledDataset):
         *,
         modalities: dict[str, str],
         file: str | None = None,
+        identity: dict[str, str] | None = None,
         ids: dict[str, str] | None = None,
         groups: dict[str, str] | None = None,
         split: str | None = None,
@@ -73,10 +78,11 @@ class Embeddings(PooledDataset):
     ) -> None:
         if not modalities:
             raise TrialbookError("'modalities' must name at least one array")
-        for option, given in (("ids", ids or {}), ("groups", groups or {})):
+        for option, given in (("identity", identity or {}), ("ids", ids or {}), ("groups", groups or {})):
             if strange := sorted(set(given) - set(modalities)):
                 raise TrialbookError(f"'{option}' names {', '.join(strange)}, which 'modalities' does not")
         self.names = dict(modalities)
+        self.identity = identity or {}
         self.ids = ids or {}
         self.groups = groups or {}
         self.split = split
@@ -91,6 +97,11 @@ class Embeddings(PooledDataset):
             raise unknown_modality(modality, tuple(self.names))
         shape = self._arrays[modality].shape[1:]
         return Modality("vector" if len(shape) == 1 else "series", shape)
+
+    @property
+    def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
+        """What is said to be equal."""
+        return tuple(content_hash(self._files.get(name)) for name in self.identity.values())
 
     @cached_property
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -113,10 +124,18 @@ class Embeddings(PooledDataset):
         size = int(next(iter(groups.values())).max()) + 1
         columns: dict[str, Column] = {}
         for modality, array in self._arrays.items():
-            column = array_column(array, groups[modality])
+            column = replace(array_column(array, groups[modality]), identity=self._identities(modality, len(array)))
             columns[modality] = joined(column, lambda: keys) if columns else column
         keys = group_keys(next(iter(columns.values())), size)
         return Pool(size, columns), keys
+
+    def _identities(self, modality: str, rows: int) -> Callable[[], list[str]] | None:
+        if modality not in self.identity:
+            return None
+        values = self._files.get(self.identity[modality])
+        if values.shape != (rows,):
+            raise TrialbookError(f"'identity' of '{modality}' has shape {list(values.shape)} for {rows} rows")
+        return cache(lambda: [content_hash(str(value)) for value in values.tolist()])
 
     def _checked(self, modality: str, name: str) -> NDArray[Any]:
         """The array of a modality: [R, D] or [R, T, C], floating or integer, finite."""
@@ -125,9 +144,13 @@ class Embeddings(PooledDataset):
             raise TrialbookError(f"'{modality}' ({name}) has shape {list(array.shape)}; it must be [R, D] or [R, T, C]")
         if array.dtype.kind not in "fiu":
             raise TrialbookError(f"'{modality}' ({name}) holds {array.dtype}; it must hold real numbers")
-        bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+        rows, most = array.reshape(len(array), -1), np.finfo(np.float32).max  # they are read as float32
+        bad = np.flatnonzero(~((rows.max(axis=1) <= most) & (rows.min(axis=1) >= -most)))
         if len(bad):
-            raise TrialbookError(f"'{modality}' ({name}) has NaN or infinity in {len(bad)} rows, first in row {bad[0]}")
+            raise TrialbookError(
+                f"'{modality}' ({name}) has NaN or infinity in {len(bad)} rows, first in row {bad[0]}, or numbers too large for "
+                "float32"
+            )
         return array.astype(np.float32) if array.dtype == np.uint8 else array
 
     def _check_ids(self) -> None:

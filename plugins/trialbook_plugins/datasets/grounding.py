@@ -82,14 +82,14 @@ class Grounding(PictureConversations):
     def _things(self, split: Split) -> list[list[tuple[str, Any]]]:
         """For each picture the names that fit one object alone, with its box."""
         known = self.pictures.class_names  # type: ignore[attr-defined]
-        names = [[known[int(kind)] for kind in kinds] for kinds in split.labels("classes")]
+        names = [[known[int(kind)] if kind >= 0 else "" for kind in kinds] for kinds in split.labels("classes")]
         if (colours := getattr(self.pictures, "colour_names", None)) is not None:
             names = [
-                [f"{colours[int(colour)]} {kind}" for colour, kind in zip(own, kinds, strict=True)]
+                [f"{colours[int(colour)]} {kind}" if kind else "" for colour, kind in zip(own, kinds, strict=True)]
                 for own, kinds in zip(split.labels("colours"), names, strict=True)
             ]
         return [
-            [(name, box) for name, box in zip(own, boxes, strict=True) if own.count(name) == 1]
+            [(name, box) for name, box in zip(own, boxes, strict=True) if name and own.count(name) == 1]
             for own, boxes in zip(names, split.labels("boxes"), strict=True)
         ]
 

@@ -12,7 +12,9 @@ from trialbook import TrialbookError
 from trialbook.contracts.datasets import Modality
 from trialbook_plugins.datasets import _hub
 from trialbook_plugins.datasets._captioned import all_texts
+from trialbook_plugins.datasets._hub_pictures import image_column
 from trialbook_plugins.datasets._images import check_size, image_shape
+from trialbook_plugins.datasets._leakage import linked_keys
 from trialbook_plugins.datasets._splits import (
     SPLITS,
     Column,
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
 class HuggingFace(PooledDataset):
     """Columns of a data set of the ``datasets`` library as modalities; a row is a group.
 
-    The kind follows from the column's feature: Image is image; a string, a list of strings (several captions) or a
-    ClassLabel (its names) is text; a list of numbers is vector; a list of such lists or Array2D is series.
+    The kind follows from the column's feature: Image is image, and a list of them several images a group; a string, a list of
+    strings (several captions) or a ClassLabel (its names) is text; a list of numbers is vector; a list of such lists or Array2D
+    is series.
     Rows are told apart by the content of the first modality that is not text (or the first, where all are): splits are
     dealt by it, and a text counts together with it when splits are checked for leaks.
 
@@ -134,7 +137,11 @@ class HuggingFace(PooledDataset):
 
     def _cut(self) -> dict[str, PoolSplit]:
         pools = {name: self._pool(name) for name in self._data}
-        splits = deal_rest(pools.pop("train"), self._anchor, self.shares, self.seed, pools)
+        main, keys = pools.pop("train"), None
+        if self._kinds[self._anchor] == "image":  # of which a group may have several
+            image = main.columns[self._anchor]
+            keys = linked_keys(image.group.tolist(), image.content(), main.size)
+        splits = deal_rest(main, self._anchor, self.shares, self.seed, pools, keys)
         if not self.allow_overlap:
             refuse_overlap(splits, tuple(self.columns), self.path)
         return splits
@@ -157,7 +164,7 @@ class HuggingFace(PooledDataset):
         for modality, name in self.columns.items():
             kind = self._kinds[modality]
             if kind == "image":
-                columns[modality] = _hub.image_column(data, name, self.size, where)
+                columns[modality] = image_column(data, name, self.size, where)
             elif kind == "text":
                 texts = _hub.texts_column(data, name)
                 columns[modality] = texts if modality == self._anchor else joined(texts, keys)

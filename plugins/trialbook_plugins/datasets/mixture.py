@@ -12,7 +12,16 @@ import numpy as np
 
 from trialbook import TrialbookError
 from trialbook.contracts.conversations import Conversation
-from trialbook.contracts.datasets import Dataset, LeftOut, Modality, Raw, Rows, Split, content_hash
+from trialbook.contracts.datasets import (
+    Dataset,
+    LeftOut,
+    Modality,
+    Raw,
+    Rows,
+    Split,
+    content_hash,
+    row_identities,
+)
 from trialbook_plugins.datasets._conversations import MODALITIES
 from trialbook_plugins.datasets._splits import SPLITS, refuse_overlap, unknown_modality
 
@@ -131,6 +140,10 @@ class MixedSplit:
     def content(self, modality: str) -> Sequence[str]:
         """Content hash of every row [R]."""
         return [own for part in self._parts for own in part.content(modality)]
+
+    def identity(self, modality: str) -> Sequence[str]:
+        """Hash of what every row says by itself [R]."""
+        return [own for part in self._parts for own in row_identities(part, modality)]
 
     def labels(self, name: str) -> Any:
         """``source``: the name of each group's source; another annotation where all sources have it.

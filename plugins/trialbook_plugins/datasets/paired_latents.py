@@ -45,6 +45,7 @@ class PairedLatents(PooledDataset):
     """
 
     modalities = {"image": "vector", "text": "vector"}
+    counted = {"train": "train", "val": "val", "test": "test"}
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files, note_files
 from trialbook_plugins.datasets._paths import read_text
 from trialbook_plugins.datasets._published import first_file
 from trialbook_plugins.datasets._questions import Asked, Questions
@@ -89,7 +90,7 @@ class Receipts(Questions):
 
     def read(self, folder: Path) -> Iterable[tuple[None, Asked]]:
         """The questions about every receipt."""
-        keys = {file.stem: self._key(file) for file in sorted((folder / "key").glob("*.json"))}
+        keys = {file.stem: self._key(file) for file in find_files(folder / "key", "*.json")}
         if not keys:
             raise TrialbookError(f"{folder}: there is no key/*.json; SROIE's folders are img, key and box")
         companies = sorted({key["company"] for key in keys.values() if key and key["company"]})
@@ -137,9 +138,13 @@ class Receipts(Questions):
 
     def _numbers(self, file: Path) -> dict[str, str]:
         """Phone, fax and tax number: the number, "" where the receipt has none; a field is missing where that is not clear."""
+        note_files([file])
         if not file.is_file():
             return {}
-        lines = [",".join(row[8:]).upper() for row in csv.reader(read_text(file).splitlines()) if len(row) > 8]
+        rows = (
+            row for line in read_text(file).splitlines() for row in csv.reader([line])
+        )  # a quote ends with its line
+        lines = [",".join(row[8:]).upper() for row in rows if len(row) > 8]
         found = {}
         for field, (name, number, like) in _NUMBERS.items():
             naming = [line for line in lines if re.search(name, line)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Modality, Rows
+from trialbook.contracts.datasets import Modality, Rows, content_hash
 from trialbook_plugins.datasets._splits import (
     Column,
     Pool,
@@ -49,6 +50,7 @@ class Samples(PooledDataset):
             raise TrialbookError("'modalities' must name at least one, with the step or folder that it comes from")
         self.names = dict(modalities)
         self._root, self._inputs = data_root, dict(inputs or {})
+        self._told: list[str] = []
 
     def describe(self, modality: str) -> Modality:
         """Kind and shape of ``modality``."""
@@ -58,8 +60,10 @@ class Samples(PooledDataset):
 
     @property
     def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
-        """What was kept."""
-        return (self._kept.fingerprint,)
+        """What was kept, and what vectors were made of, as far as they tell."""
+        columns = self._described[1]
+        told = [content_hash(*columns[name].identity()) for name in self._told if columns[name].identity]
+        return (self._kept.fingerprint, *told)
 
     @cached_property
     def _kept(self) -> Kept:
@@ -98,13 +102,21 @@ class Samples(PooledDataset):
             self._same(name, own.keys)
             if name not in own.rows:
                 raise TrialbookError(f"the samples of '{self.names[name]}' have {', '.join(own.rows)}, and no '{name}'")
-            return own.modalities[name], Column(own.groups[name], own.rows[name].read, lambda: own.content[name])
+            says = own.identity.get(name)
+            column = Column(
+                own.groups[name], own.rows[name].read, lambda: own.content[name], None if says is None else lambda: says
+            )
+            return own.modalities[name], column
         if CAPTIONS in holds:
             return self._captions(name, folder)
         if holds:
             found = read_vectors(folder)
             self._belongs(name, found.groups, found.samples)
             column = array_column(found.vectors, found.groups, list(found.content))
+            says = found.identity
+            self._told += [name] * (says is not None)
+            own = array_column(found.vectors).content if says is None else lambda: says
+            column = replace(column, identity=own)
             return Modality("vector", found.vectors.shape[1:]), joined(column, lambda: kept.keys)
         raise TrialbookError(f"'{name}' ({folder}) holds neither samples nor captions nor embeddings")
 

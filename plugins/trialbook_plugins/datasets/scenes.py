@@ -53,6 +53,7 @@ class Scenes(GeneratedDataset):
     """
 
     modalities = {"image": "image", "text": "text"}
+    counted = {"train": "train", "val": "val", "test": "test"}
     class_names = tuple(SHAPES)
     colour_names = tuple(COLOURS)
     size_names = tuple(SIZES)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import find_files
 from trialbook_plugins.captioners.sensor_templates import Style
 from trialbook_plugins.datasets._event_logs import STATES, Log, read_log
 from trialbook_plugins.datasets._event_set import EventOptions, EventSet, SplitBy
@@ -18,7 +19,8 @@ class SensorEvents(EventSet):
     """Logs of a smart home as CASAS publishes them, cut into windows (``sensor``), with captions (``text``).
 
     A line is ``YYYY-MM-DD HH:MM:SS.ffffff SENSOR STATE``, between tabs or spaces, and where an activity begins or ends
-    ``Activity begin`` or ``Activity end`` behind it. An event is of the activity that began last and has not ended, ``Other`` if
+    ``Activity begin`` or ``Activity end`` behind it (also ``Activity="begin"``); or, where no line says so, the activity of each
+    event. An event is of the activity that began last and has not ended, ``Other`` if
     there is none; a window of that of most of its events. Windows without events are left out; they, and with ``skip_bad`` bad
     lines, are counted and listed in ``left_out``. What numbers stand for, and the scale of sensors that bring numbers, is taken
     from train. Captions are those of the captioner ``sensor-templates``.
@@ -82,7 +84,9 @@ class SensorEvents(EventSet):
             TrialbookError: there is none, one is empty, or a line is bad.
         """
         found = (
-            sorted(path for path in self.root.glob(self.files) if path.is_file()) if self.root.is_dir() else [self.root]
+            [path for path in find_files(self.root, self.files) if path.is_file()]
+            if self.root.is_dir()
+            else [self.root]
         )
         if not found:
             raise TrialbookError(f"{self.root}: no file is called {self.files}")

@@ -19,7 +19,7 @@ from trialbook_plugins.datasets._sensor_text import caption_column, make_caption
 from trialbook_plugins.datasets._sensor_windows import Sieve, class_numbers
 from trialbook_plugins.datasets._series_facts import Scaling, fit_scaling, series_facts
 from trialbook_plugins.datasets._series_files import find_reader
-from trialbook_plugins.datasets._series_recording import Fields, Recording
+from trialbook_plugins.datasets._series_recording import Fields, Recording, find_zone
 from trialbook_plugins.datasets._series_windows import (
     Dealing,
     SplitBy,
@@ -75,6 +75,7 @@ class SensorSeries(PooledDataset):
         subject: CSV column or NPZ array of who was recorded; of text files a regular expression, whose first group is it.
         time: CSV column of the time (a number or ISO; it must ascend in a recording), NPZ array that sorts recordings; of text
             files a regular expression, whose first group sorts recordings.
+        timezone: zone of ISO times without an offset, such as ``"Europe/Berlin"``.
         split: CSV column or NPZ array that says train, val or test.
         values: NPZ array of the series.
         channels: CSV columns of the channels (all others if left out); of other files the names of all channels.
@@ -94,7 +95,8 @@ class SensorSeries(PooledDataset):
         unit: Literal["samples", "seconds"] = "samples", rate: float | None = None, short: Literal["keep", "drop"] = "drop",
         activities: list[str] | None = None, normalise: Scaling = "zscore", split_by: SplitBy = "recording",
         stratify: bool = False, val: float = 0.1, test: float = 0.2, seed: int = 0, label: str = "label",
-        recording: str | None = None, subject: str | None = None, time: str | None = None, split: str | None = None,
+        recording: str | None = None, subject: str | None = None, time: str | None = None, timezone: str = "UTC",
+        split: str | None = None,
         values: str = "series", channels: list[str] | None = None, style: Style = "label", captions: int = 1,
         skip_bad: bool = False, allow_overlap: bool = False,
     ) -> None:  # fmt: skip
@@ -115,7 +117,7 @@ class SensorSeries(PooledDataset):
         self.preparation = (normalise,)
         self.dealing = Dealing(split_by, shares_of(val, test), seed, stratify)
         self.allow_overlap = allow_overlap
-        self._fields = Fields(label, recording, subject, time, split, values, channels)
+        self._fields = Fields(label, recording, subject, time, split, values, channels, find_zone(timezone))
         self._captioners = make_captioners(style, captions)
         self._sieve = Sieve(skip_bad)
 
@@ -193,6 +195,10 @@ class SensorSeries(PooledDataset):
 
         def read(rows: Rows) -> NDArray[np.float32] | list[NDArray[np.float32]]:
             scaled = [(values[row] - offset) * factor for row in rows]
+            if wrong := [row for row, one in zip(rows, scaled, strict=True) if not np.isfinite(one).all()]:
+                raise TrialbookError(
+                    f"{recordings[wrong[0]].source}: numbers too large for float32 once they are normalised"
+                )
             return np.stack(scaled) if equal else scaled
 
         sensor = Column(np.arange(len(values)), read, lambda: keys)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Dataset, Modality, Raw, Rows, Split, content_hash
+from trialbook.contracts.data_files import note_files
+from trialbook.contracts.datasets import Dataset, Modality, Raw, Rows, Split, content_hash, row_identities
 
 SAMPLES, SAMPLES_ABOUT = "samples.safetensors", "samples.json"
 #: Rows that are read at once.
@@ -84,6 +85,7 @@ class Kept(NamedTuple):
         rows: modality to its rows, those of all splits behind one another.
         groups: modality to the group of every row, counted through all splits.
         content: modality to the content hash of every row.
+        identity: modality to the hash of what every row says by itself; of samples kept earlier, none.
         splits: split to its number of groups.
         keys: content of every group.
         labels: annotation name to a value for each group.
@@ -94,6 +96,7 @@ class Kept(NamedTuple):
     rows: Mapping[str, KeptRows]
     groups: Mapping[str, Rows]
     content: Mapping[str, Sequence[str]]
+    identity: Mapping[str, Sequence[str]]
     splits: Mapping[str, int]
     keys: Sequence[str]
     labels: Mapping[str, Any]
@@ -126,7 +129,7 @@ class Kept(NamedTuple):
             "modalities": {
                 name: {
                     "kind": one.kind, "shape": one.shape, "levels": one.levels, "rows": self.rows[name].kind,
-                    "content": self.content[name],
+                    "content": self.content[name], "identity": self.identity[name],
                     **({"text": self.rows[name].fields["text"]} if self.rows[name].kind == "text" else {}),
                 }
                 for name, one in self.modalities.items()
@@ -145,7 +148,7 @@ def keep(dataset: Dataset, modalities: Sequence[str], labels: Sequence[str]) -> 
     """
     splits = dataset.splits()
     starts = np.cumsum([0, *(len(split) for split in splits.values())])
-    rows, groups, content = {}, {}, {}
+    rows, groups, content, identity = {}, {}, {}, {}
     for name in modalities:
         read = [row for split in splits.values() for row in _all_rows(split, name)]
         arrays = read and all(isinstance(one, np.ndarray) for one in read)
@@ -155,6 +158,7 @@ def keep(dataset: Dataset, modalities: Sequence[str], labels: Sequence[str]) -> 
             [start + s.groups(name) for start, s in zip(starts, splits.values(), strict=False)]
         )
         content[name] = [one for split in splits.values() for one in split.content(name)]
+        identity[name] = [one for split in splits.values() for one in row_identities(split, name)]
     found = {}
     for name in labels:
         try:
@@ -166,7 +170,7 @@ def keep(dataset: Dataset, modalities: Sequence[str], labels: Sequence[str]) -> 
     keys = _keys(int(starts[-1]), groups[modalities[0]], content[modalities[0]])
     sizes = {name: len(split) for name, split in splits.items()}
     described = {name: dataset.describe(name) for name in modalities}
-    return Kept(described, rows, groups, content, sizes, keys, found, dataset.fingerprint)
+    return Kept(described, rows, groups, content, identity, sizes, keys, found, dataset.fingerprint)
 
 
 def read_kept(folder: Path) -> Kept:
@@ -178,11 +182,12 @@ def read_kept(folder: Path) -> Kept:
     from safetensors.numpy import load_file
 
     file = folder / SAMPLES_ABOUT
+    note_files([file, folder / SAMPLES])
     try:
         about, arrays = json.loads(file.read_text(encoding="utf-8")), load_file(folder / SAMPLES)
     except (OSError, ValueError) as error:
         raise TrialbookError(f"{folder} holds no samples ({error}); a run of task 'sample' makes them") from error
-    modalities, rows, groups, content = {}, {}, {}, {}
+    modalities, rows, groups, content, identity = {}, {}, {}, {}, {}
     for name, one in about["modalities"].items():
         text = one["kind"] == "text"
         corpus = cache(lambda name=name: _train_texts(rows[name], groups[name], about["splits"])) if text else None
@@ -192,9 +197,10 @@ def read_kept(folder: Path) -> Kept:
         groups[name], lengths = own.pop("group"), own.pop("lengths", None)
         rows[name] = KeptRows({"text": one["text"]} if text else own, lengths, one["rows"])
         content[name] = one["content"]
-    return Kept(
-        modalities, rows, groups, content, about["splits"], about["keys"], about["labels"], about["fingerprint"]
-    )
+        if "identity" in one:
+            identity[name] = one["identity"]
+    facts = (about[name] for name in ("splits", "keys", "labels", "fingerprint"))
+    return Kept(modalities, rows, groups, content, identity, *facts)
 
 
 def modalities_in(dataset: Any) -> list[str]:

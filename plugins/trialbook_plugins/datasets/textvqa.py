@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trialbook.contracts.data_files import find_files
 from trialbook.contracts.predictions import is_abstention
 from trialbook_plugins.datasets._published import PublishedQuestions, QuestionFile, split_files
 from trialbook_plugins.datasets._questions import Asked
@@ -68,7 +69,7 @@ class TextVQA(PublishedQuestions):
 
     def question_files(self, folder: Path) -> Iterable[QuestionFile]:
         """The file of each split; of several the last version."""
-        return split_files(folder, self.files, lambda split: sorted(folder.glob(f"*{split}.json"))[::-1], self.source)
+        return split_files(folder, self.files, lambda split: find_files(folder, f"*{split}.json")[::-1], self.source)
 
     def pictures(self, folder: Path, file: QuestionFile, name: str) -> Iterable[Path]:
         """In the folder that is given, or those of the published set."""

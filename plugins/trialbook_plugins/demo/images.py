@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from trialbook import TrialbookError
+from trialbook.contracts.pictures import UnknownRangeError, to_rgb
 
 Made = TypeVar("Made")
 
@@ -20,13 +21,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 #: Most megapixels that Pillow opens, whatever else is allowed.
 MOST_MEGAPIXELS = 178.0
 _MILLION = 1_000_000
-#: Number of the orientation in EXIF data.
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
 
 
 class BadPicture(TrialbookError):
@@ -91,6 +85,8 @@ def _guarded(make: Callable[[], Made], limits: Limits) -> Made:
         raise BadPicture(
             f"the picture has more than {MOST_MEGAPIXELS:g} megapixels; at most {limits.megapixels:g} are taken"
         ) from error
+    except UnknownRangeError as error:
+        raise BadPicture(f"the picture cannot be read: {error}") from error
     except MemoryError as error:
         raise BadPicture("there is not enough memory for this picture; scale it down") from error
     except Exception as error:  # decoders raise nearly anything at broken data: struct.error, SyntaxError, IndexError …
@@ -99,29 +95,5 @@ def _guarded(make: Callable[[], Made], limits: Limits) -> Made:
 
 def _decode(image: Image.Image) -> ReadPicture:
     animated = image.format != "MPO" and getattr(image, "is_animated", False)
-    image.load()
-    turn = _TURNS.get(_orientation(image))
-    upright = _rgb(image if turn is None else image.transpose(turn))
-    pixels = np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))
+    pixels = np.ascontiguousarray(np.asarray(to_rgb(image)).transpose(2, 0, 1))
     return ReadPicture(pixels, ("the file is animated: only its first picture is read",) if animated else ())
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 to 8 as EXIF has it; 1 where the data are missing or broken."""
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a picture is worth more than its EXIF data
-        return 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """8 bits for each of three colours; on white, as paper is, where it is transparent."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image).astype(np.int64)  # Pillow's own conversion cuts everything above 255 off
-        return Image.fromarray(np.clip(values >> 8, 0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        whole = image.convert("RGBA")
-        paper = Image.new("RGB", whole.size, "white")
-        paper.paste(whole, mask=whole)
-        return paper
-    return image.convert("RGB")

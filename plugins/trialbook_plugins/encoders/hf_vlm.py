@@ -97,6 +97,7 @@ class HFVLM(nn.Module):
         if tap_rows < 1:
             raise TrialbookError(f"tap_rows ({tap_rows}) must be at least 1")
         known = _OWN if records is None else records("architecture")
+        self.random_weights = bool(tiny)
         if tiny:
             loaded = load.tiny_model(tiny, seed, known, dtype, attention)
         else:

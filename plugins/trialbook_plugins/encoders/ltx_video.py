@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trialbook import TrialbookError
 from trialbook.contracts import Features, LatentShape, LayerPoint, OrderResult, device_of
+from trialbook.contracts.data_files import find_files, note_files
 from trialbook.contracts.datasets import Modality, Raw
 from trialbook_plugins.hub import config_hash, reading
 
@@ -72,6 +73,7 @@ class LTXVideo(nn.Module):
         self.shape = modality.shape if len(modality.shape) == 4 else (1, *modality.shape)  # T, 3, H, W
         check_size(self.shape)
         number = getattr(torch, dtype)
+        self.random_weights = model is None
         self.vae = _tiny(seed, number) if model is None else _read(model, revision, subfolder, data_root, number)
         self.vae.requires_grad_(False).eval()
         frames, _, height, width = self.shape
@@ -237,6 +239,8 @@ def _read(model: str, revision: str | None, subfolder: str, data_root: Path | No
     maker = _import()
     folders = [Path(model).expanduser(), *([data_root / model] if data_root else [])]
     folder = next((one for one in folders if one.is_dir()), None)
+    if folder is not None:
+        note_files(file for file in find_files(folder, "**/*") if file.is_file())
     inside = subfolder if folder is None or (folder / subfolder / "config.json").is_file() else None
     with reading("autoencoder", model):
         vae = maker.from_pretrained(

@@ -35,3 +35,17 @@ def mean_candidates(same: Tensor) -> Tensor:
     """How many rows each row chooses among where ``same`` [B, B] are excluded: the geometric mean."""
     left = len(same) + 1 - same.sum(dim=1)
     return left.double().log().mean().exp()
+
+
+def sharing_stats(x: Tensor, y: Tensor, same: Tensor) -> dict[str, int]:
+    """Number of rows that equal another one, and of those with an equal row whose cosine is below 1 - 1e-6 in both modalities.
+
+    Args:
+        x: unit rows [B, D] of one modality.
+        y: those of the other.
+        same: which rows are equal, [B, B].
+    """
+    pairs = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+    apart = torch.maximum(x @ x.T, y @ y.T) < 1 - 1e-6
+    found = {"duplicates": pairs, "duplicates_apart": pairs & apart}
+    return {name: int(which.any(dim=1).sum()) for name, which in found.items()}

@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trialbook.contracts.distributed import gather_with_grad
-from trialbook_plugins.losses._duplicates import equal_rows, excluded, mean_candidates, shared_cross_entropy
+from trialbook_plugins.losses._duplicates import (
+    equal_rows,
+    excluded,
+    mean_candidates,
+    shared_cross_entropy,
+    sharing_stats,
+)
 from trialbook_plugins.losses._pairs import mean_over_pairs, of_units
 from trialbook_plugins.losses._scale import add_scale, clamp_scale, scale_stats
 
@@ -31,7 +37,8 @@ class InfoNCE(nn.Module):
         learn_scale: learn the logarithm of the scale (1 / temperature), kept in [0, ln 100] after every step.
         duplicates: what becomes of other rows of the batch whose content in either modality is the same (two windows with one
             caption): ``"negatives"`` like all others, ``"excluded"`` from the candidates, or ``"shared"``: as right as the own
-            partner.
+            partner. Where rows of equal content have equal embeddings (stored vectors, a frozen encoder of texts), sharing is the
+            loss of ``"negatives"``: use ``"excluded"``.
 
     Raises:
         ValueError: ``temperature`` is not above 0, or is to be learned and outside [0.01, 1].
@@ -54,6 +61,7 @@ class InfoNCE(nn.Module):
         if duplicates != "negatives":
             self.needs = ("embeddings", "content")  # type: ignore[misc]  # this one needs more than its class
         self._last: tuple[int, int, Tensor | None] | None = None
+        self._shared: tuple[Tensor, Tensor, Tensor] | None = None
 
     def forward(self, *, embeddings: Mapping[str, Tensor], content: Mapping[str, Tensor] | None = None) -> Tensor:
         """Modality name to rows [B, D], not normalised, and to numbers [B] of their content -> scalar."""
@@ -71,6 +79,7 @@ class InfoNCE(nn.Module):
         self._last = (*x.shape, None)
         logits = self.log_scale.exp() * x @ y.T
         if same is not None and self.duplicates == "shared":
+            self._shared = (x.detach(), y.detach(), same)
             return (shared_cross_entropy(logits, same) + shared_cross_entropy(logits.T, same)) / 2
         if same is not None:
             self._last = (*x.shape, mean_candidates(same))
@@ -83,11 +92,16 @@ class InfoNCE(nn.Module):
         return {"logit_scale": self.log_scale.detach().exp()}
 
     def stats(self) -> Mapping[str, float]:
-        """Rows of the last batch, what the loss is for embeddings that know nothing, and the scale with its bounds."""
+        """Rows of the last batch, what the loss is for embeddings that know nothing, and the scale with its bounds.
+
+        Where targets are shared: rows that have their like in the batch (``duplicates``), and how many of these have one whose
+        embeddings differ from theirs in both modalities (``duplicates_apart``).
+        """
         if self._last is None:
             return {}
         rows, dim, candidates = self._last
-        return scale_stats(self.log_scale, rows, dim, None if candidates is None else candidates.item())
+        facts = scale_stats(self.log_scale, rows, dim, None if candidates is None else candidates.item())
+        return facts if self._shared is None else {**facts, **sharing_stats(*self._shared)}
 
     def after_step(self) -> None:
         """Keep a learned scale between 1 and 100."""

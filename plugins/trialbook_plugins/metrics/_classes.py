@@ -9,16 +9,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from trialbook import TrialbookError
 from trialbook.contracts.datasets import pair_names
 from trialbook_plugins.metrics._rows import unit_rows
 
 
 class Labelled(NamedTuple):
-    """Rows of one modality: normalised embeddings [R, D], their groups [R], the classes of these [R]."""
+    """Rows of one modality that have a class: normalised embeddings [R, D], groups [R], classes [R], places among all [R]."""
 
     rows: Tensor
     groups: Tensor
     classes: Tensor
+    places: Tensor
 
     @property
     def finite(self) -> bool:
@@ -32,12 +34,18 @@ def labelled(embeddings: Mapping[str, Tensor], groups: Mapping[str, Tensor], cla
     Args:
         embeddings: modality name to all rows [R, D].
         groups: modality name to the group of every row [R].
-        classes: class of every group [G].
+        classes: class of every group [G]; rows of groups with a negative one are left out.
+    Raises:
+        TrialbookError: no row of a modality has a class.
     """
     found = {}
     for name, rows in embeddings.items():
         own = groups[name].to(rows.device)
-        found[name] = Labelled(unit_rows(rows), own, classes.to(rows.device)[own])
+        kinds = classes.to(rows.device)[own]
+        places = (kinds >= 0).nonzero().flatten()
+        if not len(places):
+            raise TrialbookError(f"no row of '{name}' has a class")
+        found[name] = Labelled(unit_rows(rows[places]), own[places], kinds[places], places)
     return found
 
 

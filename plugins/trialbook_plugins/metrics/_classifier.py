@@ -44,13 +44,16 @@ def classify(
     Args:
         who: who asks, for messages.
         train: columns [R, F], classes [R] and groups [R] of the train rows; rows of a group stay in one fold.
-        test: columns and classes of the rows that are scored.
+        test: columns and classes of the rows that are scored. Rows with a negative class have none and are left out.
         c: inverse strength of the L2 penalty; that of ``GRID`` with the best accuracy over folds of the train rows if None.
         folds: their number.
     Raises:
-        TrialbookError: the train rows are of one class.
+        TrialbookError: the train rows are of one class, or no row that is scored has one.
     """
-    columns, classes, groups = train[0].astype(np.float64), train[1], train[2]
+    columns, classes, groups = (one[train[1] >= 0] for one in (train[0].astype(np.float64), train[1], train[2]))
+    scored, wanted = test[0][test[1] >= 0].astype(np.float64), test[1][test[1] >= 0]
+    if not len(wanted):
+        raise TrialbookError(f"{who}: no row that is scored has a class")
     if len(np.unique(classes)) < 2:
         raise TrialbookError(f"{who}: the train split has one class only; there is nothing to tell apart")
     with warnings.catch_warnings():
@@ -58,9 +61,9 @@ def classify(
 
         warnings.simplefilter("ignore", ConvergenceWarning)  # a budget that is used up counts as it stands
         model = _model(_choose(columns, classes, groups, folds) if c is None else c).fit(columns, classes)
-        predicted = model.predict(test[0].astype(np.float64))
-    truth = torch.from_numpy(np.ascontiguousarray(test[1]))
-    known = int(max(classes.max(), test[1].max())) + 1
+        predicted = model.predict(scored)
+    truth = torch.from_numpy(np.ascontiguousarray(wanted))
+    known = int(max(classes.max(), wanted.max())) + 1
     votes = torch.nn.functional.one_hot(torch.from_numpy(predicted), known).double()
     accuracy, f1 = accuracy_and_f1(truth, votes)
     return dict(zip(FIGURES, (accuracy, f1, majority(truth)), strict=True))

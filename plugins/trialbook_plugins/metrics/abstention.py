@@ -24,7 +24,8 @@ class Abstention:
 
     Args:
         score: what an answer scores: ``exact``, ``normalized``, ``anls@paper``, ``anls@script``, ``vqa@official``,
-            ``vqa@evalai``, ``relaxed`` or ``token-f1``, each as the metric of that name.
+            ``vqa@evalai``, ``relaxed`` or ``token-f1``, each as the metric of that name; ``judged`` as ``mlrun failures`` judges,
+            numbers by their value.
         sources: sets whose questions count, by name; all if left out.
 
     Source: Rajpurkar et al. 2018 (SQuAD 2.0), whose script reports HasAns and NoAns; precision and recall with

@@ -35,8 +35,9 @@ class ANLS(AnswerMetric):
 
     NL is the edit distance of answer and accepted answer over the length of the longer, letters in lower case, outer and
     repeated white space removed; the closest accepted answer counts. ``paper`` scores 1 − NL where NL < 0.5 and 0
-    elsewhere; ``script`` scores 0.5 where NL = 0.5, too, and takes the length of the raw strings. Abstaining is right
-    where the images do not hold the answer, and wrong where they do.
+    elsewhere; ``script`` scores 0.5 where NL = 0.5, too, and takes the length of the raw strings. Numbers are strings:
+    ``3.5`` for ``35`` scores 0.67; a composed é and a decomposed one are different letters. Abstaining is right where the
+    images do not hold the answer, and wrong where they do.
 
     Args:
         sources: sets whose questions count, by name; all if left out.

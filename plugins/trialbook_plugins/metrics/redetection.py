@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from trialbook import TrialbookError
-from trialbook.contracts import CPU
+from trialbook.contracts import CPU, Probed
 from trialbook_plugins.metrics._rows import full_precision
 from trialbook_plugins.probes.average_precision import average_precision
-from trialbook_plugins.probes.boxes import match_boxes
+from trialbook_plugins.probes.boxes import classed, match_boxes, scored_boxes
 from trialbook_plugins.probes.references import pixel_features
 from trialbook_plugins.probes.resampling import share_interval
 from trialbook_plugins.probes.rows import MadeRows, Rows, read_part
@@ -64,9 +64,9 @@ class Redetection:
         """Metrics of pictures uint8 [n, T, 3, H, W]; ``train`` has ``targets`` and ``labels`` of the train split."""
         with full_precision(self._device):
             found = self._detector(train).predict(self._pixels(pictures))
-        boxes, classes = list(labels["boxes"]), self._classes(labels)
+        boxes, classes = self._truths(labels)
         kinds = (found.classes, classes) if self.per_class else (None, None)
-        scores = match_boxes(found.boxes, boxes, *kinds)
+        scores = match_boxes(scored_boxes(found.boxes, found.scores), boxes, *kinds)
         ours = found.classes if self.per_class else [np.zeros(len(one), int) for one in found.boxes]
         precision = average_precision(
             found.boxes, found.scores, ours, boxes, classes, thresholds=(0.5,), replicates=1000
@@ -81,21 +81,21 @@ class Redetection:
     def _detector(self, train: Mapping[str, Any]) -> TokenBoxProbe:
         """The detector, learned once for the same training pictures."""
         if self._learned is None or self._learned[0] is not train:
-            classes = self._classes(train["labels"])
+            boxes, classes = self._truths(train["labels"])
             count = 1 + max(int(kind) for one in classes for kind in one)
             mlp = MLPSettings(hidden=self.hidden) if self.hidden else None
             probe = TokenBoxProbe(count, self.objects, mlp, device=self._device)
-            probe.fit(
-                self._pixels(train["targets"]), list(train["labels"]["boxes"]), classes if self.per_class else None
-            )
+            probe.fit(self._pixels(train["targets"]), boxes, classes if self.per_class else None)
             self._learned = train, probe
         return self._learned[1]
 
-    def _classes(self, labels: Mapping[str, Any]) -> list[Any]:
-        """Classes of each picture's boxes; all alike without ``per_class``."""
-        if self.per_class:
-            return list(labels["classes"])
-        return [np.zeros(len(one), dtype=np.int64) for one in labels["boxes"]]
+    def _truths(self, labels: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """Boxes of each picture and their classes; all alike without ``per_class``, else those that have a class."""
+        boxes = list(labels["boxes"])
+        if not self.per_class:
+            return boxes, [np.zeros(len(one), dtype=np.int64) for one in boxes]
+        known = classed(Probed(None, {"boxes": boxes, "classes": list(labels["classes"])}, None)).labels
+        return list(known["boxes"]), list(known["classes"])
 
     def _pixels(self, pictures: Rows) -> MadeRows:
         """The pixels under each cell, of the frame in the middle."""

@@ -16,7 +16,8 @@ def relaxed_match(text: str, answers: Sequence[str], tolerance: float = 0.05) ->
     """1 if the text is an accepted answer but for case, or both are numbers and differ by at most ``tolerance`` of it.
 
     A number is what ``float`` reads, or that with a percent sign, which divides by 100. A number with thousands separators
-    or a unit is a text, and so is an accepted answer of 0, which has no relative error.
+    or a unit is a text, and so is an accepted answer of 0, which has no relative error. The difference is taken in floats,
+    as the source takes it, so that exactly 5% is within for 105 of 100, but not for 1.05 of 1.
     """
     return float(any(_near(text, answer, tolerance) for answer in answers))
 
@@ -25,7 +26,9 @@ class RelaxedAccuracy:
     """Share of questions whose answer is within 5% of an accepted number, or is an accepted text but for case.
 
     ``5%`` is 0.05, so that it matches ``0.05`` and not ``5``. ``1,000`` is a text, as is an accepted answer of ``0``: both
-    must be met as they are written. Abstaining is right where the images do not hold the answer, and wrong where they do.
+    must be met as they are written. Exactly 5% is decided by the rounding of floats, as in the source: 105 for 100, 10.5
+    for 10 and 0.105 for 0.1 are right, 1.05 for 1, 2.1 for 2, 4.2 for 4, 1.9 for 2 and 0.315 for 0.3 are wrong. Abstaining
+    is right where the images do not hold the answer, and wrong where they do.
 
     Args:
         tolerance: largest difference of two numbers, as a share of the accepted one.

@@ -28,8 +28,9 @@ class RiskCoverage:
     Args:
         coverage: shares of the questions to give the risk at, above 0 and at most 1.
         risk: risks to give the largest coverage for, and the confidence from which on answers stay; from 0 to below 1.
-        score: what an answer scores: ``exact``, ``normalized``, ``anls@paper``, ``anls@script``, ``vqa@official``,
-            ``vqa@evalai``, ``relaxed`` or ``token-f1``, each as the metric of that name.
+        score: what an answer scores: ``judged`` as ``mlrun failures`` judges, numbers by their value; ``exact``, ``normalized``,
+            ``anls@paper``, ``anls@script``, ``vqa@official``, ``vqa@evalai``, ``relaxed`` or ``token-f1``, each as the metric of
+            that name.
         answered_only: count every text that abstains as abstained.
         sources: sets whose questions count, by name; all if left out.
 
@@ -45,7 +46,7 @@ class RiskCoverage:
     lower_is_better: ClassVar[tuple[str, ...]] = ("aurc", "risk@{coverage}")
 
     def __init__(
-        self, *, coverage: list[float] = [0.5, 0.8, 1.0], risk: list[float] = [0.1], score: Score = "normalized",  # noqa: B006 (copied)
+        self, *, coverage: list[float] = [0.5, 0.8, 1.0], risk: list[float] = [0.1], score: Score = "judged",  # noqa: B006 (copied)
         answered_only: bool = False, sources: list[str] | None = None,
     ) -> None:  # fmt: skip
         if len(set(coverage)) < len(coverage) or not all(0 < share <= 1 for share in coverage):

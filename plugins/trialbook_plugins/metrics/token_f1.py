@@ -20,8 +20,8 @@ class TokenF1(AnswerMetric):
     """Overlap of the words of answer and accepted answer: harmonic mean of precision and recall, as SQuAD takes it.
 
     Words are those that normalising leaves (lower case, no punctuation, no articles), each as often as it occurs; the
-    accepted answer that fits best counts. Abstaining is right where the images do not hold the answer, and wrong where
-    they do.
+    accepted answer that fits best counts. ``3.5`` is the word ``35``, and Unicode is not brought to one form, as in the
+    script. Abstaining is right where the images do not hold the answer, and wrong where they do.
 
     Args:
         sources: sets whose questions count, by name; all if left out.

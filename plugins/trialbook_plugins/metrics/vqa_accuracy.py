@@ -30,10 +30,11 @@ def vqa_evalai(text: str, answers: Sequence[str]) -> float:
 class VQAAccuracy(AnswerMetric):
     """Agreement with ten annotators, by its two definitions: 0, 0.3, 0.6, 0.9 and 1 for 0, 1, 2, 3 and more who say the same.
 
-    It is the mean, over leaving out each annotator in turn, of min(1, matches / 3) among the others. Both definitions
-    write numbers up to ten as digits, drop articles and most punctuation and put apostrophes into contractions;
-    ``official`` does so only for questions whose annotators differ, ``evalai`` always, and after small changes of its own.
-    Abstaining is right where the images do not hold the answer, and wrong where they do, unless annotators abstained.
+    It is the mean, over leaving out each annotator in turn, of min(1, matches / 3) among the others. Both definitions write
+    numbers up to ten as digits, drop articles and most punctuation and put apostrophes into contractions; ``official`` does
+    so only for questions whose annotators differ, ``evalai`` always, and after small changes of its own. ``-5`` becomes
+    ``5`` then, but curly quotes and Unicode forms stay as they are. Abstaining is right where the images do not hold the
+    answer, and wrong where they do, unless annotators abstained.
 
     Args:
         sources: sets whose questions count, by name; all if left out.

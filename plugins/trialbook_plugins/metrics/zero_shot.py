@@ -83,7 +83,7 @@ def _classify(queries: Labelled, items: Labelled, content: Tensor) -> dict[str, 
 
 def _prototypes(items: Labelled, content: Tensor) -> tuple[Tensor, Tensor]:
     """The classes that there are [K], and the normalised mean of the distinct contents of each [K, D]."""
-    pairs = torch.stack([items.classes, content.to(items.classes.device)], dim=1)
+    pairs = torch.stack([items.classes, content.to(items.classes.device)[items.places]], dim=1)
     distinct, place = pairs.unique(dim=0, return_inverse=True)
     first = torch.full((len(distinct),), len(pairs), device=place.device)
     first = first.scatter_reduce(0, place, torch.arange(len(pairs), device=place.device), "amin")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trialbook_plugins.probes.average_precision import THRESHOLDS, average_precision
-from trialbook_plugins.probes.boxes import BoxLists, as_boxes, match_boxes
+from trialbook_plugins.probes.boxes import BoxLists, as_boxes, match_boxes, scored_boxes
 from trialbook_plugins.probes.resampling import Interval, share_interval
 from trialbook_plugins.probes.spatial import FoundBoxes
 
@@ -41,7 +41,11 @@ def box_figures(
         strict: give ``map`` too: average precision over IoUs from 0.5 to 0.95.
     """
     told = found if sure is None else sure
-    scores = match_boxes(told.boxes, true, *((None, None) if true_classes is None else (told.classes, true_classes)))
+    scores = match_boxes(
+        scored_boxes(told.boxes, told.scores),
+        true,
+        *((None, None) if true_classes is None else (told.classes, true_classes)),
+    )
     alike = [[0] * len(boxes) for boxes in found.boxes], [[0] * len(boxes) for boxes in true]
     guessed, truths = alike if true_classes is None else (found.classes, true_classes)
     precision = average_precision(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from trialbook import TrialbookError
-from trialbook.contracts import CPU, Probed
+from trialbook.contracts import CPU, Probed, has_label
 from trialbook_plugins.probes.resampling import bootstrap_interval, share_interval
 from trialbook_plugins.probes.ridge import Ridge, one_hot
 from trialbook_plugins.probes.rows import MadeRows, chunks, read_part, roomy_device
@@ -23,7 +23,8 @@ _CHUNK = 64
 class Attribute:
     """An annotation of the samples from one vector of each: a class, or numbers, by ridge regression in closed form.
 
-    The penalty has the smallest exact leave-one-out error. A class is told by the largest of one regression for each class.
+    The penalty has the smallest exact leave-one-out error. A class is told by the largest of one regression for each class;
+    samples without one (-1, None, an empty text) do not count.
 
     Args:
         device: where the regression is computed, if there is room.
@@ -56,6 +57,7 @@ class Attribute:
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """``score``: accuracy with the majority's beside it, or R² (variance-weighted), of each of ``others``."""
+        train, others = self._labelled(train), {name: self._labelled(one) for name, one in others.items()}
         (y, names), x = self._targets(train), self._vectors(train.features)
         home = roomy_device(x.numel(), self._device)
         ridge = Ridge(x.to(home), y.to(home))
@@ -76,6 +78,17 @@ class Attribute:
         ).Q.T
         made = (y @ turn).float()
         return MadeRows((len(y), rows, columns, made.shape[1]), lambda i: made[i].expand(rows, columns, -1))
+
+    def _labelled(self, data: Probed) -> Probed:
+        """The samples that have a class."""
+        if self.kind == "number" or (known := has_label(self._truth(data))).all():
+            return data
+        places = np.flatnonzero(known)
+        if not len(places):
+            raise TrialbookError(f"label '{self.label}' names no class of any sample")
+        shape = (len(places), *data.features.shape[1:])
+        features = MadeRows(shape, lambda i: read_part(data.features, places[i : i + 1])[0])
+        return data._replace(features=features, labels={self.label: [data.labels[self.label][i] for i in places]})
 
     def _targets(self, data: Probed) -> tuple[Tensor, list[Any]]:
         truth = self._truth(data)

@@ -74,7 +74,7 @@ def average_precision(
 
     Args:
         boxes: detected boxes of each picture [d, 4], corners.
-        scores: their scores [d].
+        scores: their scores [d]; a detection whose score is NaN is wrong.
         classes: their classes [d].
         true_boxes: true boxes of each picture [m, 4].
         true_classes: their classes [m].
@@ -99,6 +99,7 @@ def average_precision(
         if crowd is not None:
             crowded = np.asarray(crowd[i], dtype=bool)
         ours, theirs = _corners(boxes[i]), _corners(true_boxes[i])
+        ours = np.where(np.isnan(score)[:, None], np.nan, ours)  # what cannot be ranked matches nothing
         for kind in matches.keys() & {*guessed.tolist(), *true.tolist()}:
             d, m = guessed == kind, true == kind
             matches[kind][i] = _match(ours[d], score[d], theirs[m], crowded[m], thresholds, most)

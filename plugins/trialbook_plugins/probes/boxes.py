@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trialbook.contracts import Probed
+
 #: Boxes of each picture: [n_i, 4].
 BoxLists = Sequence[NDArray[Any] | Tensor]
 
@@ -20,6 +22,27 @@ def as_boxes(boxes: NDArray[Any] | Tensor) -> Tensor:
     if isinstance(boxes, Tensor):
         return boxes.double().reshape(-1, 4)
     return torch.from_numpy(np.array(boxes, dtype=np.float64)).reshape(-1, 4)
+
+
+def scored_boxes(boxes: BoxLists, scores: Sequence[Any]) -> list[Tensor]:
+    """Boxes of every picture, float64 [n, 4]; NaN where the score [n] is NaN, so that they match nothing."""
+    found = []
+    for own, score in zip(boxes, scores, strict=True):
+        known = torch.as_tensor(score, dtype=torch.float64, device="cpu").isnan().logical_not()
+        found.append(torch.where(known[:, None], as_boxes(own).cpu(), torch.nan))
+    return found
+
+
+def classed(data: Probed) -> Probed:
+    """The same data without the boxes that have no class (a negative one)."""
+    kept = [np.asarray(kinds) >= 0 for kinds in data.labels["classes"]]
+    if all(one.all() for one in kept):
+        return data
+    both = {
+        name: [np.asarray(values)[keep] for values, keep in zip(data.labels[name], kept, strict=True)]
+        for name in ("boxes", "classes")
+    }
+    return data._replace(labels={**data.labels, **both})
 
 
 def areas(boxes: Tensor) -> Tensor:
@@ -92,7 +115,7 @@ def match_boxes(
     predicted_classes: Sequence[Any] | None = None,
     true_classes: Sequence[Any] | None = None,
 ) -> BoxScores:
-    """Hungarian matching by IoU in every picture, whatever the order of boxes.
+    """Hungarian matching by IoU in every picture, whatever the order of boxes; a box with a NaN matches nothing.
 
     Args:
         predicted: boxes of every picture.
@@ -104,7 +127,7 @@ def match_boxes(
     for i, (guess, truth) in enumerate(zip(predicted, true, strict=True)):
         guess, truth = as_boxes(guess), as_boxes(truth)
         best = np.zeros(len(truth))
-        overlap = iou(guess[:, None], truth[None])
+        overlap = iou(guess[:, None], truth[None]).nan_to_num(0.0)
         if predicted_classes is not None and true_classes is not None:
             same = np.asarray(predicted_classes[i])[:, None] == np.asarray(true_classes[i])[None]
             overlap = overlap * torch.from_numpy(same)

@@ -124,7 +124,7 @@ class DetectionProbe:
         n, rows, columns, width = check_grid(features)
         truths = [to_centres(as_boxes(one)).float().to(self.device) for one in boxes]
         kinds = [torch.zeros(len(one), dtype=torch.int64, device=self.device) if classes is None
-                 else torch.as_tensor(classes[i], dtype=torch.int64, device=self.device)
+                 else torch.tensor(list(classes[i]), dtype=torch.int64, device=self.device)
                  for i, one in enumerate(truths)]  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)

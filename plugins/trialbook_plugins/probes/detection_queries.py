@@ -10,6 +10,7 @@ import torch
 from trialbook import TrialbookError
 from trialbook.contracts import CPU, PredictedBoxes, Probed
 from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures
+from trialbook_plugins.probes.boxes import classed
 from trialbook_plugins.probes.detection import DetectionProbe
 from trialbook_plugins.probes.references import oracle_features
 from trialbook_plugins.probes.spatial import FoundBoxes
@@ -65,6 +66,7 @@ class Detection:
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """Average precision, and IoU, recall and precision, of each of ``others``."""
+        train, others = self._counted(train), {name: self._counted(one) for name, one in others.items()}
         found = self._found(train, others, seed)
         return {
             name: box_figures(
@@ -75,7 +77,7 @@ class Detection:
 
     def find(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, PredictedBoxes]:
         """The boxes of each of ``others`` that it is sure of."""
-        sure = {name: self._sure(one) for name, one in self._found(train, others, seed).items()}
+        sure = {name: self._sure(one) for name, one in self._found(self._counted(train), others, seed).items()}
         return {
             name: PredictedBoxes(one.boxes, one.scores, one.classes if self.per_class else None)
             for name, one in sure.items()
@@ -106,6 +108,7 @@ class Detection:
 
     def oracle(self, data: Probed, seed: int) -> Any:
         """Occupancy of every cell by the true boxes of each class, and the boxes themselves, rotated into the width."""
+        data = self._counted(data)
         _, rows, columns, width = data.features.shape
         return oracle_features(
             data.labels["boxes"],
@@ -117,6 +120,10 @@ class Detection:
             slots=self.options["queries"],
             seed=seed,
         )
+
+    def _counted(self, data: Probed) -> Probed:
+        """The boxes that count: with ``per_class`` those that have a class."""
+        return classed(data) if self.per_class else data
 
     def _classes(self, data: Probed) -> Sequence[Any] | None:
         """Class of every box; None where they do not count."""

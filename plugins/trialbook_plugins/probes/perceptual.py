@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trialbook import TrialbookError
+from trialbook.contracts.data_files import note_files
 from trialbook.contracts.records import Event
 
 #: (channels in, channels out, kernel, stride, padding, pooling before) of AlexNet's convolutions; each ends a stage.
@@ -154,6 +155,7 @@ def _packaged_heads() -> Path:
 
 
 def _load(file: Path) -> dict[str, Any]:
+    note_files([file])
     if not file.is_file():
         raise TrialbookError(f"there is no file {file} with weights for LPIPS")
     try:

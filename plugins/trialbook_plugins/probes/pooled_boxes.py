@@ -19,7 +19,7 @@ class PooledBoxes:
 
     Boxes are told in slots from left to right, by a ridge regression whose penalty has the smallest exact leave-one-out error.
     Published spatial baselines that read mean-pooled tokens can be repeated with ``pool = "mean"``; the run says that this says
-    nothing of where things are.
+    nothing of where things are, and no gate may stand on it.
 
     Args:
         device: where it is fitted, if there is room.
@@ -35,6 +35,9 @@ class PooledBoxes:
     produces: ClassVar[tuple[str, ...]] = BOX_FIGURES
     main: ClassVar[str] = "iou"
     spatial: ClassVar[bool] = True
+    doubtful_when: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "pool": {"mean": "pool = 'mean' averages over places and says nothing of them; gate on pool = 'flatten'"},
+    }
 
     def __init__(
         self, device: torch.device = CPU, /, *, objects: int = 1, pool: Pool = "flatten", hidden: int = 0

@@ -10,6 +10,7 @@ import torch
 from trialbook import TrialbookError
 from trialbook.contracts import CPU, PredictedBoxes, Probed
 from trialbook_plugins.probes._box_figures import BOX_FIGURES, box_figures, box_limits
+from trialbook_plugins.probes.boxes import classed
 from trialbook_plugins.probes.references import oracle_features
 from trialbook_plugins.probes.spatial import FoundBoxes, MLPSettings, TokenBoxProbe
 
@@ -46,6 +47,7 @@ class TokenBoxes:
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
         """IoU, recall and precision of the boxes found in each of ``others``."""
+        train, others = self._counted(train), {name: self._counted(one) for name, one in others.items()}
         found = self._found(train, others)
         return {
             name: box_figures(found[name], one.labels["boxes"], one.labels["classes"] if self.per_class else None, seed)
@@ -56,7 +58,7 @@ class TokenBoxes:
         """The boxes of each of ``others``, with classes where there is a map for each."""
         return {
             name: PredictedBoxes(one.boxes, one.scores, one.classes if self.per_class else None)
-            for name, one in self._found(train, others).items()
+            for name, one in self._found(self._counted(train), others).items()
         }
 
     def _found(self, train: Probed, others: Mapping[str, Probed]) -> dict[str, FoundBoxes]:
@@ -68,12 +70,14 @@ class TokenBoxes:
 
     def limits(self, data: Probed) -> str:
         """What is in the way of reading boxes from maps of the grid."""
+        data = self._counted(data)
         _, rows, columns, _ = data.features.shape
         classes = data.labels["classes"] if self.per_class else None
         return box_limits(data.labels["boxes"], rows, columns, self.objects, classes)
 
     def oracle(self, data: Probed, seed: int) -> Any:
         """Occupancy of every cell by the true boxes, and the boxes themselves, rotated into the width."""
+        data = self._counted(data)
         classes = data.labels["classes"] if self.per_class else None
         _, rows, columns, width = data.features.shape
         slots = self.objects if not self.per_class else None
@@ -87,6 +91,10 @@ class TokenBoxes:
             seed=seed,
             slots=slots,
         )
+
+    def _counted(self, data: Probed) -> Probed:
+        """The boxes that count: with ``per_class`` those that have a class."""
+        return classed(data) if self.per_class else data
 
     def _count(self, *data: Probed) -> int:
         if not self.per_class:

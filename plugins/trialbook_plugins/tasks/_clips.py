@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trialbook import TrialbookError
+from trialbook.contracts import read_only
 from trialbook.contracts.datasets import Split
 from trialbook_plugins.probes.rows import MadeRows
 
@@ -35,12 +36,12 @@ class Annotations(Mapping[str, Any]):
     def __init__(self, split: Split, modality: str) -> None:
         self._split, self._rows = split, split.groups(modality).tolist()
 
-    def __getitem__(self, name: str) -> list[Any]:
+    def __getitem__(self, name: str) -> Sequence[Any]:
         try:
             values = self._split.labels(name)
         except KeyError:
             raise TrialbookError(f"a metric needs the annotation '{name}', which the data set does not have") from None
-        return [values[group] for group in self._rows]
+        return read_only([values[group] for group in self._rows])  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[str]:
         return iter(())

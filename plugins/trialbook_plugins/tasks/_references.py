@@ -9,6 +9,8 @@ from trialbook.contracts import Probe, Probed
 from trialbook_plugins.probes.references import pixel_features, random_features, shuffled_tokens
 from trialbook_plugins.probes.rows import MadeRows, Rows, held, read_part
 
+from ._values import fit
+
 #: Reference features, best first.
 REFERENCES = ("oracle", "pixels", "shuffled", "random")
 #: Most numbers of a token of pixels: more make regressions slow and hardly better.
@@ -38,7 +40,7 @@ class ReferenceMetrics:
             if known is None:
                 first, second = self._made(reference, probe, train, final)
                 fitted, tried = train._replace(features=held(first)), final._replace(features=held(second))
-                known = self._known[place] = dict(probe.measure(fitted, {"final": tried}, self.seed)["final"])
+                known = self._known[place] = fit(name, probe, fitted, {"final": tried}, self.seed)["final"]
             found |= {
                 f"{figure}/{reference}": value
                 for figure, value in known.items()

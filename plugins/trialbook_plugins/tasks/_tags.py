@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from trialbook import TrialbookError
-from trialbook.contracts.datasets import Split
+from trialbook.contracts import Handover, read_only
+from trialbook.contracts.datasets import Split, has_label, row_identities
 
 #: What losses may ask to know of each row of a batch: its group, a number of its content, the class of its group.
 TAGS = ("groups", "content", "classes")
@@ -20,7 +22,7 @@ CLASSES = ("class", "classes", "label", "labels")
 
 
 class Classes:
-    """The class of every group, by the same numbers in all splits: places in the sorted names of all classes.
+    """The class of every group, by the same numbers in all splits: places in the sorted names of all classes, -1 for none.
 
     Args:
         splits: of a data set. The first of ``CLASSES`` counts that holds one value a group in any of them.
@@ -32,13 +34,17 @@ class Classes:
             found = {key: one for key, split in splits.items() if (one := _single(split, name)) is not None}
             if found:
                 break
-        names = np.unique(np.concatenate(list(found.values()))) if found else np.empty(0)
-        self._numbers = {key: np.searchsorted(names, one.astype(names.dtype)) for key, one in found.items()}
+        values = np.concatenate(list(found.values())) if found else np.empty(0)
+        known = has_label(values)
+        numbers = np.full(len(values), -1, dtype=np.int64)
+        numbers[known] = np.unique(values[known], return_inverse=True)[1].reshape(-1)
+        ends = np.cumsum([len(one) for one in found.values()])
+        self._numbers = dict(zip(found, np.split(numbers, ends[:-1]), strict=True)) if found else {}
 
     def of(self, split: str) -> NDArray[np.int64] | None:
-        """Class of every group of a split [G]; None where it has none, or several a group."""
+        """Class of every group of a split [G], -1 for a group without; None where no group has one, or one has several."""
         numbers = self._numbers.get(split)
-        return None if numbers is None else numbers.astype(np.int64)
+        return None if numbers is None or not (numbers >= 0).any() else numbers
 
     def demand(self, split: str, who: str) -> NDArray[np.int64]:
         """The same.
@@ -55,13 +61,8 @@ class Classes:
 
 
 def content_numbers(split: Split, modality: str) -> NDArray[np.int64]:
-    """A number of the content of every row [R]: equal for equal content, in any split and any process.
-
-    A text counts by what it says: its content hash may be taken together with what it is said of.
-    """
-    rows = np.arange(len(split.groups(modality)))
-    is_text = len(rows) and isinstance(split.read(modality, rows[:1])[0], str)
-    hashes = split.read(modality, rows) if is_text else split.content(modality)
+    """A number of what every row says [R]: equal for equal words or values, in any split and any process."""
+    hashes = row_identities(split, modality)
     return np.array([_number(text) for text in hashes], dtype=np.int64).reshape(len(hashes))
 
 
@@ -72,25 +73,41 @@ def row_tags(
     groups = split.groups(modality)
     made = {"groups": lambda: groups, "content": lambda: content_numbers(split, modality)}
     if classes is not None:
-        made["classes"] = lambda: classes[groups]
+        own = np.where(classes >= 0, classes, -1 - np.arange(len(classes)))  # what has no class is like nothing else
+        made["classes"] = lambda: own[groups]
     return {name: made[name]() for name in names}
 
 
 class Known(Mapping[str, Any]):
-    """What is known of a split, by name; each is made when it is first asked for.
+    """What is known of a split, by name; each is made when it is first asked for, and watched from then on.
 
     Args:
         makers: name to what makes it.
+        bits: look for changes past PyTorch, too; see ``Handover``.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+    def __init__(self, makers: Mapping[str, Callable[[], Any]], *, bits: bool = True) -> None:
         self._makers = makers
         self._made: dict[str, Any] = {}
+        self._handover = Handover(bits=bits)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            self._made[name] = self._makers[name]()
+            self._made[name] = self._handover.give(name, self._makers[name]())
         return self._made[name]
+
+    @contextmanager
+    def to(self, who: str) -> Iterator[None]:
+        """A context in which a component works with it.
+
+        Raises:
+            TrialbookError: the component changed something.
+        """
+        with self._handover.to(who):
+            yield
+        for one in self._made.values():
+            if isinstance(one, Known):
+                one._handover.check(who)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
@@ -99,17 +116,38 @@ class Known(Mapping[str, Any]):
         return len(self._makers)
 
 
+class ReadOnlySplit:
+    """A split whose arrays and annotations cannot be written to.
+
+    Args:
+        split: that is read.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._split, name)
+        return (lambda *given, **named: read_only(found(*given, **named))) if callable(found) else read_only(found)
+
+
 def known_of_split(
     split: Split, modalities: Collection[str], embed: Callable[[], Mapping[str, torch.Tensor]],
     classes: NDArray[np.int64] | None,
 ) -> dict[str, Callable[[], Any]]:  # fmt: skip
-    """What makes what metrics may ask to know of a split: ``embeddings``, ``groups``, ``content``, ``classes`` [G], ``split``."""
+    """What makes what metrics may ask to know of a split: ``embeddings``, ``groups``, ``content``, ``classes`` [G], ``split``.
+
+    The class of a group without one is -1.
+    """
     return {
         "embeddings": embed,
         "groups": lambda: {name: torch.from_numpy(split.groups(name)) for name in modalities},
         "content": lambda: {name: torch.from_numpy(content_numbers(split, name)) for name in modalities},
         "classes": lambda: None if classes is None else torch.from_numpy(classes),
-        "split": lambda: split,
+        "split": lambda: ReadOnlySplit(split),
     }
 
 

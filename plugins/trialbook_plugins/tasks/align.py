@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from trialbook_plugins.tasks._blocks import project
 from trialbook_plugins.tasks._dropped_rows import dropped_row_events
 from trialbook_plugins.tasks._rows import Rows, Source
 from trialbook_plugins.tasks._tags import TAGS, Classes, Known, handed, known_of_split, row_tags
+from trialbook_plugins.tasks._values import compute
 
 _PREPARED_AT_ONCE = ("text", "vector")
 """Kinds whose prepared rows are small: they are tokenised once and kept in memory."""
@@ -152,10 +154,12 @@ class Align(nn.Module):
             "embeddings": embeddings, "encoders": trained, "prepared": {name: batch[name].prepared for name in trained},
         }  # fmt: skip
         offered |= {tag: {name: rows.tags[tag] for name, rows in batch.items()} for tag in self._tags}
+        known = Known({name: partial(offered.get, name) for name in offered}, bits=False)
         values: dict[str, Tensor] = {}
         total: Tensor | float = 0.0
         for name, loss in self.losses_by_name.items():
-            value = loss(**handed(offered, loss.needs, f"loss '{name}'"))
+            with known.to(f"loss '{name}'"):
+                value = loss(**handed(known, loss.needs, f"loss '{name}'"))
             if not isinstance(value, Tensor) or value.ndim:
                 what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"but {value!r}"
                 raise TrialbookError(f"loss '{name}' must give a scalar tensor, not one {what}")
@@ -196,9 +200,9 @@ class Align(nn.Module):
         for name, metric in self.metrics.items():
             if "classes" in metric.needs:
                 self.classes.demand(split, f"metric '{name}'")
-            found = metric.compute(**handed(offered, metric.needs, f"metric '{name}'"))
+            values, found = compute(self._builder, name, metric, offered, self.modalities)
             per_sample |= per_sample_of(name, found)
-            figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
+            figures |= values
         return figures
 
     def _makers(self, split: str) -> dict[str, Callable[[], Any]]:

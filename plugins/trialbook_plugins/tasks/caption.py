@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from trialbook import TrialbookError
-from trialbook.contracts import Builder
+from trialbook.contracts import Builder, Handover
 from trialbook.contracts.distributed import spread
 from trialbook.contracts.records import Artifact, Record
 from trialbook_plugins.datasets.stored import modalities_in, sample_keys
@@ -59,9 +59,12 @@ class CaptionSamples:
         keys = sample_keys(split, modalities_in(self.dataset)[0])
 
         def caption(start: int) -> list[str]:
-            return list(
-                self.captioner.caption([facts[group] for group in range(start, min(start + _CHUNK, len(split)))])
-            )
+            handover = Handover()
+            told = handover.give("facts", [facts[group] for group in range(start, min(start + _CHUNK, len(split)))])
+            with handover.to(
+                f"captioner '{self._builder.option('captioner', None, 'use', type(self.captioner).__name__)}'"
+            ):
+                return list(self.captioner.caption(told))
 
         texts = [text for chunk in spread(caption, range(0, len(split), _CHUNK)) for text in chunk]
         for group, text in enumerate(texts):

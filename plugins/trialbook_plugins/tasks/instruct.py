@@ -25,7 +25,9 @@ from trialbook_plugins.tasks._blocks import Projected, blocks_of, count_blocks, 
 from trialbook_plugins.tasks._conversations import Batch, SplitConversations, pad
 from trialbook_plugins.tasks._export import export
 from trialbook_plugins.tasks._rows import Rows, prepared_rows
+from trialbook_plugins.tasks._tags import Known
 from trialbook_plugins.tasks._token_sequences import IGNORED, Sequencer
+from trialbook_plugins.tasks._values import compute
 
 
 class Instruct(nn.Module):
@@ -192,10 +194,11 @@ class Instruct(nn.Module):
         per_sample: dict[str, NDArray[np.float64]] = {}
         self._shown = (split, {"predictions": predictions, "per_sample": per_sample})
         figures = {**self._loss(conversations, chosen), "too_long": float(unasked)}
+        known = Known({"predictions": lambda: predictions})
         for name, metric in self.metrics.items():
-            found = metric.compute(predictions=predictions)
+            values, found = compute(self._builder, name, metric, known, [self.modality])
             per_sample |= per_sample_of(name, found)
-            figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
+            figures |= values
         return figures
 
     def shown(self, split: str) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trialbook import TrialbookError
-from trialbook.contracts import Builder, FindsBoxes, Probe, Probed, TellsLimits
+from trialbook.contracts import Builder, FindsBoxes, Probe, Probed, TellsLimits, read_only
 from trialbook.contracts.datasets import find_overlaps
 from trialbook.contracts.distributed import spread, spread_in_turns
 from trialbook.contracts.plots import declare_pictures, declare_plots
@@ -18,6 +18,7 @@ from ._dropped_rows import dropped_row_events
 from ._layer_plots import probe_profiles
 from ._layers import LayerFeatures, lazy_images
 from ._references import REFERENCES, ReferenceMetrics
+from ._values import declared, fit, watching
 
 #: Metric on features that know everything from which a probe counts as reading all of it.
 _CEILING = 0.99
@@ -146,7 +147,8 @@ class ProbeLayers:
         layer, name = pair
         probe, final, seed = self.probes[name], self._builder.final_split, self._builder.seed
         data = self._data(layer, probe)
-        found = probe.measure(data["train"], {"val": data["val"], final: data[final]}, seed)
+        names = declared(self._builder, "probe", name, probe)
+        found = fit(name, probe, data["train"], {"val": data["val"], final: data[final]}, seed, names)
         figures = dict(found[final])
         figures |= self._references.measure(name, probe, data["train"], data[final])
         return found["val"][probe.main], figures
@@ -165,7 +167,8 @@ class ProbeLayers:
                 continue
             data = self._data(layer, probe)
             others = {"val": data["val"], final: data[final]}
-            found = probe.find(data["train"], others, self._builder.seed)[final]
+            with watching(f"probe '{name}'", data["train"], *others.values()):
+                found = probe.find(data["train"], others, self._builder.seed)[final]
             artifact, shown = boxes_shown(name, layer, data[final], found, self.shown)
             told.append(shown)
             yield artifact
@@ -176,7 +179,7 @@ class ProbeLayers:
         part = self.dataset.splits()[split]
         rows = part.groups(self.modality)
         labels = {need: [part.labels(need)[group] for group in rows.tolist()] for need in probe.labels}
-        return Probed(features, labels, lazy_images(part, self.modality))
+        return Probed(features, read_only(labels), lazy_images(part, self.modality))
 
     def _ceiling(self, layer: str, name: str, figures: dict[str, float]) -> Iterator[Event]:
         """How much a probe misses of what is written plainly, told once for layers of one grid, and why."""

@@ -23,6 +23,7 @@ from ._dropped_rows import dropped_row_events
 from ._layers import LayerFeatures
 from ._side_by_side import about_lines, shown_by, write_side_by_side
 from ._tags import Known, handed
+from ._values import compute
 
 Reference = Literal["true", "latents", "mean"]
 #: Name of the arrays and of the picture that a run leaves.
@@ -190,7 +191,7 @@ class Reconstruct(nn.Module):
         return Known({
             "latents": lambda: latents, "pictures": lambda: self.decoder.decode(latents), "targets": lambda: targets,
             "target_latents": lambda: self._encode(targets),
-        })  # fmt: skip
+        }, bits=False)  # fmt: skip
 
     @torch.no_grad()
     def _encode(self, pictures: Tensor) -> Tensor:
@@ -198,9 +199,10 @@ class Reconstruct(nn.Module):
         return latents
 
     def _losses(self, known: Known) -> dict[str, Tensor]:
-        values = {
-            name: loss(**handed(known, loss.needs, f"loss '{name}'")) for name, loss in self.losses_by_name.items()
-        }
+        values = {}
+        for name, loss in self.losses_by_name.items():
+            with known.to(f"loss '{name}'"):
+                values[name] = loss(**handed(known, loss.needs, f"loss '{name}'"))
         total = sum((self.weights[name] * value for name, value in values.items()), torch.zeros(()))
         return {"loss": torch.as_tensor(total), **{f"{name}/loss": value for name, value in values.items()}}
 
@@ -229,16 +231,13 @@ class Reconstruct(nn.Module):
 
     def _judged(self, split: str, pictures: Rows) -> dict[str, float]:
         """All metrics of pictures uint8 [n, T, 3, H, W] that should be those of the split."""
-        known = {
-            "pictures": pictures,
-            "targets": self._targets(split),
-            "labels": self._labels(split),
-            "train": self._train,
-        }
+        known = Known({
+            "pictures": lambda: pictures, "targets": lambda: self._targets(split), "labels": lambda: self._labels(split),
+            "train": lambda: self._train,
+        })  # fmt: skip
         figures: dict[str, float] = {}
         for name, metric in self.metrics.items():
-            found = metric.compute(**handed(known, metric.needs, f"metric '{name}'"))
-            figures.update({f"{name}/{key}": float(value) for key, value in found.items()})
+            figures |= compute(self._builder, name, metric, known, [self.modality])[0]
         return figures
 
     def _references(self, split: str) -> dict[str, float]:

@@ -51,7 +51,8 @@ class Similarity:
         modality: what both encoders read.
         measures: which metrics. ``cka_biased`` is near 1 for independent noise that is wide; no gate may stand on it.
         pool: what a sample is: ``cells`` (a place in an input: both grids are averaged to the coarser one, and places of one
-            input are drawn together), ``mean`` of an input's tokens, or all of them side by side (``flatten``).
+            input are drawn together), ``mean`` of an input's tokens, which no gate may stand on, or all of them side by side
+            (``flatten``).
         neighbours: k of ``overlap``.
         samples: samples that intervals, nulls, ``rsa``, ``overlap`` and ``r2`` look at.
         permutations: random pairings of a null.
@@ -70,6 +71,9 @@ class Similarity:
         "*/*/{measures}", "*/*/{measures}/*", "*/*/effective_rank",
     )  # fmt: skip
     lower_is_better = ("best/procrustes", "*/*/procrustes")
+    doubtful_when = {
+        "pool": {"mean": "pool = 'mean' averages over places and says nothing of them; gate on pool = 'cells' or 'flatten'"},
+    }  # fmt: skip
     doubtful = {
         "*/cka_biased": "biased: near 1 between independent noise that is wider than there are samples; gate on 'cka'",
     }

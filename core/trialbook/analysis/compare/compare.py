@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialbook.analysis import statistics as stats
+from trialbook.analysis.compare.averages import Values, average, average_notes, difference
 from trialbook.analysis.compare.claims import ClaimResult
 from trialbook.analysis.compare.differences import Difference, Sheets, find_differences
 from trialbook.analysis.compare.effects import Effect
@@ -24,9 +25,12 @@ from trialbook.analysis.compare.metrics import (
     read_costs,
     read_values,
 )
-from trialbook.analysis.selection import Condition, Facts, of_plan, select_runs
+from trialbook.analysis.selection import Condition, Facts, never_run, of_plan, select_runs
 from trialbook.analysis.statistics import Estimate
-from trialbook.registry.query import Registry, open_index
+from trialbook.errors import TrialbookError
+from trialbook.registry.changed_data import describe_changed
+from trialbook.registry.data_files import DataFiles
+from trialbook.registry.query import Registry, Run, open_index
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import Plan
@@ -40,7 +44,7 @@ class Row:
         metric, arm: what.
         higher_is_better: how it is read.
         estimate: mean and 95% t interval over seeds; None where no run has a value.
-        values: the single values, by run.
+        values: the single values, by seed; of several runs of a seed their mean.
         baseline: the arm that it is compared with; None for a baseline itself.
         difference: mean paired difference to the baseline and its 95% t interval.
         p: of the paired t-test; p_holm: corrected for all comparisons of the table.
@@ -101,7 +105,7 @@ def compare(
         registry: opened for reading.
         names: experiments, files or runs; none means the experiment with the newest run.
         metrics: names of metrics; the experiment's headline, or all final metrics, if none are given.
-        by: the key whose values make the groups.
+        by: the key whose values make the groups; what else differs in a group is averaged within each seed.
         where: conditions on runs, ``KEY=VALUE``.
         at: ``last``, ``best:METRIC`` or ``step:N``.
         baseline: the group to compare with, instead of the experiment's.
@@ -110,9 +114,14 @@ def compare(
         TrialbookError: a name, key or metric means nothing here, or no run of the plan is recorded.
     """
     place, facts = At.parse(at), Facts(registry)
-    names = names if plan is None else [plan.experiment.name]
+    if plan is not None:
+        names = [plan.experiment.name]
+        if not plan.runs:
+            raise TrialbookError(f"{plan.experiment.file} has no runs to compare; 'mlrun decide' comes to its decision")
+        if names[0] not in registry.experiments():
+            raise never_run(names[0], plan.experiment.file)
     runs = select_runs(registry, names, [Condition.parse(text) for text in where], facts)
-    runs = runs if plan is None else of_plan(runs, plan)
+    runs = runs if plan is None else of_plan(runs, plan, registry.root)
     experiments = tuple(dict.fromkeys(run.experiment for run in runs))
     whole = not where and (plan is not None or len(runs) == sum(map(registry.count, experiments)))
     groups = make_groups(runs, by, baseline, facts, registry, whole=whole, asked=plan)
@@ -122,6 +131,7 @@ def compare(
     named = dict.fromkeys([*chosen, *(one["metric"] for one in info.claims), *asked])
     values = read_values(registry, groups, list(named), place)
     rows = _judge([_row(m, arm, groups, values.get(m, {})) for m in chosen for arm in groups.labels])
+    by_seed = {name: _by_seed(groups, own) for name, own in values.items()}
     different = find_differences(groups.used, groups.baselines, Sheets(registry, facts), groups.named)
     factorial = Factorial()
     if len(experiments) == 1:
@@ -130,37 +140,47 @@ def compare(
     costs, findings = read_costs(registry, groups), arm_findings(registry, groups)
     return Comparison(
         experiments=experiments, question=info.question,
-        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(info.gates, groups, values)),
+        at=at, by=by, arms=groups.labels, rows=rows, gates=tuple(judge_gates(info.gates, groups, by_seed)),
         costs=costs, missing=tuple(groups.missing), differences=tuple(different),
-        notes=(*_notes(groups, rows), *factorial.notes), effects=factorial.effects, claims=factorial.claims,
+        notes=(
+            *average_notes(groups, {m: values.get(m, {}) for m in chosen}), *_notes(groups, rows), *factorial.notes,
+            *_edited(registry, runs, plan),
+        ),
+        effects=factorial.effects, claims=factorial.claims,
         findings=tuple(findings), pareto=_pareto(rows, costs, findings),
         external_baselines=info.external_baselines,
     )  # fmt: skip
 
 
-def _row(metric: str, arm: str, groups: Groups, values: Mapping[str, Mapping[str, float]]) -> Row:
+def _by_seed(groups: Groups, values: Values) -> dict[str, dict[str, float]]:
+    """Group to seed to value."""
+    found = {label: average(groups, label, values).values for label in groups.labels}
+    return {label: {f"seed {seed}": value for seed, value in own.items()} for label, own in found.items() if own}
+
+
+def _row(metric: str, arm: str, groups: Groups, values: Values) -> tuple[Row, list[float]]:
+    """A row before it is judged, and its differences to the baseline."""
     higher = higher_is_better(metric, groups.info.lower_is_better, groups.info.gates)
-    own = values.get(arm, {})
+    own = {f"seed {seed}": value for seed, value in average(groups, arm, values).values.items()}
     estimate = stats.t_interval(list(own.values())) if own else None
     base = groups.baselines.get(arm)
     if base is None:
         verdict = "baseline" if arm in groups.baselines.values() else None
-        return Row(metric, arm, higher, estimate, own, verdict=verdict)
-    shared = values.get(base, {})
-    pairs = [own[unit] - shared[unit] for unit in own if unit in shared]
-    return Row(
+        return Row(metric, arm, higher, estimate, own, verdict=verdict), []
+    pairs = difference(groups, arm, base, values)
+    row = Row(
         metric, arm, higher, estimate, own, baseline=base,
         difference=stats.t_interval(pairs) if pairs else None, p=stats.paired_p(pairs),
     )  # fmt: skip
+    return row, pairs
 
 
-def _judge(rows: list[Row]) -> tuple[Row, ...]:
+def _judge(found: Sequence[tuple[Row, Sequence[float]]]) -> tuple[Row, ...]:
     """Holm's correction over all comparisons of the table, and what follows from it."""
-    corrected = stats.holm([row.p for row in rows])
+    corrected = stats.holm([row.p for row, _ in found])
     comparisons = sum(p is not None for p in corrected)
-    by_place = {(row.metric, row.arm): row for row in rows}
     judged = []
-    for row, p in zip(rows, corrected, strict=True):
+    for (row, pairs), p in zip(found, corrected, strict=True):
         if row.baseline is None:
             judged.append(row)
             continue
@@ -168,8 +188,6 @@ def _judge(rows: list[Row]) -> tuple[Row, ...]:
         if row.difference is not None and stats.decides(p, row.difference.n):
             verdict = "better" if (row.difference.mean > 0) == row.higher_is_better else "worse"
         else:
-            base = by_place[row.metric, row.baseline].values
-            pairs = [row.values[unit] - base[unit] for unit in row.values if unit in base]
             needed = stats.seeds_to_decide(pairs, max(1, comparisons))
         judged.append(replace(row, p_holm=p, verdict=verdict, seeds_to_decide=needed))
     return tuple(judged)
@@ -177,7 +195,7 @@ def _judge(rows: list[Row]) -> tuple[Row, ...]:
 
 def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
     notes = list(groups.notes)
-    thin = [label for label in groups.labels if len(groups.used[label]) < stats.FEWEST_SEEDS]
+    thin = [label for label in groups.labels if len({run.seed for run in groups.used[label]}) < stats.FEWEST_SEEDS]
     if thin:
         arms = "all arms" if len(thin) == len(groups.labels) > 2 else ", ".join(thin)
         notes.append(
@@ -194,6 +212,21 @@ def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
         if gap is not None and gap.n > 1 and row.p is None and math.isfinite(gap.mean):
             notes.append(f"{row.metric} of {row.arm} differs by the same for every seed: the seeds decide nothing")
     return notes
+
+
+def _edited(registry: Registry, runs: Sequence[Run], plan: Plan | None) -> list[str]:
+    """What files the data of finished runs came from are others now."""
+    if plan is not None:
+        return [text for one in (*plan.before, plan) if (text := describe_changed(one, registry.root))]
+    files, found = DataFiles(registry.root), dict[str, list[str]]()
+    for run in runs:
+        if run.status == "finished" and (changed := files.changed(run.directory)):
+            found.setdefault(", ".join([*changed][:3]) + ", …" * (len(changed) > 3), []).append(run.name)
+    return [
+        f"the data of {len(names)} run{'s' * (len(names) > 1)} were edited since they were recorded ({listed}): {names[0]}"
+        + ", …" * (len(names) > 1)
+        for listed, names in found.items()
+    ]
 
 
 def _pareto(

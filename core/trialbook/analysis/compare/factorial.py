@@ -9,8 +9,8 @@ from trialbook.analysis.compare.claims import ClaimResult, answer_claims
 from trialbook.analysis.compare.effects import Design, Effect, find_effects, make_design
 from trialbook.analysis.compare.groups import Groups
 
-#: Metric to group to unit to value, as ``trialbook.analysis.compare.metrics.read_values`` gives them.
-Figures = Mapping[str, Mapping[str, Mapping[str, float]]]
+#: Metric to run (by number) to value, as ``trialbook.analysis.compare.metrics.read_values`` gives them.
+Figures = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,10 @@ def read_factorial(groups: Groups, values: Figures, metrics: Sequence[str], *, w
     if not info.claims and not info.factors:
         return Factorial()
     design = make_design(groups, whole=whole)
-    by_run = _by_run(groups, values)
     factorial = metrics and set(design.factors) - {"arm"}
-    effects = find_effects(design, {name: by_run.get(name, {}) for name in metrics}) if factorial else []
-    claims, reservations = answer_claims(info.claims, design, by_run, info.baseline)
+    effects = find_effects(design, {name: values.get(name, {}) for name in metrics}) if factorial else []
+    claims, reservations = answer_claims(info.claims, design, values, info.baseline)
     return Factorial(tuple(effects), tuple(claims), (*_notes(design, effects), *reservations))
-
-
-def _by_run(groups: Groups, values: Figures) -> dict[str, dict[int, float]]:
-    """The values of every metric by number of the run."""
-    runs = [(run.id, label, groups.units[run.id]) for label, group in groups.used.items() for run in group]
-    return {
-        metric: {number: own[label][unit] for number, label, unit in runs if unit in own.get(label, {})}
-        for metric, own in values.items()
-    }
 
 
 def _notes(design: Design, effects: Sequence[Effect]) -> list[str]:

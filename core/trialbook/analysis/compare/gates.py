@@ -12,9 +12,9 @@ from trialbook.analysis.estimates import Value, measure, ratios
 from trialbook.analysis.statistics import Estimate
 from trialbook.analysis.verdicts import Question, judge
 from trialbook.config.scale import Scale
-from trialbook.contracts.metric_names import ENDS, fitting, with_ends
+from trialbook.contracts.metric_names import fitting, references, with_ends
 
-#: Metric to arm to unit to value.
+#: Metric to arm to seed to value.
 Values = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
@@ -25,7 +25,8 @@ class GateResult:
     Args:
         metric, arm, bound: what is held against what.
         estimate: mean and 95% interval; None where the arm has no value.
-        verdict: ``pass``, ``fail`` or ``undecided``, by the interval; None where there is no value.
+        verdict: ``pass``, ``fail`` or ``undecided``, by the interval; ``cannot be told``; None where there is no value.
+        note: why it cannot be told.
         reached: ``target``, ``acceptable``, ``between`` or ``fail``, by the mean.
         p, p_holm: of passing by chance, as it is and corrected for all gates and arms.
         name, level: as in the file; relative_to: what the value is a ratio to.
@@ -42,6 +43,7 @@ class GateResult:
     name: str = ""
     level: str = "must"
     relative_to: str | None = None
+    note: str = ""
 
     @property
     def mean(self) -> float | None:
@@ -61,9 +63,12 @@ class GateResult:
 
 
 def gate_metrics(gates: Iterable[Mapping[str, Any]], recorded: Sequence[str]) -> list[str]:
-    """Names of the metrics that gates need, with those of their intervals."""
+    """Names of the metrics that gates need, with those of their intervals and references."""
     names = dict.fromkeys(
-        name for gate in gates for one in fitting(recorded, gate["metric"]) for name in with_ends(one)
+        name
+        for gate in gates
+        for one in fitting(recorded, gate["metric"])
+        for name in (*with_ends(one), *references(one))
     )
     return list(names)
 
@@ -76,18 +81,23 @@ def judge_gates(gates: Sequence[Mapping[str, Any]], groups: Groups, values: Valu
             continue
         scale = Scale.of(gate, higher=higher_is_better(gate["metric"], lower_is_better))
         for label in groups.labels:
-            if gate.get("arm") in (None, label, groups.used[label][0].base_arm):
+            if gate.get("arm") is None or _stands_for(label, gate["arm"], groups):
                 held.append((gate, label))
                 questions.append(Question(scale, _found(gate, label, groups, values)))
     return [
         GateResult(
             gate["metric"], label, question.scale.bound, best.estimate if best else None,
             verdict.verdict if best else None, question.scale.reached(best.mean) if best else None, verdict.p, verdict.p_holm,
-            gate.get("name", ""), gate.get("level", "must"), gate.get("relative_to"),
+            gate.get("name", ""), gate.get("level", "must"), gate.get("relative_to"), question.doubt,
         )
         for (gate, label), question, verdict in zip(held, questions, judge(questions), strict=True)
         for best in [question.best]
     ]  # fmt: skip
+
+
+def _stands_for(label: str, arm: str, groups: Groups) -> bool:
+    """Whether a group is an arm, or all of its runs are of that arm."""
+    return label == arm or all(run.base_arm == arm for run in groups.used[label])
 
 
 def _found(gate: Mapping[str, Any], label: str, groups: Groups, values: Values) -> list[Any]:
@@ -105,9 +115,11 @@ def _found(gate: Mapping[str, Any], label: str, groups: Groups, values: Values) 
 
 
 def _of_arm(name: str, label: str, values: Values) -> dict[str, Value]:
-    ends = [values.get(f"{name}/{end}", {}).get(label, {}) for end in ENDS]
-    own = values[name].get(label, {})
-    return {unit: Value(value, *(end.get(unit) for end in ends)) for unit, value in own.items()}
+    of_seeds: dict[str, dict[str, float]] = {}
+    for metric, groups in values.items():
+        for unit, value in groups.get(label, {}).items():
+            of_seeds.setdefault(unit, {})[metric] = value
+    return {unit: Value.read(name, recorded) for unit, recorded in of_seeds.items() if name in recorded}
 
 
 def _reference(
@@ -126,7 +138,7 @@ def _reference(
             raise ValueError(f"{reference} has no external value")
         return {"external_baseline": Value(value)}
     point = groups.used[label][0].point_text
-    arms = [one for one, runs in groups.used.items() if reference in (one, runs[0].base_arm)]
+    arms = [one for one in groups.used if _stands_for(one, reference, groups)]
     same = [one for one in arms if groups.used[one][0].point_text == point] or arms
     if not same or not (found := _of_arm(name, same[0], values)):
         raise ValueError(f"{reference} has no value")

@@ -25,8 +25,9 @@ class Groups:
 
     Args:
         labels: the groups that have finished runs, in the order of the table.
-        used: label to its finished runs, one for each unit.
-        units: run (by number) to what it is paired by: its seed, and where that is not enough, its arm and grid point.
+        used: label to its finished runs.
+        settings: run (by number) to what else sets it apart from other runs of its group, beside the seed: arm and point of
+            the grid, as far as they differ inside any group; empty where nothing does.
         baselines: label to the label that it is compared with.
         named: label to the keys that the experiment named for it, or None where that was not recorded.
         missing: cells without a finished run, with the reason.
@@ -36,7 +37,7 @@ class Groups:
 
     labels: tuple[str, ...]
     used: Mapping[str, Sequence[Run]]
-    units: Mapping[int, str]
+    settings: Mapping[int, str]
     baselines: Mapping[str, str]
     named: Mapping[str, frozenset[str] | None]
     missing: Sequence[str]
@@ -78,7 +79,7 @@ def make_groups(
         labels = sorted(used, key=_order)
     return Groups(
         labels=tuple(labels), used={label: used[label] for label in labels},
-        units=_units(used, by),
+        settings=_settings(used),
         baselines=bases, named={label: _named(used[label], by, registry) for label in labels},
         missing=missing, notes=notes, info=info,
     )  # fmt: skip
@@ -173,17 +174,23 @@ def _baselines(
     return found
 
 
-def _units(used: Mapping[str, Sequence[Run]], by: str) -> dict[int, str]:
-    """What each run is paired by: its seed; where runs of a group share one, also its arm and the rest of its point."""
-    unique = by != "seed" and all(len({run.seed for run in runs}) == len(runs) for runs in used.values())
-    units = {}
-    for run in (run for runs in used.values() for run in runs):
-        parts = [] if by == "seed" else [f"seed {run.seed}"]
-        if not unique:
-            rest = [f"{key}={json.dumps(value)}" for key, value in run.point.items() if key != by]
-            parts = [run.experiment, *([] if by == "base_arm" else [run.base_arm]), *rest, *parts]
-        units[run.id] = " ".join(parts)
-    return units
+def _settings(used: Mapping[str, Sequence[Run]]) -> dict[int, str]:
+    """Arm and point of the grid of each run, but for what is the same throughout every group: what the groups are made by."""
+    rows = {run.id: {"arm": run.base_arm, **run.point} for runs in used.values() for run in runs}
+    keys = dict.fromkeys(key for row in rows.values() for key in row)
+    varied = [
+        key
+        for key in keys
+        if any(len({json.dumps(rows[run.id].get(key)) for run in runs}) > 1 for runs in used.values())
+    ]
+    return {
+        number: ",".join(
+            row[key] if key == "arm" else f"{key.rpartition('.')[2]}={json.dumps(row[key])}"
+            for key in varied
+            if key in row
+        )
+        for number, row in rows.items()
+    }
 
 
 def _named(runs: Sequence[Run], by: str, registry: Registry) -> frozenset[str] | None:

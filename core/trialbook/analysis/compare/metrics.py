@@ -106,20 +106,16 @@ def _is_end(name: str, recorded: Collection[str]) -> bool:
     return end in ("low", "high") and stem in recorded
 
 
-def read_values(
-    registry: Registry, groups: Groups, metrics: Sequence[str], at: At
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Metric to group to unit to value; what was not recorded there is left out, NaN is NaN."""
-    runs = {run.id: (label, groups.units[run.id]) for label, group in groups.used.items() for run in group}
+def read_values(registry: Registry, groups: Groups, metrics: Sequence[str], at: At) -> dict[str, dict[int, float]]:
+    """Metric to run (by number) to value; what was not recorded there is left out, NaN is NaN."""
     flat = [run for group in groups.used.values() for run in group]
     if at.kind == "last":
         rows = registry.summaries(flat, metrics, "last")
     else:
         rows = registry.values_at(_steps(registry, groups, flat, at), metrics)
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[int, float]] = {}
     for run, metric, value in rows:
-        label, unit = runs[run]
-        found.setdefault(metric, {}).setdefault(label, {})[unit] = float("nan") if value is None else value
+        found.setdefault(metric, {})[run] = float("nan") if value is None else value
     return found
 
 
@@ -151,7 +147,7 @@ def _cost(registry: Registry, run: Run, timings: Mapping[str, float]) -> dict[st
     cost = {} if run.seconds is None else {"seconds": run.seconds}
     cost |= timings
     if parameters := data.get("parameters"):
-        cost["trained_parameters"] = trained_parameters(data)
+        cost["trained_parameters"] = sum(trained_by_part(data, registry.document(run.config)).values())
         cost["parameters"] = sum(parameters.values())
     for name, key in (("training_flops", "training"), ("flops_per_sample", "forward_backward_per_sample")):
         if (operations := (data.get("flops") or {}).get(key)) is not None:
@@ -159,12 +155,20 @@ def _cost(registry: Registry, run: Run, timings: Mapping[str, float]) -> dict[st
     return cost
 
 
-def trained_parameters(data: Mapping[str, Any]) -> int:
-    """Number of parameters that any stage trains, from ``data.json``; all that are not frozen in records of older versions."""
+def trained_by_part(data: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, int]:
+    """Part to the number of its parameters that any stage trains; parts without any are left out.
+
+    Args:
+        data: content of ``data.json``. Where no numbers are recorded, as older versions and runs without training do, all that is
+            not frozen is trained, or nothing.
+        config: the run's configuration; a run without ``[train]`` and ``[[stage]]`` trains nothing.
+    """
     if (trained := data.get("trained")) is not None:
-        return sum(trained.values())
+        return dict(trained)
+    if not config.get("train") and not config.get("stage"):
+        return {}
     frozen = set(data.get("frozen") or ())
-    return sum(count for part, count in (data.get("parameters") or {}).items() if part not in frozen)
+    return {part: count for part, count in (data.get("parameters") or {}).items() if part not in frozen}
 
 
 def pareto_costs(costs: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:

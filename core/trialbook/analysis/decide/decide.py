@@ -44,7 +44,8 @@ def _decide(plan: Plan, table: Mapping[str, Any], places: Places, recorded: Reco
     scales = {name: sources.scale(gate) for name, gate in gates.items()}
     evidence = {(name, one): sources.gather(gate, one) for name, gate in gates.items() for one in candidates}
     questions = {key: Question(scales[key[0]], one.found) for key, one in evidence.items()}
-    best = {key: one.best for key, one in questions.items()}
+    best = {key: None if one.doubt else one.best for key, one in questions.items()}
+    untrained = recorded.random_weights()
     verdicts, possible, tests = _judge(questions, outcomes, list(candidates), gates)
     ballot = Ballot(_criteria(gates, scales, manual_scores), list(candidates), outcomes, table.get("tie", 0.02))
     return Decision(
@@ -53,7 +54,8 @@ def _decide(plan: Plan, table: Mapping[str, Any], places: Places, recorded: Reco
         manual_scores=tuple(manual_scores),
         external_baselines=tuple(_external_values(gates, scales, experiment.external_baselines)),
         held=tuple(_held(gates[key[0]], key[1], evidence[key], questions[key], verdicts[key]) for key in evidence),
-        tests=tests, outcomes=tuple(outcomes), advice=advise(ballot, best, possible),
+        tests=tests, outcomes=tuple(outcomes), advice=advise(ballot, best, possible, rehearsal=bool(untrained)),
+        random_weights=untrained,
         ranking=tuple(ballot.ranking({key: None if one is None else one.mean for key, one in best.items()})),
     )  # fmt: skip
 
@@ -111,7 +113,8 @@ def _held(gate: Mapping[str, Any], candidate: str, evidence: Evidence, question:
         bound=scale.bound, measured_in=evidence.place, where=best.where if best else "", best_of=len(evidence.found),
         estimate=best.estimate if best else None, basis=best.basis if best else "none",
         reached=scale.reached(best.mean) if best else None, score=scale.score(best.mean) if best else None,
-        verdict=verdict.verdict, p=verdict.p, p_holm=verdict.p_holm, missing=evidence.missing, note=evidence.note,
+        verdict=verdict.verdict, p=verdict.p, p_holm=verdict.p_holm, missing=evidence.missing,
+        note=question.doubt or evidence.note,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from trialbook.analysis.compare.metrics import higher_is_better
 from trialbook.analysis.estimates import Measured, Value, measure, ratios
 from trialbook.config.scale import Scale
 from trialbook.config.sources import Offer, Place, Places
-from trialbook.contracts.metric_names import ENDS, fitting, with_ends
+from trialbook.contracts.metric_names import fitting, references, with_ends
 
 if TYPE_CHECKING:
     from trialbook.config.runspec import Plan
@@ -157,6 +157,15 @@ class Recorded:
         self._runs: dict[str, dict[str, Run]] = {}
         self._names: dict[str, list[str]] = {}
 
+    def random_weights(self) -> tuple[str, ...]:
+        """Parts with random weights that were never trained, of the runs that count: ``encoder.image in study/tiny``."""
+        found: dict[str, None] = {}
+        for experiment in self._plans:
+            for run in self._finished(experiment):
+                for part in self.registry.document(run.data).get("random_weights") or ():
+                    found[f"{part} in {run.experiment}/{run.arm}"] = None
+        return tuple(found)
+
     def missing(self, place: Place) -> tuple[str, ...]:
         """Planned runs of a place that are not finished, with what became of them."""
         runs = self._recorded(place.experiment)
@@ -170,20 +179,18 @@ class Recorded:
         """What the finished runs of a place recorded last, in the order of arms and metrics."""
         runs = [run for run in self._finished(place.experiment) if run.arm in place.arms]
         names = fitting(self._figures(place.experiment), metric)
-        wanted = [n for name in names for n in with_ends(name)]
+        wanted = [n for name in names for n in (*with_ends(name), *references(name))]
         read = [one for kind in KINDS for one in self.registry.summaries(runs, wanted, "last", kind)] if runs else []
-        values: dict[tuple[int, str], float] = {
-            (run, name): float("nan") if value is None else value for run, name, value in read
-        }
+        values: dict[int, dict[str, float]] = {}
+        for number, name, value in read:
+            values.setdefault(number, {})[name] = float("nan") if value is None else value
         found: Found = {}
         for arm in place.arms:
             for name in names:
                 of_seeds = {
-                    f"seed {run.seed}": Value(
-                        values[run.id, name], *(values.get((run.id, f"{name}/{end}")) for end in ENDS)
-                    )
+                    f"seed {run.seed}": Value.read(name, values[run.id])
                     for run in runs
-                    if run.arm == arm and (run.id, name) in values
+                    if run.arm == arm and name in values.get(run.id, {})
                 }
                 if of_seeds:
                     found[arm, name] = of_seeds

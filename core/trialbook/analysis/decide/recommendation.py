@@ -93,14 +93,16 @@ class Advice:
 
 
 def advise(
-    ballot: Ballot, measured: Mapping[tuple[str, str], Measured | None], possible: Sequence[int | None]
-) -> Advice:
+    ballot: Ballot, measured: Mapping[tuple[str, str], Measured | None], possible: Sequence[int | None], *,
+    rehearsal: bool = False,
+) -> Advice:  # fmt: skip
     """The recommendation.
 
     Args:
         ballot: what is decided.
         measured: gate and candidate to what was measured.
         possible: outcomes that the verdicts leave possible.
+        rehearsal: models have random weights: the values are true, but of nothing that anyone would use.
     """
     values = {key: None if one is None else one.mean for key, one in measured.items()}
     ranking, found = ballot.ranking(values), ballot.possible(values)
@@ -111,7 +113,7 @@ def advise(
     shares, first, same = _draw(ballot, measured, text)
     confidence = None
     if text:
-        confidence = "low" if without or same < MEDIUM else "medium" if same < HIGH else "high"
+        confidence = "low" if rehearsal or without or same < MEDIUM else "medium" if same < HIGH else "high"
     return Advice(
         number, text, tuple(found) if len(found) > 1 else (), tuple(possible), confidence, same if text else None, shares,
         first, without,

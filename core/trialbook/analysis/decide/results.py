@@ -66,6 +66,7 @@ class Decision:
         manual_scores: the ``[[manual_score]]`` tables; external_baselines: metrics from elsewhere.
         held: every gate for every candidate; tests: how many tests were corrected together.
         outcomes: as written; ranking: candidates, best first; advice: what follows.
+        random_weights: parts of models with random weights that the values are of.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Decision:
     outcomes: tuple[Mapping[str, Any], ...]
     ranking: tuple[Standing, ...]
     advice: Advice
+    random_weights: tuple[str, ...] = ()
 
     def of(self, gate: str, candidate: str) -> Held:
         """What came of a gate for a candidate."""
@@ -133,6 +135,7 @@ def _record(decision: Decision) -> dict[str, Any]:
         "external_baseline": [asdict(one) for one in decision.external_baselines],
         "outcomes": [dict(one) for one in decision.outcomes],
         "missing": list(decision.missing),
+        "random_weights": list(decision.random_weights),
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class Answer:
 
     Args:
         prediction: what was asked, answered and accepted.
-        right: whether it is right after normalisation, or abstains where there is nothing to answer; None where there is
+        right: whether it says what an accepted answer says, or abstains where there is nothing to answer; None where there is
             nothing to compare with.
         tag: why it is wrong; empty where it is not.
         by_hand: a person gave the tag; the rules said ``rule``.
@@ -165,7 +165,7 @@ def judge(
 
 
 def is_right(prediction: Prediction) -> bool | None:
-    """Whether a prediction is right, as the metric ``exact-match`` has it normalised; None with nothing to compare it with."""
+    """Whether a prediction has the ``reading`` of an accepted answer, numbers by value; None with nothing to compare it with."""
     if prediction.answerable and not prediction.answers:
         return None
     return score(prediction) == 1.0

@@ -6,15 +6,11 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from trialbook.contracts.predictions import Prediction, normalize
+from trialbook.analysis.failures.numbers import is_number_word, number_of
+from trialbook.contracts.answers import numerals, plain_letters, reading
+from trialbook.contracts.predictions import Prediction
 from trialbook.errors import distance
 
-_NUMBER = re.compile(r"[-+−]?\d(?:[\d.,]*\d)?")
-_THOUSANDS = re.compile(r"\d{1,3}(?:[.,]\d{3})+")
-_COUNTS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
-_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6, "bn": 1e9, "billion": 1e9}
 #: Words that turn an answer round.
 _TURNS = {"yes", "no", "not", "never", "none", "or"}
 #: Longer texts are not compared letter by letter.
@@ -27,12 +23,12 @@ def same_but_for_form(text: str, answers: Sequence[str]) -> bool:
     Numbers are the same in value, and one of the two may have a unit that the other has not. More words may stand around an
     answer if they hold no digit and nothing that turns it round (``not``, ``or``).
     """
-    return any(_bare(text) == _bare(one) != "" or _same_number(text, one) or _around(text, one) for one in answers)
+    return any(_same_letters(text, one) or _same_number(text, one) or _around(text, one) for one in answers)
 
 
 def part_of(text: str, answers: Sequence[str]) -> bool:
     """Whether a text is whole words of an accepted answer, but not all of them."""
-    words = normalize(text).split()
+    words = _words(text)
     return any(len(words) < len(own) and _stands_in(words, own) for own in map(_words, answers))
 
 
@@ -42,37 +38,7 @@ def almost(text: str, answers: Sequence[str]) -> bool:
     Letters: at most a quarter of the longer text, in texts of three or more. Numbers of as many digits, at least two: at
     most a third of them.
     """
-    return any(_few_letters(normalize(text), normalize(one)) or _few_digits(text, one) for one in answers)
-
-
-def number_of(text: str) -> float | None:
-    """The only number in a text, in digits or as a word up to twelve; None where there is none, or several.
-
-    ``1,234.50``, ``1.234,50`` and ``1234.5`` are the same; of a lone separator three digits make thousands.
-    """
-    found = _NUMBER.findall(text)
-    words = [word for word in _words(text) if word in _COUNTS]
-    if len(found) + len(words) != 1:
-        return None
-    if words:
-        return float(_COUNTS.index(words[0]))
-    value = _value(found[0])
-    after = re.match(r"\s*([a-z]+)\b", text[text.index(found[0]) + len(found[0]) :].lower())
-    return value * _SCALES.get(after[1], 1.0) if after else value
-
-
-def _value(digits: str) -> float:
-    sign = -1.0 if digits[0] in "-−" else 1.0
-    plain = digits.lstrip("-+−")
-    marks = [mark for mark in plain if mark in ".,"]
-    if len(set(marks)) == 2:  # the last one stands before the decimals
-        whole, _, decimals = plain.rpartition(marks[-1])
-        return sign * float(f"{re.sub('[.,]', '', whole)}.{decimals}")
-    if marks == ["."] and not plain.startswith("0"):
-        return sign * float(plain)
-    if _THOUSANDS.fullmatch(plain) and not plain.startswith("0"):
-        return sign * float(re.sub("[.,]", "", plain))
-    return sign * float(plain.replace(",", ".")) if len(marks) <= 1 else float("nan")
+    return any(_few_letters(reading(text), reading(one)) or _few_digits(text, one) for one in answers)
 
 
 def _same_number(text: str, answer: str) -> bool:
@@ -84,7 +50,7 @@ def _same_number(text: str, answer: str) -> bool:
 
 
 def _is_unit(word: str) -> bool:
-    return not any(letter.isdigit() for letter in word) and word not in _COUNTS
+    return not any(letter.isdigit() for letter in word) and not is_number_word(word)
 
 
 def _around(text: str, answer: str) -> bool:
@@ -115,7 +81,13 @@ def _few_digits(text: str, answer: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return normalize(text).split()
+    return reading(text).split()
+
+
+def _same_letters(text: str, answer: str) -> bool:
+    """Whether letters and digits are the same but for accents, and numbers the same in value."""
+    values = [[value for _, _, value in numerals(plain_letters(one).casefold())] for one in (text, answer)]
+    return _bare(text) == _bare(answer) != "" and values[0] == values[1] and None not in values[0]
 
 
 def _bare(text: str) -> str:
@@ -167,10 +139,10 @@ def tag_of(prediction: Prediction, elsewhere: Sequence[str] = (), texts: Sequenc
         return "format"
     if _counts(prediction) and number_of(text) is not None and any(number_of(one) is not None for one in answers):
         return "counting"
-    plain = normalize(text)
-    if plain not in _COMMON and plain in set(map(normalize, elsewhere)):
+    plain = reading(text)
+    if plain not in _COMMON and plain in set(map(reading, elsewhere)):
         return "distractor"
-    if plain not in _COMMON and plain in set(map(normalize, texts)):
+    if plain not in _COMMON and plain in set(map(reading, texts)):
         return "layout"
     if part_of(text, answers):
         return "incomplete"

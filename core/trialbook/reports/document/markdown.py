@@ -6,13 +6,10 @@ import re
 
 from markupsafe import Markup
 
+from trialbook.errors import printable
 from trialbook.reports.document.blocks import Page
+from trialbook.reports.document.escape import markdown
 from trialbook.reports.document.format import NO_PLUGINS, Format, PluginTemplates
-
-#: What would be read as mark-up wherever it stands; ``_`` and ``~`` only at the edge of a word.
-_MARKUP = re.compile(r"[\\`*\[\]<&]|(?<!\w)[_~]|[_~](?!\w)")
-#: What would be read as mark-up at the beginning of a line: the sign that makes it so is the last one.
-_LEADING = re.compile(r"^(\d*)([#>]|[-+](?=\s)|(?<=\d)[.)](?=\s))")
 
 
 def to_markdown(page: Page, plugins: PluginTemplates = NO_PLUGINS) -> str:
@@ -20,22 +17,9 @@ def to_markdown(page: Page, plugins: PluginTemplates = NO_PLUGINS) -> str:
     return MARKDOWN.page(page, plugins)
 
 
-def escape(text: str) -> Markup:
-    """Text so that no letter of it is mark-up; a line break becomes a space, as does all space at either end."""
-    if not text.strip():
-        return Markup(text)
-    before, after = (" " if edge.isspace() else "" for edge in (text[0], text[-1]))
-    flat = _LEADING.sub(r"\1\\\2", _MARKUP.sub(_harmless, " ".join(text.split())))
-    return Markup(f"{before}{flat}{after}")
-
-
-def _harmless(found: re.Match[str]) -> str:
-    return {"<": "&lt;", "&": "&amp;"}.get(found[0], f"\\{found[0]}")
-
-
 def _code(text: str) -> Markup:
     """Code within a sentence, with more backticks around it than it has in it."""
-    flat = " ".join(text.split())
+    flat = " ".join(printable(text).split())
     fence = "`" * (max((len(run) for run in re.findall("`+", flat)), default=0) + 1)
     return Markup(f"{fence} {flat} {fence}" if "`" in flat else f"{fence}{flat}{fence}")
 
@@ -43,7 +27,7 @@ def _code(text: str) -> Markup:
 def _listing(text: str) -> Markup:
     """Lines letter by letter, between fences that are longer than any within."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
-    return Markup(f"{fence}\n{text.rstrip()}\n{fence}")
+    return Markup(f"{fence}\n{printable(text.rstrip())}\n{fence}")
 
 
 def _cell(text: Markup) -> Markup:
@@ -51,4 +35,4 @@ def _cell(text: Markup) -> Markup:
     return Markup(str(text).replace("|", "\\|").replace("\n", " "))
 
 
-MARKDOWN = Format("md", escape, {"code": _code, "listing": _listing, "cell": _cell})
+MARKDOWN = Format("md", markdown, {"code": _code, "listing": _listing, "cell": _cell})

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from trialbook.analysis.compare.metrics import trained_by_part
 from trialbook.config.kinds import NAMED
 from trialbook.config.variants import ComponentTable, component_tables
 from trialbook.reports.comparison_tables import show_large
@@ -54,18 +55,20 @@ _ORDER = ("dataset", "captioner", "encoder", "projector", "llm", "decoder", "pro
 def _parts(run: RunData) -> Iterator[tuple[tuple[str, str], _Said]]:
     """Kind and name of each box, and what is said of it in this run."""
     data: Mapping[str, Any] = run.directory.read("data") or {}
+    config: Mapping[str, Any] = run.spec.get("config") or {}
+    trained = trained_by_part(data, config)
     together: dict[str, list[str]] = {}
-    for table in component_tables(run.spec.get("config") or {}):
+    for table in component_tables(config):
         if table.kind in _TOGETHER:
             together.setdefault(table.kind, []).append(table.name)
         elif table.kind in _ORDER:
             name = table.name if table.kind in NAMED else ""
-            yield (table.kind, name), _said(table, data)
+            yield (table.kind, name), _said(table, data, trained)
     for kind, names in together.items():
         yield (kind, ""), ((", ".join(names),), "")
 
 
-def _said(table: ComponentTable, data: Mapping[str, Any]) -> _Said:
+def _said(table: ComponentTable, data: Mapping[str, Any], learning: Mapping[str, int]) -> _Said:
     """What there is to say of a part."""
     lines = [_named(table.content)]
     if table.kind == "dataset":
@@ -73,7 +76,7 @@ def _said(table: ComponentTable, data: Mapping[str, Any]) -> _Said:
         return (*lines, *([", ".join(f"{name} {size:,}" for name, size in splits.items())] if splits else [])), ""
     size, tone = (data.get("parameters") or {}).get(table.part, 0), ""
     if size:
-        trained = _trained(table.part, size, data)
+        trained = learning.get(table.part, 0)
         tone = "trained" if trained else "frozen"
         how = "frozen" if not trained else "trained" if trained >= size else f"{show_large(trained)} of them trained"
         lines.append(f"{show_large(size)} parameters, {how}")
@@ -98,12 +101,6 @@ def _named(content: Mapping[str, Any]) -> str:
 
 def _is(table: Any) -> bool:
     return isinstance(table, Mapping) and "use" in table
-
-
-def _trained(part: str, size: int, data: Mapping[str, Any]) -> int:
-    if (trained := data.get("trained")) is not None:
-        return int(trained.get(part, 0))
-    return 0 if part in (data.get("frozen") or ()) else size
 
 
 def _shape(table: ComponentTable, data: Mapping[str, Any]) -> str:

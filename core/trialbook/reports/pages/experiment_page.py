@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from trialbook.analysis.compare.compare import Comparison
-from trialbook.analysis.compare.findings import ArmFinding
+from trialbook.analysis.compare.findings import ArmFinding, across_arms
+from trialbook.analysis.verdicts import UNTOLD
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import (
     BROKEN,
@@ -154,14 +155,21 @@ def _effects(comparison: Comparison, shown: Shown) -> list[Block]:
 
 
 def _gates(comparison: Comparison) -> list[Block]:
-    words = {"pass": "passes", "fail": "fails", "undecided": "undecided", None: "has no value"}
+    words = {"pass": "passes", "fail": "fails", "undecided": "undecided", UNTOLD: UNTOLD, None: "has no value"}
     columns = [Column("gate"), Column("arm"), Column("mean", "mean [95%]", right=True), Column("p", right=True)]
     columns += [Column("reached"), Column("verdict")]
     rows: list[Sequence[Text]] = []
     before = ""
     for gate in comparison.gates:
         numbers = (gate_numbers(gate) or "–", show_p(gate.p_holm), gate.reached or "–")
-        rows.append(["" if gate.title == before else gate.title, gate.arm, *numbers, words[gate.verdict]])
+        rows.append(
+            [
+                "" if gate.title == before else gate.title,
+                gate.arm,
+                *numbers,
+                words[gate.verdict] + (f": {gate.note}" if gate.note else ""),
+            ]
+        )
         before = gate.title
     tones = {i: "good" if gate.passed else "bad" for i, gate in enumerate(comparison.gates) if gate.passed is not None}
     if not rows:
@@ -171,10 +179,7 @@ def _gates(comparison: Comparison) -> list[Block]:
 
 def _findings(comparison: Comparison) -> list[Block]:
     """One notice for each check and part: findings that arms share stand together. Notes are folded behind alarms."""
-    shared: dict[tuple[str, str, str], list[ArmFinding]] = {}
-    for finding in comparison.findings:
-        shared.setdefault((finding.severity, finding.check, finding.component), []).append(finding)
-    notices = [finding_notice(found[0], _places(found)) for found in shared.values()]
+    notices = [finding_notice(merged, _places(found)) for merged, found in across_arms(comparison.findings)]
     alarms: list[Block] = [notice for notice in notices if notice.severity != "note"]
     notes = [notice for notice in notices if notice.severity == "note"]
     if not alarms or not notes:
@@ -213,7 +218,7 @@ def _provenance(arms: Arms, profile: str | None) -> list[Block]:
         facts["to do it again"] = Code(f"mlrun run {file}" + (f" --profile {profile}" if profile else ""))
     facts["to repeat a run"] = Code(f"mlrun reproduce {one.directory.path.name}")
     facts |= environment_facts(one.directory.read("env") or {})
-    parts = component_grid(one.directory.read("components") or {}, data_of(arms))
+    parts = component_grid(one.directory.read("components") or {}, data_of(arms), one.spec.get("config") or {})
     told = f"Of the first run of {one.arm}; what differs among runs stands under What else differed."
     runs = _runs(arms)
     count = len(runs.rows)

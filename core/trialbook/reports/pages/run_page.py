@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trialbook.analysis.compare.metrics import trained_parameters
+from trialbook.analysis.compare.metrics import trained_by_part
 from trialbook.contracts.findings import Finding
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.comparison_tables import show_large
@@ -176,11 +176,16 @@ def _cost(run: RunDirectory, results: Mapping[str, Any] | None, data: Mapping[st
     if each := [value for name, value in timing.items() if name.startswith("peak_memory/")]:
         facts["peak memory of each process"] = ", ".join(f"{value / 2**20:,.0f} MiB" for value in each)
     if sizes:
-        facts["parameters in all"] = f"{sum(sizes.values()):,}, of which {trained_parameters(data):,} are trained"
+        trained = sum(trained_by_part(data, _config(run)).values())
+        facts["parameters in all"] = f"{sum(sizes.values()):,}, of which {trained:,} are trained"
     named = {"training": "FLOPs of training", "forward_backward_per_sample": "FLOPs a sample, forward and backward"}
     facts |= {name: show_large(flops[key]) for key, name in named.items() if isinstance(flops.get(key), int | float)}
     stages = stage_blocks({str((run.read("run") or {}).get("arm", "")): [run]})
     return [*([KeyValues(facts)] if facts else []), *stages]
+
+
+def _config(run: RunDirectory) -> Mapping[str, Any]:
+    return (run.read("run") or {}).get("config") or {}
 
 
 def _provenance(run: RunDirectory, data: Mapping[str, Any]) -> list[Block]:
@@ -191,7 +196,7 @@ def _provenance(run: RunDirectory, data: Mapping[str, Any]) -> list[Block]:
         "worked at": session_sentence(sessions),
     }  # fmt: skip
     told = "The resolved configuration is in config.toml, every record in metrics.jsonl, beside this page."
-    return [KeyValues(facts), *component_grid(components, data), Paragraph(told)]
+    return [KeyValues(facts), *component_grid(components, data, _config(run)), Paragraph(told)]
 
 
 def _events(run: RunDirectory) -> list[Block]:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trialbook.analysis.compare.findings import ArmFinding
+from trialbook.analysis.compare.metrics import trained_by_part
 from trialbook.contracts.files import read_text
 from trialbook.contracts.findings import Finding
 from trialbook.registry.ranks import processes_of
 from trialbook.registry.run_directory import RunDirectory
 from trialbook.reports.document.blocks import Block, Code, Notice, TableBlock, Text
-from trialbook.reports.tables import Column, show_number, show_value
+from trialbook.reports.tables import Column, show_evidence, show_value
 
 #: Keys of ``[train]`` and ``[[stage]]`` that a reader asks for first.
 _TRAINING = (
@@ -93,17 +94,13 @@ def finding_notice(finding: Finding | ArmFinding, place: str = "") -> Notice:
     if place:
         details["in"] = place
     if finding.evidence:
-        details["evidence"] = "; ".join(f"{name} {_evidence(value)}" for name, value in finding.evidence.items())
+        details["evidence"] = "; ".join(
+            f"{name} {show_evidence(value, _LONGEST)}" for name, value in finding.evidence.items()
+        )
     if finding.advice:
         details["try"] = finding.advice
-    return Notice(finding.severity, f"{finding.message} ({finding.check})", details)
-
-
-def _evidence(value: Any) -> str:
-    if isinstance(value, float):
-        return show_number(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    message = finding.sentence if isinstance(finding, ArmFinding) else finding.message
+    return Notice(finding.severity, f"{message} ({finding.check})", details)
 
 
 def environment_facts(around: Mapping[str, Any]) -> dict[str, Text]:
@@ -144,15 +141,18 @@ def numerics_sentence(compute: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
-def component_grid(components: Mapping[str, Mapping[str, Any]], data: Mapping[str, Any]) -> list[Block]:
+def component_grid(
+    components: Mapping[str, Mapping[str, Any]], data: Mapping[str, Any], config: Mapping[str, Any]
+) -> list[Block]:
     """Where each part comes from, how large it is, and whether it is trained."""
     sizes, frozen = data.get("parameters") or {}, set(data.get("frozen") or ())
+    learning = trained_by_part(data, config)
     names = ("part", "component", "parameters", "trained", "plugin", "version", "commit", "source")
     columns = [Column(name, right=name == "parameters") for name in names]
     rows: list[list[Text]] = []
     for part, one in components.items():
         size = sizes.get(part)
-        trained = "no, frozen" if part in frozen else "yes" if size else "–"
+        trained = "no, frozen" if part in frozen else "–" if not size else "yes" if learning.get(part) else "no"
         where = [f"{size:,}" if size else "–", trained, show_value(one.get("plugin")), show_value(one.get("version"))]
         rows.append(
             [part, Code(show_value(one.get("target"))), *where, _short(one.get("commit")), _short(one.get("source"))]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trialbook.analysis.decide.results import Decision, Held
+from trialbook.analysis.verdicts import UNTOLD
 from trialbook.reports.document.blocks import Picture
 from trialbook.reports.plots.canvas import INK, PALETTE, Frame, add_legend, axis_label, clipped, draw, grid_lines
 from trialbook.reports.plots.plot import Drawn, Undrawable, picture
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TONES = {"pass": PALETTE[0], "fail": PALETTE[1], "undecided": INK}
+_TONES = {"pass": PALETTE[0], "fail": PALETTE[1], "undecided": INK, UNTOLD: INK}
 #: Gates that have a plot.
 _MOST_GATES = 12
 #: Patterns of bars that tell criteria apart whose colours come again.
@@ -127,7 +128,7 @@ def _interval(axes: Axes, one: Held, row: int) -> None:
         return
     if estimate.low is not None and estimate.high is not None:
         axes.plot([estimate.low, estimate.high], [row, row], color=colour, linewidth=1.4)
-    filled = "none" if one.verdict == "undecided" else colour
+    filled = "none" if one.verdict in ("undecided", UNTOLD) else colour
     axes.plot(
         [estimate.mean], [row], marker="o", color=colour, markerfacecolor=filled, markersize=4.5, linestyle="none"
     )

@@ -238,23 +238,27 @@ def _forget_devices(stack: ExitStack) -> None:
 
     forget()
     stack.callback(forget)
-    before = {name: dict(state) for name, state in _accelerate_states().items()}
+    before = {name: dict(state) for name, state in _library_states().items()}
 
     def restore() -> None:
-        for name, state in _accelerate_states().items():
+        for name, state in _library_states().items():
             state.clear()
-            state.update(before.get(name, {}))  # accelerate may have been imported since
+            state.update(before.get(name, {}))  # it may have been imported since
 
     stack.callback(restore)
-    for state in _accelerate_states().values():
+    for state in _library_states().values():
         state.clear()
 
 
-def _accelerate_states() -> dict[str, dict[str, Any]]:
-    """Return the states that accelerate keeps a process, the device among them; empty where it was never imported."""
-    module = sys.modules.get("accelerate.state")
-    names = ("PartialState", "AcceleratorState", "GradientState") if module is not None else ()
-    return {name: getattr(module, name)._shared_state for name in names}
+def _library_states() -> dict[str, dict[str, Any]]:
+    """Return what libraries that are imported keep of the device for the whole process: accelerate and bitsandbytes."""
+    states = {}
+    if accelerate := sys.modules.get("accelerate.state"):
+        names = ("PartialState", "AcceleratorState", "GradientState")
+        states = {name: getattr(accelerate, name)._shared_state for name in names}
+    if bitsandbytes := sys.modules.get("bitsandbytes.functional"):
+        states["quantization maps"] = bitsandbytes.name2qmap
+    return states
 
 
 def _follow_threads(stack: ExitStack, device: PretendDevice) -> None:
