@@ -182,7 +182,7 @@ def _agrees(run: RunDirectory, state: tuple[Any, ...]) -> bool:
         return state[0] == facts_stamp(run)
     try:
         unchanged = is_unchanged(run, state[5], state[0], state[1], state[3])
-        return unchanged and (state[5] == UNREADABLE or not _compare(run, state, None))
+        return bool(unchanged and (state[5] == UNREADABLE or not _compare(run, state, None)))
     except UnreadableFile:
         return False
 
