@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -17,11 +18,12 @@ from trialbook.analysis.compare.compare import compare
 from trialbook.analysis.compare.metrics import trained_by_part
 from trialbook.api.check import check
 from trialbook.cli.main import cli
+from trialbook.cli.run import _plans_text
 from trialbook.config.load import load_experiment
 from trialbook.config.runspec import Plan, RunSpec
 from trialbook.config.settings import Settings, load_settings
 from trialbook.engine.survey import trained_by_stage
-from trialbook.errors import ExperimentErrors, Position, TrialbookError
+from trialbook.errors import ExperimentErrors, Position, Problem, TrialbookError
 from trialbook.planning import machine
 from trialbook.planning.planner import make_plan
 from trialbook.plugins.hookspec import Component, hookimpl
@@ -331,6 +333,17 @@ def test_a_batch_above_the_samples_is_refused_by_a_check_where_the_data_say_how_
     assert found == {(line, "stage" if line == 31 else "train")}
     file.write_text(SMALL)
     assert check(file).problems == ()
+
+
+def test_a_dry_run_names_the_mistakes_of_all_plans_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(plan: SimpleNamespace, launcher: object) -> str:
+        raise ExperimentErrors([Problem(plan.name, 1, "train", "no")])
+
+    plans = [SimpleNamespace(name=name) for name in ("a", "b")]
+    monkeypatch.setattr("trialbook.cli.run._plan_text", refuse)
+    with pytest.raises(ExperimentErrors) as caught:
+        _plans_text(plans, None)  # type: ignore[arg-type]
+    assert [problem.file for problem in caught.value.problems] == ["a", "b"]
 
 
 class Learns:

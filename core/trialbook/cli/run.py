@@ -62,7 +62,7 @@ def run(
     progress = choose_progress(partial(echo, err=True))
     launcher = Launcher(app.settings, app.host, app.book, progress, strict=strict, plots=not no_plots)
     if dry_run:
-        echo("\n\n".join(_plan_text(plan, launcher) for plan in plans))
+        echo(_plans_text(plans, launcher))
         return
     prepare_cublas((spec.config for plan in plans for spec in plan.runs), app.settings.numerics)
     app.host.register("local-launcher", launcher)
@@ -114,6 +114,25 @@ def _until(plans: list[Plan], prepare: str) -> list[Plan]:
     return [*known[prepare].before, known[prepare]]
 
 
+def _plans_text(plans: Sequence[Plan], launcher: Launcher) -> str:
+    """Every plan in words.
+
+    Raises:
+        ExperimentErrors: variants cannot be built; the error has the problems of all plans.
+    """
+    from trialbook.errors import ExperimentErrors, Problem
+
+    texts, problems = list[str](), dict[Problem, None]()
+    for plan in plans:
+        try:
+            texts.append(_plan_text(plan, launcher))
+        except ExperimentErrors as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ExperimentErrors(problems)
+    return "\n\n".join(texts)
+
+
 def _plan_text(plan: Plan, launcher: Launcher) -> str:
     """Runs, steps, and parameters by part of each variant."""
     from trialbook.api.plan import experiment_plan
@@ -128,12 +147,12 @@ def _plan_text(plan: Plan, launcher: Launcher) -> str:
         lines += [f"  {name:<{width}}  {count:>12,} parameters{note}" for name, count, note in named]
         if not size.stages:
             lines.append(
-                "  trained: known once what it needs is done" if inputs_of(plan, label) else "  nothing is trained"
+                "  trained: known once what it needs is done" if _needs_runs(plan, label) else "  nothing is trained"
             )
     return "\n".join(lines)
 
 
-def inputs_of(plan: Plan, label: str) -> bool:
+def _needs_runs(plan: Plan, label: str) -> bool:
     """Whether a variant needs other runs, so that its parts cannot be built before them."""
     return any(spec.inputs for spec in plan.variants() if spec.arm == label)
 
