@@ -64,8 +64,8 @@ def _spell(value: Any) -> str:
 ENDS = ("low", "high")
 
 
-#: References that stand behind a metric's name: the best that can be reached there, and what knows nothing (features that were
-#: shuffled, noise, the mean picture, the 95% quantile of random pairings).
+#: References that stand behind a metric's name: the best that can be reached there, and what knows nothing (features in another
+#: order, noise, the mean picture, the 95% quantile of random pairings).
 CEILINGS, FLOORS = ("oracle", "true", "latents"), ("shuffled", "random", "mean", "null")
 #: References that stand beside a metric whose last part begins so: guessing, and the most frequent class.
 _CHANCE, _OF_CHANCE = ("chance", "majority"), ("accuracy", "score", "precision@")
