@@ -258,4 +258,5 @@ def _locate(root: Path, annotations: str | None, images: str | None) -> tuple[Pa
 
 
 def _pictures(files: Sequence[Path], size: int, fit: Fit) -> Pictures:
-    return Pictures(lambda row: files[row].read_bytes(), files, size, crop=fit == "crop")
+    advice = "; fix the data or set skip_missing = true"
+    return Pictures(lambda row: files[row].read_bytes(), files, size, crop=fit == "crop", advice=advice)
