@@ -105,6 +105,7 @@ def test_pictures_that_cannot_be_read_are_named_or_left_out_and_counted(
     with pytest.raises(TrialbookError) as caught:
         make(tmp_path, False).splits()
     assert "object at" not in str(caught.value)
+    assert "skip_" in str(caught.value)
     assert any(name in str(caught.value) for name in ("03.png", "05.png", "row 3"))
     for made in (*tmp_path.glob("*.json*"), tmp_path / "png"):
         made.unlink(missing_ok=True)

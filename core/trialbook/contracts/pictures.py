@@ -70,7 +70,7 @@ def check_picture(data: bytes) -> None:
         One of ``UNREADABLE``: it cannot.
     """
     with Image.open(io.BytesIO(data)) as opened:
-        deep = opened.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in opened.tile)
+        deep = opened.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))
         if not deep and _looks_whole(opened, data):
             return
     with Image.open(io.BytesIO(data)) as opened:

@@ -179,7 +179,7 @@ def _printable(key: str) -> str:
 def _agrees(run: RunDirectory, state: tuple[Any, ...]) -> bool:
     """Return whether a run's files are what the registry read, to the last byte."""
     if state[5] == UPDATE:
-        return state[0] == facts_stamp(run)
+        return bool(state[0] == facts_stamp(run))
     try:
         unchanged = is_unchanged(run, state[5], state[0], state[1], state[3])
         return bool(unchanged and (state[5] == UNREADABLE or not _compare(run, state, None)))

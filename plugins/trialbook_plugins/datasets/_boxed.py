@@ -43,7 +43,10 @@ def upright_size(file: Path) -> tuple[int, int]:
             with Image.open(stream) as opened:
                 return (opened.height, opened.width) if 5 <= orientation(opened) <= 8 else opened.size
     except UNREADABLE as error:
-        raise TrialbookError(f"{file}: not a readable picture: {describe_unreadable(error, head)}") from error
+        why = describe_unreadable(error, head)
+        raise TrialbookError(
+            f"{file}: not a readable picture: {why}; fix the data or set skip_missing = true"
+        ) from error
 
 
 def place_boxes(boxes: Boxes, width: int, height: int, size: int, fit: Fit) -> tuple[Boxes, NDArray[np.bool_]]:

@@ -72,5 +72,6 @@ def image_column(data: datasets.Dataset, column: str, size: int, where: str) -> 
     """Pictures of a column, one or several a group."""
     encoded, places = encoded_pictures(data, column), _places(picture_counts(data, column))
     names = [f"{where}: column '{column}' row {row}" + f" picture {number}" * (number > 0) for row, number in places]
-    pictures = Pictures(lambda place: encoded(*places[place]), names, size)
+    advice = "; fix the data or set skip_missing = true"
+    pictures = Pictures(lambda place: encoded(*places[place]), names, size, advice=advice)
     return Column(np.array([row for row, _ in places], dtype=np.int64), pictures.read, lambda: pictures.hashes)

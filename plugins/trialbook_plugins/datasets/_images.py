@@ -113,6 +113,7 @@ class Pictures:
         room: bytes of decoded pictures that are kept.
         crop: see ``decode``.
         looks: what ``look_at`` says of each picture, where that was asked already.
+        advice: what to do about a picture that cannot be read, behind a semicolon.
     """
 
     def __init__(
@@ -123,8 +124,10 @@ class Pictures:
         room: int = 1 << 30,
         crop: bool = True,
         looks: Sequence[Look] | None = None,
+        advice: str = "",
     ) -> None:
         note_files(name for name in names if isinstance(name, Path))
+        self._advice = advice
         self._looks = looks
         self._load = load
         self._names = names
@@ -161,7 +164,9 @@ class Pictures:
         looks = look_at(self._load, len(self._names)) if self._looks is None else self._looks
         if bad := [row for row, look in enumerate(looks) if look.problem]:
             more = f" ({len(bad)} of {len(looks)} pictures cannot be read)" if len(bad) > 1 else ""
-            raise TrialbookError(f"{self._names[bad[0]]}: not a readable picture: {looks[bad[0]].problem}{more}")
+            raise TrialbookError(
+                f"{self._names[bad[0]]}: not a readable picture: {looks[bad[0]].problem}{more}{self._advice}"
+            )
         return [look.hash for look in looks]
 
     def _decode(self, row: int) -> Picture:

@@ -245,4 +245,5 @@ def _categories(data: Any, file: Path) -> dict[Any, str]:
 
 
 def _pictures(files: Sequence[Path], size: int, fit: Fit) -> Pictures:
-    return Pictures(lambda row: files[row].read_bytes(), files, size, crop=fit == "crop")
+    advice = "; fix the data or set skip_missing = true"
+    return Pictures(lambda row: files[row].read_bytes(), files, size, crop=fit == "crop", advice=advice)
