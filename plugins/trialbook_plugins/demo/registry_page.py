@@ -79,7 +79,7 @@ class RegistryPage:
             return paragraphs([str(error)])
 
     def compare(self, experiment: str) -> str:
-        """What the experiment answers."""
+        """Return what the experiment answers."""
         try:
             return self.records.comparison(experiment)
         except TrialbookError as error:
