@@ -176,7 +176,7 @@ def _parted(
     guess, truth = as_boxes(found), as_boxes(true)
     overlap = iou(guess[:, None], truth[None])
     if found_classes is not None:
-        overlap = overlap * (torch.as_tensor(found_classes)[:, None] == torch.as_tensor(true_classes)[None])
+        overlap = overlap * (torch.as_tensor(found_classes)[:, None] == torch.tensor(np.array(true_classes))[None])
     rows, columns = assign(-overlap)
     kept = torch.zeros(len(guess), dtype=torch.bool)
     kept[rows] = overlap[rows, columns] > 0
