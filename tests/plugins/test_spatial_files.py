@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from trialbook.analysis.decide.decide import decide
 from trialbook.cli.main import cli
+from trialbook.config.runspec import Plan
+from trialbook.contracts.records import Record
+from trialbook.planning.planner import plan_files
+from trialbook.plugins.manager import PluginManager
+from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.query import open_index
+from trialbook.registry.recorder import Recorder
 from trialbook_plugins.datasets.shapes import Shapes
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "spatial"
@@ -58,6 +68,50 @@ def test_all_files_of_the_plan_are_there() -> None:
 def test_a_file_is_right_as_it_stands_and_under_its_profile(file: Path) -> None:
     mlrun("check", file)
     mlrun("check", file, "--profile", "full")
+
+
+#: What good models would record under ``--profile full``; on photos of many objects nobody's boxes come above a quarter.
+GOOD = {
+    "pictures/spatial_iou": 0.8, "best/picture/spatial_iou": 0.7, "best/boxes/iou": 0.7, "best/detection/map@0.5": 0.4,
+    "best/cka": 0.6, "best/rsa": 0.7, "direction/accuracy": 0.9, "lpips/distance": 0.2, "best/picture/lpips": 0.2,
+    "model/seconds/ratio": 1.2,
+}  # fmt: skip
+
+
+def needed(plan: Plan) -> Iterator[Plan]:
+    """All that a plan needs, at any depth."""
+    for one in plan.before:
+        yield from needed(one)
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("good", "advice"),
+    [(True, "Proceed with llava_next; internvl2 is the fallback."), (False, "Major pivot: no candidate keeps places;")],
+)
+def test_the_full_recommendation_says_of_planted_models_what_they_are(
+    good: bool, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    book = SchemaBook(PluginManager.discover(), tmp_path / "cache")
+    (plan,) = plan_files([FOLDER / "recommendation.toml"], book, profile="full")
+    for one in {id(one): one for one in needed(plan)}.values():
+        for spec in one.runs:
+            values = dict(GOOD) if good else {name: 0.3 * value for name, value in GOOD.items()}
+            if spec.base_arm == "photos":
+                values |= {"best/boxes/iou": 0.22, "best/boxes/iou/oracle": 0.24}
+            ends = {
+                f"{name}/{end}": value + add
+                for name, value in values.items()
+                for end, add in (("low", -0.01), ("high", 0.01))
+            }
+            with Recorder(tmp_path / spec.relative_path, None) as recorder:
+                recorder.start(spec, {}, {})
+                recorder.add(Record(0, values))
+                recorder.finish({})
+    with open_index(tmp_path / "registry.db") as index:
+        eyes = decide(plan, index)[0]
+    assert eyes.advice.text.startswith(advice)
 
 
 @pytest.fixture(scope="module")
