@@ -100,11 +100,8 @@ def test_the_full_recommendation_says_of_planted_models_what_they_are(
             values = dict(GOOD) if good else {name: 0.3 * value for name, value in GOOD.items()}
             if spec.base_arm == "photos":
                 values |= {"best/boxes/iou": 0.22, "best/boxes/iou/oracle": 0.24}
-            ends = {
-                f"{name}/{end}": value + add
-                for name, value in values.items()
-                for end, add in (("low", -0.01), ("high", 0.01))
-            }
+            for name, value in list(values.items()):
+                values |= {f"{name}/low": value - 0.01, f"{name}/high": value + 0.01}
             with Recorder(tmp_path / spec.relative_path, None) as recorder:
                 recorder.start(spec, {}, {})
                 recorder.add(Record(0, values))
