@@ -18,7 +18,7 @@ pytest.importorskip("transformers")  # the language model and the probed models 
 PAGES = ("report.md", "report.html", "failures.html", "lock")
 
 
-#: Command to the numbers that the old program printed and to what is true: of runs without training it said that they train parts.
+#: Command to numbers that the old program printed, and to what is true: it said of runs without training that they train parts.
 CORRECTED: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "compare-probing-json": ({"111936.0": 1, "133376.0": 1}, {"0.0": 2}),
     "report-file-probing": ({"111936.0": 1, "133376.0": 1}, {"0.0": 2}),
