@@ -18,6 +18,14 @@ pytest.importorskip("transformers")  # the language model and the probed models 
 PAGES = ("report.md", "report.html", "failures.html", "lock")
 
 
+#: Command to numbers that the old program printed, and to what is true: it said of runs without training that they train parts.
+CORRECTED: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "compare-probing-json": ({"111936.0": 1, "133376.0": 1}, {"0.0": 2}),
+    "report-file-probing": ({"111936.0": 1, "133376.0": 1}, {"0.0": 2}),
+    "report-run-probing": ({"111,936": 1}, {"0": 1}), "report-run-text": ({"608": 1}, {"0": 1}),
+}  # fmt: skip
+
+
 class Workplace:
     """The old runs in a folder; each command is called once."""
 
@@ -66,7 +74,9 @@ def check_numbers(name: str, text: str) -> None:
     """The numbers in ``text`` are those that the old program printed."""
     before, now = numbers_in(record_of(name).read_text(encoding="utf-8")), numbers_in(text)
     lost, new = dict(before - now), dict(now - before)
-    assert (lost, new) == ({}, {}), f"'mlrun {COMMANDS[name].words}' lost {lost}, has {new} instead:\n{text}"
+    assert (lost, new) == CORRECTED.get(name, ({}, {})), (
+        f"'mlrun {COMMANDS[name].words}' lost {lost}, has {new} instead:\n{text}"
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -79,7 +79,8 @@ def _external_lines(comparison: Comparison, width: int) -> dict[str, list[list[A
 def cost_table(comparison: Comparison) -> Table:
     """Return what a run of every arm costs, and which arms no other beats."""
     present = [name for name in _COSTS if any(name in cost for cost in comparison.costs.values())]
-    if all(cost.get("parameters") == cost.get("trained_parameters") for cost in comparison.costs.values()):
+    sizes = [(cost.get("trained_parameters"), cost.get("parameters")) for cost in comparison.costs.values()]
+    if all(trained == whole for trained, whole in sizes) or not any(trained for trained, _ in sizes):
         present = [name for name in present if name != "trained_parameters"]
     columns = [Column("arm"), *(Column(name, _COSTS[name][0], right=True) for name in present)]
     columns += [Column("pareto", "Pareto")] if comparison.pareto else []
