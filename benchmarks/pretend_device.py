@@ -76,7 +76,7 @@ def experiment_files() -> list[Path]:
 
 
 def shorten(file: Path, app: App, steps: int = STEPS) -> list[str]:
-    """Return what ``--set`` makes of an experiment: one seed, few steps, no evaluation on the way."""
+    """What ``--set`` makes of an experiment: one seed, few steps, no evaluation on the way."""
     config = plan_files([file], app.book)[0].runs[0].config
     sets = ["seeds=[0]"]
     for place, table in (("train", config.get("train", {})), *_stages(config)):
@@ -149,7 +149,7 @@ def _mlrun(*arguments: str, runs: Path) -> Result:
 
 
 def _failures(result: Result) -> list[str]:
-    """Return what a command says of its failure; nothing if it did not fail."""
+    """What a command says of its failure; nothing if it did not fail."""
     if not result.exit_code:
         return []
     said = [line for line in result.output.splitlines() if ": failed: " in line]

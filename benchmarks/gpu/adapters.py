@@ -139,7 +139,7 @@ def _utilisation(bench: Bench, shape: Shape, tokens: int, seconds: float) -> Non
 
 
 def _plain(bench: Bench, shape: Shape, folder: Path, tokens: int) -> Speed:
-    """Return what the same batches take with peft and Trainer; text stands in the places of the photo."""
+    """What the same batches take with peft and Trainer; text stands in the places of the photo."""
     import transformers as hf
 
     device = torch.device(bench.device)
@@ -178,7 +178,7 @@ def _adapted(bench: Bench, folder: Path) -> Any:
 
 
 def _told(pace: Pace) -> Any:
-    """Return what lets Trainer tell of its steps."""
+    """What lets Trainer tell of its steps."""
     import transformers as hf
 
     class Told(hf.TrainerCallback):  # type: ignore[misc]

@@ -33,7 +33,7 @@ class Bench:
     of: str = ""
 
     def size(self, real: Any, small: Any) -> Any:
-        """Return what is used on a GPU, or in a rehearsal."""
+        """What is used on a GPU, or in a rehearsal."""
         return small if self.rehearsal else real
 
     def wait(self) -> None:

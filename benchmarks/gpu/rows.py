@@ -65,7 +65,7 @@ def read_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def holds(value: float, bound: str) -> bool:
-    """Return whether a value keeps a bound such as ``"<= 5"``; NaN keeps none.
+    """Whether a value keeps a bound such as ``"<= 5"``; NaN keeps none.
 
     Raises:
         ValueError: it is none.
@@ -89,5 +89,5 @@ def verdict(row: Mapping[str, Any]) -> str:
 
 
 def failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what was expected and is not so."""
+    """What was expected and is not so."""
     return [str(row["what"]) for row in rows if row["passed"] is False]

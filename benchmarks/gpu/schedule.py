@@ -136,7 +136,7 @@ class Schedule:
 
 
 def _told(printed: str) -> str:
-    """Return what of it says why a part was not done."""
+    """What of it says why a part was not done."""
     _, stood, where = printed.rpartition(_STOOD)
     kept = (stood + where).splitlines()[:_TOLD] if stood else printed.splitlines()[-_TOLD:]
     return "\n".join(kept)

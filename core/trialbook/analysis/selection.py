@@ -50,7 +50,7 @@ class Condition:
         return cls(found[1], found[2], value)
 
     def holds(self, value: Any) -> bool:
-        """Return whether a run's value meets it; what cannot be compared does not."""
+        """Whether a run's value meets it; what cannot be compared does not."""
         if isinstance(value, str) != isinstance(self.value, str):
             value, wanted = str(value), str(self.value)
             return _TESTS[self.operator](value, wanted) if self.operator in ("=", "==", "!=") else False
@@ -205,12 +205,12 @@ def named_runs(registry: Registry, name: str) -> list[Run]:
 
 
 def never_run(experiment: str, file: Path) -> TrialbookError:
-    """Return what to say of an experiment file without any recorded run."""
+    """What to say of an experiment file without any recorded run."""
     return TrialbookError(f"no run of '{experiment}' is recorded yet; 'mlrun run {file}' makes some")
 
 
 def experiment_name(file: Path) -> str:
-    """Return what an experiment file's runs are filed under: its ``name``, or the file's.
+    """What an experiment file's runs are filed under: its ``name``, or the file's.
 
     Raises:
         TrialbookError: the file cannot be read as TOML.

@@ -202,7 +202,7 @@ class Run(Displayed):
         return f"{self.experiment}/{self.name}  {self.status}"
 
     def blocks(self) -> Sequence[Block]:
-        """Return which run it is, what it measured, what looks broken, what it was made from."""
+        """Which run it is, what it measured, what looks broken, what it was made from."""
         from trialbook.reports.document.blocks import Code, CodeBlock, Collapsible, KeyValues
         from trialbook.reports.pages.run_page import metric_table
         from trialbook.reports.pages.sections import config_text, data_facts, finding_notice, setup_facts

@@ -205,5 +205,5 @@ def gates_named(condition: Mapping[str, Any], key: str, gates: Mapping[str, str]
 
 
 def gate_name(gate: Mapping[str, Any]) -> str:
-    """Return what a gate is called: its name, or its metric."""
+    """What a gate is called: its name, or its metric."""
     return str(gate.get("name") or gate.get("metric", ""))

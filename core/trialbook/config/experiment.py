@@ -175,11 +175,11 @@ class Experiment:
         return dict(self.document.data.get("doctor", {}))
 
     def place(self, *path: str | int) -> Position | None:
-        """Return where something at the top of the file was written."""
+        """Where something at the top of the file was written."""
         return self.document.positions.get(path)
 
     def info(self) -> ExperimentInfo:
-        """Return what of it is no part of any run's configuration; what its arms resolve to is known once it is planned."""
+        """What of it is no part of any run's configuration; what its arms resolve to is known once it is planned."""
         return ExperimentInfo(
             question=self.question, file=str(self.file), profile=self.profile, seeds=self.seeds, baseline=self.baseline,
             headline=self.headline, results=self.results, gates=self.gates, external_baselines=self.external_baselines,

@@ -72,7 +72,7 @@ RESERVED: dict[str, dict[str, dict[str, Any]]] = {kind: _reserved(kind) for kind
 
 
 def place_of(level: Any, levels: Sequence[Any]) -> int | None:
-    """Return which of the levels it is, or None: 1 is 1.0, but neither is true."""
+    """Which of the levels it is, or None: 1 is 1.0, but neither is true."""
     return next((place for place, one in enumerate(levels) if _same(one, level)), None)
 
 

@@ -41,7 +41,7 @@ class Numerics:
 
 
 def numerics_of(config: Mapping[str, Any], defaults: Numerics) -> Numerics:
-    """Return what holds for a run: its ``[train]``, or ``[evaluate]`` where nothing is trained; else the workplace's settings.
+    """What holds for a run: its ``[train]``, or ``[evaluate]`` where nothing is trained; else the workplace's settings.
 
     Args:
         config: the resolved configuration.

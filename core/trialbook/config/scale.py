@@ -56,7 +56,7 @@ class Scale:
         return ", ".join(told) or self.bound
 
     def passes(self, value: float) -> bool:
-        """Return whether a value is on the good side."""
+        """Whether a value is on the good side."""
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
     def reached(self, value: float) -> str:
@@ -94,7 +94,7 @@ class Scale:
 
 
 def own_direction(gate: Mapping[str, Any]) -> bool | None:
-    """Return whether higher values are better, as far as a gate itself says so: by ``direction``, its bound, or their order."""
+    """Whether higher values are better, as far as a gate itself says so: by ``direction``, its bound, or their order."""
     if gate.get("direction") is not None:
         return bool(gate["direction"] == "higher")
     low, high = gate.get("at_least") is not None, gate.get("at_most") is not None

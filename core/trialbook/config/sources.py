@@ -92,7 +92,7 @@ class Places:
         return self._find(text, None)
 
     def of_gate(self, gate: Mapping[str, Any], candidate: str, candidates: Mapping[str, str]) -> Place:
-        """Return where a gate is measured for a candidate.
+        """Where a gate is measured for a candidate.
 
         Raises:
             UnknownPlace: a name means nothing, or the gate says no place for this candidate.

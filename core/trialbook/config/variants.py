@@ -126,7 +126,7 @@ def variant(experiment: Experiment, arm: str, document: Document, point: Mapping
 
 
 def grid_place(experiment: Experiment, key: str, value: Any) -> Position:
-    """Return where a value of the grid was written."""
+    """Where a value of the grid was written."""
     index = experiment.grid[key].index(value)
     return experiment.place("grid", key, index) or experiment.place("grid", key) or Position(None, 0)
 

@@ -69,12 +69,12 @@ class PeerFailed(TrialbookError):
 
 
 def explain_error(error: BaseException, config: Mapping[str, Any]) -> BaseException:
-    """Return what a user can do about an error, where something can be said: memory ran out, or another process was killed."""
+    """What a user can do about an error, where something can be said: memory ran out, or another process was killed."""
     return out_of_memory(error, config) or lost_process(error) or error
 
 
 def lost_process(error: BaseException) -> TrialbookError | None:
-    """Return what an error means that a collective met because another process is gone; None for any other.
+    """What an error means that a collective met because another process is gone; None for any other.
 
     One that fails says so before it goes; what is gone without a word was killed.
     """

@@ -39,7 +39,7 @@ class Peers:
         self.work: JointWork | None = None
 
     def first(self, decide: Callable[[], Value]) -> Value:
-        """Return what the first process finds out, on all of them; an error that it meets is raised on all of them.
+        """What the first process finds out, on all of them; an error that it meets is raised on all of them.
 
         Nobody waits in a collective meanwhile: it may take hours.
 
@@ -135,7 +135,7 @@ class Peers:
 
 
 def _heard(told: dict[str, Any]) -> Any:
-    """Return what the first process has said, or the error that it met."""
+    """What the first process has said, or the error that it met."""
     if "error" not in told:
         return told["value"]
     if told["error"] == "interrupted":

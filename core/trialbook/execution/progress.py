@@ -45,7 +45,7 @@ def choose_progress(echo: Callable[[str], Any]) -> Progress:
 
 
 def progress_of(wanted: bool | Progress) -> Progress:
-    """Return what is told of progress: nothing, bars or lines on the standard error, or what was given."""
+    """What is told of progress: nothing, bars or lines on the standard error, or what was given."""
     if isinstance(wanted, bool):
         return choose_progress(lambda line: sys.stderr.write(f"{line}\n")) if wanted else NullProgress()
     return wanted

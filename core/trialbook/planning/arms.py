@@ -33,7 +33,7 @@ class ArmCheck:
         self.cycle()
 
     def is_broken(self, arm: str) -> bool:
-        """Return whether something in the arm is wrong, so that nobody knows yet what it changes."""
+        """Whether something in the arm is wrong, so that nobody knows yet what it changes."""
         return any(f".{problem.table}.".find(f".arm.{arm}.") >= 0 for problem in self.problems)
 
     def difference(self, arm: str, one: Variant, seen: dict[str, str]) -> None:
@@ -60,7 +60,7 @@ class ArmCheck:
         return json.dumps([with_defaults(data, self.book), sorted(needs)], sort_keys=True, default=str)
 
     def is_overridden(self) -> bool:
-        """Return whether a profile or ``--set`` has changed what the arms say."""
+        """Whether a profile or ``--set`` has changed what the arms say."""
         places = self.experiment.document.positions.values()
         return self.experiment.profile is not None or any(place.file is None for place in places)
 

@@ -99,7 +99,7 @@ class _Check:
                     self.problems.add(self.experiment.place("grid"), "grid", str(error))
 
     def too_many(self) -> bool:
-        """Return whether the file asks for more runs than anybody means, which is reported."""
+        """Whether the file asks for more runs than anybody means, which is reported."""
         one = self.experiment
         counts = {
             "arms": len(one.arms),
@@ -125,7 +125,7 @@ class _Check:
             self.problems.extend(problem for problem in scratch if problem.message.startswith("unknown"))
 
     def grid_key(self, key: str, known: dict[str, set[str]]) -> bool:
-        """Return whether a key of the grid is one of every arm, or lies in a table that one holds."""
+        """Whether a key of the grid is one of every arm, or lies in a table that one holds."""
         without = [arm for arm, keys in known.items() if not any(f"{key}.".startswith(f"{one}.") for one in keys)]
         if not without:
             return True

@@ -165,7 +165,7 @@ class DecisionCheck:
             self.report.add(path, (), f'{told}; if it is meant so, say direction = "higher"')
 
     def is_lower(self, metric: str, places: Places) -> bool:
-        """Return whether a component declares a metric to be better when lower."""
+        """Whether a component declares a metric to be better when lower."""
         return any(is_recorded(metric, one.lower_is_better) for one in (places.own, *places.others))
 
     def metric(self, path: KeyPath, gate: Mapping[str, Any], place: Place, places: Places) -> None:

@@ -27,7 +27,7 @@ def describe_failure(fault: BaseException) -> str:
 
 
 def hook_error(manager: pluggy.PluginManager, plugin: object) -> str | None:
-    """Return what is wrong with the names of a plugin's hooks, or None."""
+    """What is wrong with the names of a plugin's hooks, or None."""
     known = {name for name in vars(Hooks) if name.startswith("mlrun_")}
     for attribute in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, attribute)

@@ -52,7 +52,7 @@ def source_hash(target: str) -> str:
 
 
 def provenance(registered: Registered) -> dict[str, Any]:
-    """Return where a component comes from, for the record of a run.
+    """Where a component comes from, for the record of a run.
 
     Returns:
         plugin, version, installed_from (URL of a local or remote source, else the folder it is installed in), editable,

@@ -75,7 +75,7 @@ def load_target(target: str) -> type:
 
 
 def describe_class(cls: type) -> dict[str, Any]:
-    """Return what a schema holds of a class: json_schema, injected, injected_optional, attributes, doc.
+    """What a schema holds of a class: json_schema, injected, injected_optional, attributes, doc.
 
     Raises:
         TrialbookError: the constructor breaks a rule: ``**kwargs``, a parameter that is neither positional-only nor
@@ -99,7 +99,7 @@ def describe_class(cls: type) -> dict[str, Any]:
 
 
 def _trains(cls: type) -> bool | None:
-    """Return whether a task has parameters to optimise; None where its methods do not say."""
+    """Whether a task has parameters to optimise; None where its methods do not say."""
     if all(callable(getattr(cls, name, None)) for name in _TRAINS):
         return True
     return False if all(callable(getattr(cls, name, None)) for name in _MEASURES) else None

@@ -77,7 +77,7 @@ def _external_lines(comparison: Comparison, width: int) -> dict[str, list[list[A
 
 
 def cost_table(comparison: Comparison) -> Table:
-    """Return what a run of every arm costs, and which arms no other beats."""
+    """What a run of every arm costs, and which arms no other beats."""
     present = [name for name in _COSTS if any(name in cost for cost in comparison.costs.values())]
     sizes = [(cost.get("trained_parameters"), cost.get("parameters")) for cost in comparison.costs.values()]
     if all(trained == whole for trained, whole in sizes) or not any(trained for trained, _ in sizes):
@@ -140,7 +140,7 @@ def claim_tables(comparison: Comparison) -> list[Table]:
 
 
 def finding_lines(comparison: Comparison) -> list[str]:
-    """Return what looks broken, a line for each check and part, errors first; notes are counted where there is anything worse."""
+    """What looks broken, a line for each check and part, errors first; notes are counted where there is anything worse."""
     shared = across_arms(comparison.findings)
     alarms = [pair for pair in shared if pair[0].severity != "note"]
     lines = [_finding_line(*pair, comparison) for pair in alarms or shared]

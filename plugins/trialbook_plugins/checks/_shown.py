@@ -41,7 +41,7 @@ Look = tuple[Shown, Mapping[str, Any]]
 
 
 def works(facts: Mapping[str, Any]) -> bool:
-    """Return whether a direction finds partners far more often than chance does."""
+    """Whether a direction finds partners far more often than chance does."""
     return bool(facts["expected@1"] >= max(WORKS, WORKS_TIMES * facts["chance@1"]))
 
 

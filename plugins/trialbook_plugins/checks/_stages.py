@@ -33,7 +33,7 @@ class Stage:
     last: bool
 
     def holds(self, step: int) -> bool:
-        """Return whether what was recorded at this step was made in this stage."""
+        """Whether what was recorded at this step was made in this stage."""
         return self.start < step and (self.last or step <= self.start + self.done)
 
     @property
@@ -47,7 +47,7 @@ class Stage:
         return self.done >= ENOUGH_STEPS and self.share >= ENOUGH_SHARE
 
     def told_at(self, step: int) -> bool:
-        """Return whether enough of it was done at this step of the run."""
+        """Whether enough of it was done at this step of the run."""
         steps = self.steps or (self.done if self.over else 0)
         return step - self.start >= max(ENOUGH_STEPS, ENOUGH_SHARE * steps) and bool(steps)
 
@@ -72,7 +72,7 @@ def stages(chart: RunEvidence) -> list[Stage]:
 
 
 def shows_training(chart: RunEvidence, step: int) -> bool:
-    """Return whether what was measured at this step shows what training makes of it; true where nothing is trained."""
+    """Whether what was measured at this step shows what training makes of it; true where nothing is trained."""
     begun = stages(chart)
     return begun[-1].told_at(step) if begun else not {"train", "stage"} & set(chart.config)
 

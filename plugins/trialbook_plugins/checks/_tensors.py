@@ -76,7 +76,7 @@ def by_part(found: Iterable[Tensor]) -> dict[str, list[Tensor]]:
 
 
 def how_much(some: Sequence[Tensor], whole: Sequence[Tensor]) -> Literal["all", "many", "few"]:
-    """Return whether these are all parameters of a part, many or few of them."""
+    """Whether these are all parameters of a part, many or few of them."""
     if len(some) == len(whole):
         return "all"
     share = sum(tensor.size for tensor in some) / sum(tensor.size for tensor in whole)

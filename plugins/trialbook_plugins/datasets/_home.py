@@ -82,7 +82,7 @@ class Noise:
 
 
 def live(rng: np.random.Generator, days: int) -> list[Stay]:
-    """Return what one resident does in ``days`` days, stay by stay, without a gap; habits and hours are the resident's own."""
+    """What one resident does in ``days`` days, stay by stay, without a gap; habits and hours are the resident's own."""
     wakes, pace = rng.normal(6.75, 0.75) * _HOUR, rng.uniform(0.8, 1.25)
     tempers = {activity: pace * rng.uniform(0.8, 1.25) for activity in HABITS}
     stays: list[Stay] = []
@@ -123,7 +123,7 @@ def _spend(
 
 
 def sense(rng: np.random.Generator, stays: Sequence[Stay], noise: Noise) -> list[LogEvent]:
-    """Return what the sensors report of these stays, in order of time, to the millisecond; no two events are of one time."""
+    """What the sensors report of these stays, in order of time, to the millisecond; no two events are of one time."""
     raw: list[tuple[float, str, str]] = []
     before = stays[0].room
     for stay in stays:

@@ -111,7 +111,7 @@ class Questions(PooledDataset):
         """Every good row with its split; None for the split where the set has none of its own."""
 
     def folder(self) -> Path:
-        """Return where the set lies.
+        """Where the set lies.
 
         Raises:
             TrialbookError: there is no such folder.

@@ -156,7 +156,7 @@ class MixedSplit:
         return [value for part in self._parts for value in part.labels(name)]
 
     def image_path(self, row: int) -> Path | None:
-        """Return where the picture of row ``row`` of ``image`` lies, if on disk."""
+        """Where the picture of row ``row`` of ``image`` lies, if on disk."""
         place = int(np.searchsorted(self._first_row["image"], row, side="right")) - 1
         find: Callable[[int], Path | None] | None = getattr(self._parts[place], "image_path", None)
         return find(row - int(self._first_row["image"][place])) if find is not None else None

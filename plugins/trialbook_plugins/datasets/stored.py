@@ -174,7 +174,7 @@ def keep(dataset: Dataset, modalities: Sequence[str], labels: Sequence[str]) -> 
 
 
 def read_kept(folder: Path) -> Kept:
-    """Return what the files of ``Kept.files`` hold, in a folder.
+    """What the files of ``Kept.files`` hold, in a folder.
 
     Raises:
         TrialbookError: there is nothing of that sort.

@@ -34,7 +34,7 @@ def bind(host: str, port: int | None) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address."""
+    """Whether only this machine reaches an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -42,6 +42,6 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(listening: socket.socket, host: str) -> str:
-    """Return what to type into a browser on this machine."""
+    """What to type into a browser on this machine."""
     name = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"http://{name}:{listening.getsockname()[1]}"

@@ -209,7 +209,7 @@ def _reply(kind: str, state: str, lines: Sequence[str]) -> str:
 
 
 def _truth(one: Example) -> str:
-    """Return what is known of an example: what is right, and what the run answered in its evaluation."""
+    """What is known of an example: what is right, and what the run answered in its evaluation."""
     right = (
         ", ".join(dict.fromkeys(one.conversation.answers))
         if one.conversation.answerable

@@ -164,7 +164,7 @@ def _lies_in(path: str, home: Path) -> bool:
 
 
 def _has_password(header: str, password: str) -> bool:
-    """Return whether an Authorization header holds the password; the time that takes does not tell how much of it is right."""
+    """Whether an Authorization header holds the password; the time that takes does not tell how much of it is right."""
     scheme, _, coded = header.partition(" ")
     try:
         given = base64.b64decode(coded, validate=True) if scheme.lower() == "basic" else b""

@@ -76,7 +76,7 @@ def read_picture(file: Path, limits: Limits | None = None) -> ReadPicture:
 
 
 def _guarded(make: Callable[[], Made], limits: Limits) -> Made:
-    """Return what ``make`` gives; whatever a decoder raises at a hostile file becomes a sentence."""
+    """What ``make`` gives; whatever a decoder raises at a hostile file becomes a sentence."""
     try:
         return make()
     except UnidentifiedImageError as error:

@@ -36,7 +36,7 @@ class Records:
         return [run.name for run in self._runs(experiment)]
 
     def curve_names(self, experiment: str) -> list[str]:
-        """Return what the runs recorded more than once, the loss first."""
+        """What the runs recorded more than once, the loss first."""
         return self._runs(experiment).curve_names()
 
     def runs(self, experiment: str) -> str:
@@ -54,7 +54,7 @@ class Records:
         return self._runs(experiment).named(names)[:MOST_CURVES].plot(metric).to_html()
 
     def comparison(self, experiment: str) -> str:
-        """Return what the experiment answers, as ``mlrun report`` says it, from what is recorded now."""
+        """What the experiment answers, as ``mlrun report`` says it, from what is recorded now."""
         try:
             compared = trialbook.compare(experiment, runs=self._folder).to_html()
         except trialbook.TrialbookError as error:

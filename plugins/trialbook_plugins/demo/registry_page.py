@@ -79,7 +79,7 @@ class RegistryPage:
             return paragraphs([str(error)])
 
     def compare(self, experiment: str) -> str:
-        """Return what the experiment answers."""
+        """What the experiment answers."""
         try:
             return self.records.comparison(experiment)
         except TrialbookError as error:

@@ -86,7 +86,7 @@ class SeriesTokens(nn.Module):
         return SeriesRows(torch.from_numpy(values), lengths)
 
     def mask(self, rows: SeriesRows) -> Tensor:
-        """Return which patches hold a sample: [B, N], on the CPU."""
+        """Which patches hold a sample: [B, N], on the CPU."""
         starts = self.patch * np.arange(rows.values.shape[1] // self.patch)
         return torch.from_numpy(starts < rows.lengths[:, None])
 
@@ -100,7 +100,7 @@ class SeriesTokens(nn.Module):
         return values.reshape(len(values), -1, self.patch * self.channels)
 
     def sizes(self) -> dict[str, int]:
-        """Return what is predicted of a hidden patch: all its values."""
+        """What is predicted of a hidden patch: all its values."""
         return {"patch": self.patch * self.channels}
 
     def reconstructions(self, rows: SeriesRows, predicted: Mapping[str, Tensor]) -> dict[str, Reconstruction]:
@@ -147,16 +147,16 @@ class EventTokens(nn.Module):
         )
 
     def mask(self, rows: EventRows) -> Tensor:
-        """Return which are events: [B, L], on the CPU."""
+        """Which are events: [B, L], on the CPU."""
         return torch.from_numpy(rows.real)
 
     def forward(self, rows: EventRows) -> tuple[Tensor, Tensor]:
-        """Return what happened [B, L, D], and when: of hidden events only the latter is told."""
+        """What happened [B, L, D], and when: of hidden events only the latter is told."""
         what = self.sensors(rows.sensor) + self.states(rows.state) + rows.value[..., None] * self.value
         return what, self.times(rows.times)
 
     def sizes(self) -> dict[str, int]:
-        """Return what is predicted of a hidden event: its sensor and its state."""
+        """What is predicted of a hidden event: its sensor and its state."""
         return {"sensor": self.sensors.num_embeddings, "state": self.states.num_embeddings}
 
     def reconstructions(self, rows: EventRows, predicted: Mapping[str, Tensor]) -> dict[str, Reconstruction]:
@@ -168,7 +168,7 @@ class EventTokens(nn.Module):
 
 
 def _times(window: EventWindow) -> Any:
-    """Return when the events of a window happened, in numbers around 1: [L, 4]."""
+    """When the events of a window happened, in numbers around 1: [L, 4]."""
     seconds, gap = (np.log1p(part)[:, None] / _LONG for part in (window.seconds, window.gap))
     return np.concatenate([seconds, gap, window.clock], axis=1)
 

@@ -135,7 +135,7 @@ class LTXVideo(nn.Module):
         return {POINT: self.encode(prepared).flatten(1, 2)}
 
     def identity(self) -> dict[str, str]:
-        """Return what the latents depend on beside weights and options."""
+        """What the latents depend on beside weights and options."""
         import diffusers
 
         return {"config": _config_hash(self.vae), "diffusers": diffusers.__version__}
@@ -174,7 +174,7 @@ class LTXVideo(nn.Module):
             )
 
     def _answer(self, row: int, column: int) -> Tensor:
-        """Return what a square in one cell changes among the latents of a grey picture [h, w, C]."""
+        """What a square in one cell changes among the latents of a grey picture [h, w, C]."""
         side, device = _CANVAS * SIDE, device_of(self)
         square = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(device)
         pictures = torch.full((2, 1, 3, side, side), 0.5, device=device)

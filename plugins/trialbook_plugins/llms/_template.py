@@ -150,7 +150,7 @@ class ChatTemplate:
         return layout
 
     def _has_system(self) -> bool:
-        """Return whether the template writes a system turn, and where it stands."""
+        """Whether the template writes a system turn, and where it stands."""
         roles = ("system", "user", "assistant")
         try:
             one = self._cut(roles, self._marked(roles))

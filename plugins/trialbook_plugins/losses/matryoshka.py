@@ -56,7 +56,7 @@ class Matryoshka(nn.Module):
         return sum(values)
 
     def report(self) -> Mapping[str, float | Tensor]:
-        """Return what the inner loss reports."""
+        """What the inner loss reports."""
         return self.of.report() if hasattr(self.of, "report") else {}
 
     def stats(self) -> Mapping[str, float]:

@@ -85,7 +85,7 @@ class Retrieval:
         return MetricValues(values, each)
 
     def _ranks(self, queries: _Side, items: _Side) -> tuple[_Ranks, Tensor]:
-        """Return where the best own row of every query stands that has one, and which row of the modality each query is."""
+        """Where the best own row of every query stands that has one, and which row of the modality each query is."""
         first = torch.searchsorted(items.groups, queries.groups)
         last = torch.searchsorted(items.groups, queries.groups, right=True)
         asked = first < last

@@ -117,7 +117,7 @@ def directions(clips: Tensor, threshold: float = 0.2) -> NDArray[np.int64]:
 
 
 def direction_accuracy(found: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return whether each direction is right [n]: 1 or 0; -1 is never right."""
+    """Whether each direction is right [n]: 1 or 0; -1 is never right."""
     return ((np.asarray(found) == np.asarray(true)) & (np.asarray(found) >= 0)).astype(np.float64)
 
 

@@ -67,7 +67,7 @@ class PooledBoxes:
         return {name: probe.predict(one.features) for name, one in others.items()}
 
     def limits(self, data: Probed) -> str:
-        """Return how many boxes do not fit in its slots."""
+        """How many boxes do not fit in its slots."""
         beyond = sum(max(0, len(boxes) - self.objects) for boxes in data.labels["boxes"])
         return f"{beyond} boxes are more than the {self.objects} that it can tell of a picture" if beyond else ""
 

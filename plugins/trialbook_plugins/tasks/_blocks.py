@@ -71,7 +71,7 @@ def project(projector: nn.Module, encoder: nn.Module, features: Features, there:
 
 
 def masked_blocks(encoder: nn.Module, mask: NDArray[Any]) -> Blocks | None:
-    """Return which blocks are there by the mask of an encoder's tokens [B, T N]: bool [B, T]; None where it tells of none."""
+    """Which blocks are there by the mask of an encoder's tokens [B, T N]: bool [B, T]; None where it tells of none."""
     block = int(getattr(encoder, "block", 0))
     return np.asarray(mask).reshape(len(mask), -1, block).any(axis=2) if block else None
 

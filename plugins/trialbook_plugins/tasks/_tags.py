@@ -152,7 +152,7 @@ def known_of_split(
 
 
 def handed(offered: Mapping[str, Any], needs: Collection[str], who: str) -> dict[str, Any]:
-    """Return what a loss or metric needs of what there is.
+    """What a loss or metric needs of what there is.
 
     Raises:
         TrialbookError: something of it is not there.

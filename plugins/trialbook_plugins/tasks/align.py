@@ -206,7 +206,7 @@ class Align(nn.Module):
         return figures
 
     def _makers(self, split: str) -> dict[str, Callable[[], Any]]:
-        """Return what makes what metrics may know of a split."""
+        """What makes what metrics may know of a split."""
 
         def embed() -> dict[str, Tensor]:
             return {name: self._embed_all(name, source) for name, source in self._split(split).items()}

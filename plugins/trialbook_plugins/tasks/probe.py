@@ -154,7 +154,7 @@ class ProbeLayers:
         return found["val"][probe.main], figures
 
     def _data(self, layer: str, probe: Probe) -> dict[str, Probed]:
-        """Return what a probe of a layer is fitted on, chosen by and told of."""
+        """What a probe of a layer is fitted on, chosen by and told of."""
         splits = ("train", "val", self._builder.final_split)
         return {split: self._probed(split, self.layers.read(split, layer), probe) for split in splits}
 

@@ -185,7 +185,7 @@ class Reconstruct(nn.Module):
         return {"tokens": tokens.flatten(1, 2), "targets": read_part(self._targets(split), rows)}
 
     def _known(self, batch: Mapping[str, Tensor]) -> Known:
-        """Return what losses may ask for; made when asked for."""
+        """What losses may ask for; made when asked for."""
         targets = batch["targets"].float() / 255
         latents = self.adapter(batch["tokens"].float()).unflatten(1, tuple(self.shape[:3]))
         return Known({
@@ -264,7 +264,7 @@ class Reconstruct(nn.Module):
         return torch.cat(list(parts))
 
     def _through(self, targets: Tensor) -> Tensor:
-        """Return what the decoder makes of the true latents, uint8."""
+        """What the decoder makes of the true latents, uint8."""
         pictures = targets.to(device_of(self.adapter)).float() / 255
         return to_bytes(self.decoder.decode(self.decoder.encode(pictures))).cpu()
 

@@ -22,7 +22,7 @@ def read_history(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def is_closed(file: Path) -> bool:
-    """Return whether the last record says that the run ended there: everything that was told before is in the file."""
+    """Whether the last record says that the run ended there: everything that was told before is in the file."""
     if not file.is_file():
         return False
     with file.open("rb") as content:

@@ -125,7 +125,7 @@ class Family:
         return rows
 
     def arguments(self, prepared: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return what the model is called with."""
+        """What the model is called with."""
         return {name: value for name, value in prepared.items() if name != PLACES}
 
 

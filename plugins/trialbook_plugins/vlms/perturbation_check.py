@@ -37,7 +37,7 @@ _PUSH = 100.0
 def check_by_perturbation(
     reader: LayerReader, hooks: Sequence[LayerHook], rows: int, device: torch.device
 ) -> dict[str, OrderResult]:
-    """Return whether the tokens of ``hooks``, which have a place in the picture, stand where they are said to stand."""
+    """Whether the tokens of ``hooks``, which have a place in the picture, stand where they are said to stand."""
     seen = [hook for hook in hooks if hook.area.rows != "sequence"]
     said = [hook for hook in hooks if hook.area.rows == "sequence"]
     link = reader.connector
@@ -158,7 +158,7 @@ def _judged(energy: Tensor, cells: Sequence[tuple[int, int]], area: Area) -> Ord
 
 
 def _found(energy: Tensor, cells: Sequence[tuple[int, int]], order: str) -> OrderResult:
-    """Return how many of the cells are where the energy is largest.
+    """How many of the cells are where the energy is largest.
 
     A token that changes whatever is changed (a register that a model made of a patch) has its mean over the stimuli
     taken off, so that it does not hide the cell.

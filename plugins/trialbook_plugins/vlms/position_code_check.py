@@ -43,7 +43,7 @@ class _Reading(NamedTuple):
 def check_by_position_codes(
     reader: LayerReader, hooks: Sequence[LayerHook], rows: int, device: torch.device
 ) -> dict[str, OrderResult | None]:
-    """Return whether all tokens of the hooks stand where they are said to stand; None where they are mixed by unknown means.
+    """Whether all tokens of the hooks stand where they are said to stand; None where they are mixed by unknown means.
 
     Args:
         reader: the model.
@@ -78,7 +78,7 @@ def _codes(grid: tuple[int, int]) -> np.ndarray:
 def _read(
     reader: LayerReader, hooks: Sequence[LayerHook], codes: np.ndarray, rows: int, device: torch.device
 ) -> dict[str, _Reading]:
-    """Return what the tokens of each hook say; of the tokens no more is kept than both answers and those of one pass."""
+    """What the tokens of each hook say; of the tokens no more is kept than both answers and those of one pass."""
     ends: dict[str, list[Tensor]] = {hook.name: [] for hook in hooks}
     bits: dict[str, list[Tensor]] = {hook.name: [] for hook in hooks}
     clear: dict[str, Tensor] = {}

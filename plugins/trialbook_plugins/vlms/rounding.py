@@ -26,7 +26,7 @@ def tolerances(of: Tensor, times: int = 1) -> dict[str, float]:
 
 
 def alike(one: Tensor, other: Tensor, times: int = 1) -> bool:
-    """Return whether two tensors of any shapes hold the same numbers in the same order, but for rounding, ``times`` times."""
+    """Whether two tensors of any shapes hold the same numbers in the same order, but for rounding, ``times`` times."""
     if one.numel() != other.numel():
         return False
     flat = (one.float().flatten(), other.float().flatten())

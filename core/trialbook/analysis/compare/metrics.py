@@ -54,7 +54,7 @@ class At:
 
 
 def higher_is_better(metric: str, lower_is_better: Iterable[str] = (), gates: Iterable[Mapping[str, Any]] = ()) -> bool:
-    """Return how a metric is read: as its component declares it, as a gate on it says, else by the last part of its name.
+    """How a metric is read: as its component declares it, as a gate on it says, else by the last part of its name.
 
     Args:
         metric: name of the metric.
@@ -101,7 +101,7 @@ def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at
 
 
 def _is_end(name: str, recorded: Collection[str]) -> bool:
-    """Return whether it is an end of the interval that was recorded of another metric."""
+    """Whether it is an end of the interval that was recorded of another metric."""
     stem, _, end = name.rpartition("/")
     return end in ("low", "high") and stem in recorded
 

@@ -88,7 +88,7 @@ class Sources:
         return self.places.of_candidate(name)
 
     def _reference(self, gate: Mapping[str, Any], name: str, place: Place | None, metric: str) -> Mapping[str, Value]:
-        """Return what a ratio is taken to, by seed.
+        """What a ratio is taken to, by seed.
 
         Raises:
             KeyError: there is no such value.
@@ -124,7 +124,7 @@ def _evidence(place: Place, values: Found, missing: Sequence[str]) -> Evidence:
 
 
 def declared_higher(metric: str, offers: Sequence[Offer]) -> bool:
-    """Return whether higher values of a metric are better: as its component declares, else by its name."""
+    """Whether higher values of a metric are better: as its component declares, else by its name."""
     lower = [name for offer in offers for name in offer.lower_is_better if fnmatchcase(name, metric) or name == metric]
     return higher_is_better(metric, [metric] if lower else ())
 
@@ -176,7 +176,7 @@ class Recorded:
         )
 
     def values(self, place: Place, metric: str) -> Found:
-        """Return what the finished runs of a place recorded last, in the order of arms and metrics."""
+        """What the finished runs of a place recorded last, in the order of arms and metrics."""
         runs = [run for run in self._finished(place.experiment) if run.arm in place.arms]
         names = fitting(self._figures(place.experiment), metric)
         wanted = [n for name in names for n in (*with_ends(name), *references(name))]

@@ -69,7 +69,7 @@ def _condition(condition: Mapping[str, Any], facts: Facts) -> bool | None:
 
 
 def _range(condition: Mapping[str, Any], count: int) -> tuple[int, int]:
-    """Return how many candidates a condition asks for, from … to."""
+    """How many candidates a condition asks for, from … to."""
     low, high = condition.get("at_least"), condition.get("at_most")
     if low is not None or high is not None:
         return low or 0, count if high is None else high

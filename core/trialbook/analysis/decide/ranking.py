@@ -35,7 +35,7 @@ class Criterion:
         return None if value is None else self.scale.score(value)
 
     def passes(self, candidate: str, values: Values) -> bool | None:
-        """Return whether the value is on the good side; None where there is none."""
+        """Whether the value is on the good side; None where there is none."""
         value = values.get((self.name, candidate))
         return None if value is None or self.scale is None else self.scale.passes(value)
 

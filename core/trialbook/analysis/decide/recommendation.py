@@ -53,7 +53,7 @@ class Ballot:
         return possible_outcomes(self.outcomes, facts)
 
     def recommended(self, number: int | None, ranking: Sequence[Standing]) -> str:
-        """Return what an outcome recommends, with candidates filled in."""
+        """What an outcome recommends, with candidates filled in."""
         names = [one.candidate for one in ranking]
         filled = {
             "best": names[0], "second": names[1] if len(names) > 1 else NOBODY, "ranking": ", ".join(names),

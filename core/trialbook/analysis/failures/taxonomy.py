@@ -18,7 +18,7 @@ _LONGEST = 200
 
 
 def same_but_for_form(text: str, answers: Sequence[str]) -> bool:
-    """Return whether a text says an accepted answer with other signs, another way to write its number, or more words around it.
+    """Whether a text says an accepted answer with other signs, another way to write its number, or more words around it.
 
     Numbers are the same in value, and one of the two may have a unit that the other has not. More words may stand around an
     answer if they hold no digit and nothing that turns it round (``not``, ``or``).
@@ -27,13 +27,13 @@ def same_but_for_form(text: str, answers: Sequence[str]) -> bool:
 
 
 def part_of(text: str, answers: Sequence[str]) -> bool:
-    """Return whether a text is whole words of an accepted answer, but not all of them."""
+    """Whether a text is whole words of an accepted answer, but not all of them."""
     words = _words(text)
     return any(len(words) < len(own) and _stands_in(words, own) for own in map(_words, answers))
 
 
 def almost(text: str, answers: Sequence[str]) -> bool:
-    """Return whether few letters or digits are other than in an accepted answer.
+    """Whether few letters or digits are other than in an accepted answer.
 
     Letters: at most a quarter of the longer text, in texts of three or more. Numbers of as many digits, at least two: at
     most a third of them.
@@ -54,7 +54,7 @@ def _is_unit(word: str) -> bool:
 
 
 def _around(text: str, answer: str) -> bool:
-    """Return whether all words of the answer stand in the text, one behind the other, among harmless ones."""
+    """Whether all words of the answer stand in the text, one behind the other, among harmless ones."""
     words, own = _words(text), _words(answer)
     extra = [word for word in words if word not in own]
     harmless = not any(word in _TURNS or any(letter.isdigit() for letter in word) for word in extra)
@@ -85,7 +85,7 @@ def _words(text: str) -> list[str]:
 
 
 def _same_letters(text: str, answer: str) -> bool:
-    """Return whether letters and digits are the same but for accents, and numbers the same in value."""
+    """Whether letters and digits are the same but for accents, and numbers the same in value."""
     values = [[value for _, _, value in numerals(plain_letters(one).casefold())] for one in (text, answer)]
     return _bare(text) == _bare(answer) != "" and values[0] == values[1] and None not in values[0]
 

@@ -23,7 +23,7 @@ _MOST_FIGURES, _MOST_ROWS = 4, 24
 
 
 def figure_plots(arms: Arms, *, png: bool = False) -> list[Picture]:
-    """Return what the comparison of an experiment gives a plot of."""
+    """What the comparison of an experiment gives a plot of."""
     found = _figures(arms, png)
     found += picture("differences", "Differences to the baseline", lambda: _differences(arms, png))
     found += _effects(arms, png)

@@ -36,7 +36,7 @@ Curve = Mapping[int, Sequence[float]]
 
 
 def is_cut(name: str) -> bool:
-    """Return whether a metric is one of cut embeddings."""
+    """Whether a metric is one of cut embeddings."""
     return _NAME.fullmatch(name) is not None
 
 

@@ -66,7 +66,7 @@ def last_values(runs: Sequence[RunData], name: str) -> list[float]:
 
 
 def told_ends(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
-    """Return where curves begin and end, in words, for who does not see them."""
+    """Where curves begin and end, in words, for who does not see them."""
     parts = [
         f"{name} from {show_number(values[0], 3)} at step {steps[0]:g} to {show_number(values[-1], 3)} at step {steps[-1]:g}"
         for name, (steps, values) in curves.items()
@@ -76,7 +76,7 @@ def told_ends(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> 
 
 
 def told_chance(levels: Iterable[float]) -> str:
-    """Return what a dashed line of a loss means; nothing where there is none."""
+    """What a dashed line of a loss means; nothing where there is none."""
     shown = " and ".join(dict.fromkeys(show_number(level, 3) for level in levels))
     return (
         f" Dashed: chance ({shown}), the loss of embeddings that know nothing, at the same batch size." if shown else ""
