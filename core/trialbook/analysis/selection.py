@@ -1,4 +1,4 @@
-"""Which runs a comparison is about, and how they are grouped: experiments, files, runs, conditions, keys."""
+"""The selection of runs for a comparison, and their groups: experiments, files, runs, conditions, keys."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Condition:
         return cls(found[1], found[2], value)
 
     def holds(self, value: Any) -> bool:
-        """Whether a run's value meets it; what cannot be compared does not."""
+        """Return whether a run's value meets it; what cannot be compared does not."""
         if isinstance(value, str) != isinstance(self.value, str):
             value, wanted = str(value), str(self.value)
             return _TESTS[self.operator](value, wanted) if self.operator in ("=", "==", "!=") else False
@@ -199,7 +199,7 @@ def named_runs(registry: Registry, name: str) -> list[Run]:
 
 
 def experiment_name(file: Path) -> str:
-    """What an experiment file's runs are filed under: its ``name``, or the file's.
+    """Return the name that an experiment file's runs are filed under: its ``name``, or the file's.
 
     Raises:
         TrialbookError: the file is not TOML.

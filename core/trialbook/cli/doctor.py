@@ -56,7 +56,7 @@ def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: boo
 
 @dataclass(frozen=True)
 class _Look:
-    """What was found in a run, by how many checks, and which ones its experiment leaves out."""
+    """The findings on a run, by how many checks, and which ones its experiment leaves out."""
 
     run: Run
     step: int

@@ -65,7 +65,7 @@ def failures(
 
 
 def _told(made: Gallery) -> str:
-    """What it comes to, for people."""
+    """Say in words for people what it comes to."""
     from trialbook.reports.document.blocks import Strong, pieces
     from trialbook.reports.pages.failures_page import risk_grid, tag_grid, versus_sentence
 

@@ -35,7 +35,7 @@ def is_text(value: Any) -> str | None:
 
 
 def is_name(value: Any) -> str | None:
-    """What can name a directory."""
+    """Say what is wrong with a value that is to name a directory; None if it can."""
     fits = isinstance(value, str) and re.fullmatch(r"\w[\w.=+ -]*", value)
     return None if fits else "must be a string of letters, digits, '_', '.' and '-': it names a directory"
 

@@ -77,7 +77,7 @@ def _external_lines(comparison: Comparison, width: int) -> dict[str, list[list[A
 
 
 def cost_table(comparison: Comparison) -> Table:
-    """What a run of every arm costs, and which arms no other beats."""
+    """Tabulate what a run of every arm costs, and which arms no other beats."""
     present = [name for name in _COSTS if any(name in cost for cost in comparison.costs.values())]
     if all(cost.get("parameters") == cost.get("trained_parameters") for cost in comparison.costs.values()):
         present = [name for name in present if name != "trained_parameters"]
@@ -139,7 +139,7 @@ def claim_tables(comparison: Comparison) -> list[Table]:
 
 
 def finding_lines(comparison: Comparison) -> list[str]:
-    """What looks broken, a line for each check and part, errors first; notes are counted where there is anything worse."""
+    """List what looks broken, a line for each check and part, errors first; notes are counted where there is anything worse."""
     shared: dict[tuple[str, str, str], list[ArmFinding]] = {}
     for finding in comparison.findings:
         shared.setdefault((finding.severity, finding.check, finding.component), []).append(finding)

@@ -171,7 +171,7 @@ def _baselines(
 
 
 def _units(used: Mapping[str, Sequence[Run]], by: str) -> dict[int, str]:
-    """What each run is paired by: its seed; where runs of a group share one, also its arm and the rest of its point."""
+    """Name what each run is paired by: its seed; where runs of a group share one, also its arm and the rest of its point."""
     unique = by != "seed" and all(len({run.seed for run in runs}) == len(runs) for runs in used.values())
     units = {}
     for run in (run for runs in used.values() for run in runs):

@@ -1,4 +1,4 @@
-"""What an experiment is built of: its parts from the data to the metrics, with their sizes, and what differs between arms."""
+"""The architecture of an experiment: its parts from the data to the metrics, with their sizes, and what differs between arms."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _parts(run: RunData) -> Iterator[tuple[tuple[str, str], _Said]]:
 
 
 def _said(table: ComponentTable, data: Mapping[str, Any]) -> _Said:
-    """What there is to say of a part."""
+    """Return what there is to say of a part."""
     lines = [_named(table.content)]
     if table.kind == "dataset":
         splits = (data.get("dataset") or {}).get("splits") or {}
@@ -107,7 +107,7 @@ def _trained(part: str, size: int, data: Mapping[str, Any]) -> int:
 
 
 def _shape(table: ComponentTable, data: Mapping[str, Any]) -> str:
-    """What goes in and comes out; a stored frozen encoder gives what its projector takes. Nothing where it is not recorded."""
+    """Say what goes in and comes out; a stored frozen encoder gives what its projector takes; empty where it is not recorded."""
     shapes = data.get("shapes") or {}
     own = shapes.get(table.part) or {}
     if table.kind == "llm":
