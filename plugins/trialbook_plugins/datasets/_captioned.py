@@ -37,7 +37,7 @@ class Photo:
 
 @dataclass
 class Dropped:
-    """How many photos were left out, and why."""
+    """The number of photos that were left out, and why."""
 
     missing: int = 0
     uncaptioned: int = 0

@@ -22,7 +22,7 @@ _MARKS = ("begin", "end")
 
 
 class LogEvent(NamedTuple):
-    """What a sensor reported: seconds since 1970 by the clock of the home, its state in words or as a number, the activity."""
+    """A sensor's report: seconds since 1970 by the home's clock, its state in words or as a number, the activity."""
 
     time: float
     sensor: str

@@ -57,7 +57,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def is_picture(file: Path) -> bool:
-    """Whether a file begins as a picture does."""
+    """Return whether a file begins as a picture does."""
     try:
         with Image.open(file):
             return True

@@ -59,7 +59,7 @@ class Asked:
 
 
 class Questions(PooledDataset):
-    """What all sets of questions about pictures are: rows of each split, read late, gathered by picture.
+    """The base of all sets of questions about pictures: rows of each split, read late, gathered by picture.
 
     A set that reads files implements ``read``, which yields an ``Asked`` for each good row and notes a bad one with ``bad``.
 
@@ -99,7 +99,7 @@ class Questions(PooledDataset):
         """Every good row with its split; None for the split where the set has none of its own."""
 
     def folder(self) -> Path:
-        """Where the set lies.
+        """Return where the set lies.
 
         Raises:
             TrialbookError: there is no such folder.
@@ -110,7 +110,7 @@ class Questions(PooledDataset):
         return folder
 
     def has(self, picture: Path) -> bool:
-        """Whether the picture is there, and is one."""
+        """Return whether the picture is there, and is one."""
         return is_picture(picture)
 
     def bad(self, where: str, why: str) -> None:

@@ -36,7 +36,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Fields:
-    """Where label, recording, subject, time and split stand: columns of a CSV file, arrays of an NPZ file; of files in folders,
+    """The places of label, recording, subject, time and split: columns of a CSV file, arrays of an NPZ file; of files in folders,
     ``subject`` and ``time`` are regular expressions on the file's name."""
 
     label: str

@@ -78,7 +78,7 @@ class HuggingFaceQuestions(Questions):
         return Path(self.root)
 
     def has(self, picture: Path) -> bool:
-        """Whether the row has a picture."""
+        """Return whether the row has a picture."""
         return picture in self._pictures
 
     def read(self, folder: Path) -> Iterable[tuple[str, Asked]]:

@@ -58,7 +58,7 @@ class Samples(PooledDataset):
 
     @property
     def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
-        """What was kept."""
+        """The fingerprint of what was kept."""
         return (self._kept.fingerprint,)
 
     @cached_property

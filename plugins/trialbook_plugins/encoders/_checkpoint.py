@@ -94,7 +94,7 @@ def freeze_unused(tower: nn.Module, tokens: Tensor) -> None:
 
 
 def tower_identity(tower: Any, layer: int, preprocessing: str) -> dict[str, str]:
-    """What the tokens of a tower depend on beside its weights."""
+    """Return what the tokens of a tower depend on beside its weights."""
     return {
         "preprocessing": preprocessing,
         "config": config_hash(tower.config),

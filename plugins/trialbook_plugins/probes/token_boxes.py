@@ -15,7 +15,7 @@ from trialbook_plugins.probes.spatial import FoundBoxes, MLPSettings, TokenBoxPr
 
 
 class TokenBoxes:
-    """Where objects are, from what each token says of its own cell: a linear map of every token, and the boxes that it shows.
+    """The places of objects from what each token says of its own cell: a linear map of every token, and the boxes that it shows.
 
     It is fitted in closed form in one pass over features that may be larger than memory. Averaged tokens have no cells, so that
     it finds nothing in them.
@@ -67,7 +67,7 @@ class TokenBoxes:
         return {name: probe.predict(one.features) for name, one in others.items()}
 
     def limits(self, data: Probed) -> str:
-        """What is in the way of reading boxes from maps of the grid."""
+        """Say what is in the way of reading boxes from maps of the grid."""
         _, rows, columns, _ = data.features.shape
         classes = data.labels["classes"] if self.per_class else None
         return box_limits(data.labels["boxes"], rows, columns, self.objects, classes)

@@ -1,4 +1,4 @@
-"""What losses and metrics may ask to know of rows beside their embeddings."""
+"""The facts on rows that losses and metrics may ask for beside their embeddings."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def row_tags(
 
 
 class Known(Mapping[str, Any]):
-    """What is known of a split, by name; each is made when it is first asked for.
+    """The known facts of a split, by name; each is made when it is first asked for.
 
     Args:
         makers: name to what makes it.
@@ -103,7 +103,7 @@ def known_of_split(
     split: Split, modalities: Collection[str], embed: Callable[[], Mapping[str, torch.Tensor]],
     classes: NDArray[np.int64] | None,
 ) -> dict[str, Callable[[], Any]]:  # fmt: skip
-    """What makes what metrics may ask to know of a split: ``embeddings``, ``groups``, ``content``, ``classes`` [G], ``split``."""
+    """Return makers of what metrics may ask of a split: ``embeddings``, ``groups``, ``content``, ``classes`` [G], ``split``."""
     return {
         "embeddings": embed,
         "groups": lambda: {name: torch.from_numpy(split.groups(name)) for name in modalities},
@@ -114,7 +114,7 @@ def known_of_split(
 
 
 def handed(offered: Mapping[str, Any], needs: Collection[str], who: str) -> dict[str, Any]:
-    """What a loss or metric needs of what there is.
+    """Return what a loss or metric needs of what there is.
 
     Raises:
         TrialbookError: something of it is not there.

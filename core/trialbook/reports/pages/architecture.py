@@ -107,7 +107,7 @@ def _trained(part: str, size: int, data: Mapping[str, Any]) -> int:
 
 
 def _shape(table: ComponentTable, data: Mapping[str, Any]) -> str:
-    """Say what goes in and comes out; a stored frozen encoder gives what its projector takes; empty where it is not recorded."""
+    """Say what goes in and comes out (a stored frozen encoder gives what its projector takes); empty where not recorded."""
     shapes = data.get("shapes") or {}
     own = shapes.get(table.part) or {}
     if table.kind == "llm":
