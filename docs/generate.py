@@ -196,7 +196,7 @@ def _cell(text: str) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """What a key takes; choices as they are written in a file."""
+    """Say what a key takes; choices as they are written in a file."""
     return re.sub(r"'([^']*)'", r'`"\1"`', describe(schema))
 
 
@@ -219,7 +219,7 @@ def _toml(value: Any) -> str:
 
 
 def _facts(schema: ComponentSchema) -> list[str]:
-    """What a component needs, provides and records, a line each."""
+    """List what a component needs, provides and records, a line each."""
     have = schema.attributes
     modalities = have.get("modalities")
     if isinstance(modalities, Mapping):
