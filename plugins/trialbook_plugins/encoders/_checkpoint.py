@@ -22,7 +22,7 @@ _PARTS: dict[Part, tuple[str, ...]] = {
     "vision": ("vision_model", "vision_tower"),
     "text": ("text_model", "language_model"),
 }
-"""Where two-tower models keep a tower; the names differ between architectures and releases."""
+"""The attributes in which two-tower models keep a tower; the names differ between architectures and releases."""
 _READS: dict[Part, str] = {"vision": "pixel_values", "text": "input_ids"}
 
 

@@ -30,7 +30,7 @@ PLAIN = (
 _PLACE = re.compile("\ue000([0-9]+)\ue001")
 """A mark in place of a text."""
 _TODAY = "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}"
-"""What a template that asks for today's date is told, so that a conversation is the same every day."""
+"""The answer to a template that asks for today's date, so that a conversation is the same every day."""
 
 
 class _Layout(NamedTuple):

@@ -26,12 +26,12 @@ _CELLS = 36
 _SHARE = 0.9
 """Cells that must be found. Mixing may hide one; an order that is wrong moves nearly all of them."""
 _BRIGHT = (30.0, 1.0)
-"""How many times the difference between black and white the bright cell differs: so much that it drowns what it changes in
+"""Brightness of the bright cell, in differences between black and white: so much that it drowns what it changes in
 other tokens, and, for points that this does not place (a norm right behind an overlapping convolution), once. One that
 places the cells is proof enough: an order that is wrong would not be met by chance.
 """
 _PUSH = 100.0
-"""How many times its length a token of the connector is moved."""
+"""Distance by which a token of the connector is moved, in multiples of its length."""
 
 
 def check_by_perturbation(

@@ -21,7 +21,7 @@ from trialbook_plugins.vlms.layer_reader import LayerReader
 from trialbook_plugins.vlms.rounding import rounding
 
 _CLEAR = 0.25
-"""How near a token must be to one of its two answers, in distances between them. Where nothing is mixed it is there exactly, but
+"""Largest distance of a token from its nearer answer, in distances between both. Where nothing is mixed it is there exactly, but
 for the rounding of half precision. Two answers that are no further from each other than they are rounded are one.
 """
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _LEAST_RELATIVE, _LEAST_ABSOLUTE = 1e-3, 1e-5
-"""What sums in another order may make of float32; formats that round more coarsely are allowed their rounding."""
+"""The effect of sums in another order on float32; formats that round more coarsely are allowed their rounding."""
 
 
 def rounding(dtype: torch.dtype) -> float:
