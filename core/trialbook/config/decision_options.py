@@ -162,7 +162,7 @@ class Outcome(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionOptions:
-    """The choice of which of several candidates to continue with: criteria, and what to do in which case.
+    """The choice among several candidates of the one to continue with: criteria, and what to do in which case.
 
     Args:
         candidates: name of a candidate to its runs: an arm of this file, a needed experiment, or ``EXPERIMENT/ARM``, in which

@@ -14,7 +14,7 @@ from trialbook.errors import TrialbookError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """Options of the optimisation of parameters: AdamW with warm-up, a schedule and clipping.
+    """Options of the optimiser: AdamW with warm-up, a schedule and clipping.
 
     Args:
         steps: optimiser steps; give either this or ``epochs``.

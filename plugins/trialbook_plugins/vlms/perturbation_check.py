@@ -26,7 +26,7 @@ _CELLS = 36
 _SHARE = 0.9
 """Cells that must be found. Mixing may hide one; an order that is wrong moves nearly all of them."""
 _BRIGHT = (30.0, 1.0)
-"""Brightness of the bright cell, in differences between black and white: so much that it drowns what it changes in
+"""Multiples of the difference between black and white by which the bright cell differs: so much that it drowns what it changes in
 other tokens, and, for points that this does not place (a norm right behind an overlapping convolution), once. One that
 places the cells is proof enough: an order that is wrong would not be met by chance.
 """
