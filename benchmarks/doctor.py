@@ -1,4 +1,4 @@
-"""What the doctor costs: a step of the engine with it, all checks asked, against one without, at its usual cadence.
+"""The cost of the doctor: a step of the engine with it, all checks asked, against one without, at its usual cadence.
 
 Two models: the autoencoder of the step benchmark (about 3 ms a step) and a Perceiver resampler of two layers, whose attention
 is looked at as well. Both programs record to a run directory. The first step does not count.

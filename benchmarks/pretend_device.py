@@ -46,7 +46,7 @@ EPOCHS = 0.25
 
 @dataclass(frozen=True)
 class Row:
-    """What came of an experiment.
+    """The result of an experiment.
 
     Args:
         experiment: its name.
@@ -76,7 +76,7 @@ def experiment_files() -> list[Path]:
 
 
 def shorten(file: Path, app: App, steps: int = STEPS) -> list[str]:
-    """What ``--set`` makes of an experiment: one seed, few steps, no evaluation on the way."""
+    """Return the ``--set`` values that shorten an experiment: one seed, few steps, no evaluation on the way."""
     config = plan_files([file], app.book)[0].runs[0].config
     sets = ["seeds=[0]"]
     for place, table in (("train", config.get("train", {})), *_stages(config)):
@@ -129,7 +129,7 @@ def measure(
 
 
 def _use(run: RunDirectory, spec: RunSpec, app: App, uses: Sequence[str]) -> Iterator[str]:
-    """What fails when a finished run is evaluated, done again and asked."""
+    """Yield what fails when a finished run is evaluated, done again and asked."""
     for command in (one for one in uses if one != "answer"):
         result = _mlrun(command, str(run.path), runs=app.settings.runs)
         if result.exit_code:
@@ -149,7 +149,7 @@ def _mlrun(*arguments: str, runs: Path) -> Result:
 
 
 def _failures(result: Result) -> list[str]:
-    """What a command says of its failure; nothing if it did not fail."""
+    """List what a command says of its failure; nothing if it did not fail."""
     if not result.exit_code:
         return []
     said = [line for line in result.output.splitlines() if ": failed: " in line]

@@ -1,1 +1,1 @@
-"""What can only be known on a GPU, measured in one command: ``python -m benchmarks.gpu``; see ``docs/gpu.md``."""
+"""Measurements that only a GPU can give, taken in one command: ``python -m benchmarks.gpu``; see ``docs/gpu.md``."""

@@ -27,7 +27,7 @@ from benchmarks.gpu.schedule import Result, Schedule, python
 _BUDGET = 540
 """Seconds."""
 _PATIENCE = 10
-"""How many times the limits hold in a rehearsal, where time says nothing."""
+"""Factor on the limits in a rehearsal, where time says nothing."""
 _CORES_A_PART = 4
 """Cores for each of the parts that run beside one another."""
 

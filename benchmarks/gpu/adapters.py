@@ -73,7 +73,7 @@ SMALL = Shape(batch=2, length=64, side=32, patch=8, characters=20, steps=4)
 
 
 class Speed(NamedTuple):
-    """What a program came to: tokens a second, padding left out, its peak of memory in bytes, its share of idle time."""
+    """The speed of a program: tokens a second, padding left out, its peak of memory in bytes, its share of idle time."""
 
     tokens: float
     memory: float
@@ -127,7 +127,7 @@ def operations(bench: Bench, shape: Shape, tokens: int) -> float:
 
 
 def _utilisation(bench: Bench, shape: Shape, tokens: int, seconds: float) -> None:
-    """What share of the device's operations a second is used."""
+    """Record what share of the device's operations a second is used."""
     made = operations(bench, shape, tokens) * shape.batch / seconds
     bench.rows.add(
         f"{bench.of}: operations", made / 1e12, "TFLOP/s", note="by the formula, adapters and projector left out"
@@ -139,7 +139,7 @@ def _utilisation(bench: Bench, shape: Shape, tokens: int, seconds: float) -> Non
 
 
 def _plain(bench: Bench, shape: Shape, folder: Path, tokens: int) -> Speed:
-    """What the same batches take with peft and Trainer; text stands in the places of the photo."""
+    """Measure what the same batches take with peft and Trainer; text stands in the places of the photo."""
     import transformers as hf
 
     device = torch.device(bench.device)
@@ -178,7 +178,7 @@ def _adapted(bench: Bench, folder: Path) -> Any:
 
 
 def _told(pace: Pace) -> Any:
-    """What lets Trainer tell of its steps."""
+    """Make what lets Trainer tell of its steps."""
     import transformers as hf
 
     class Told(hf.TrainerCallback):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What a part of the benchmark works with: its device, its folder, its rows."""
+"""The working context of a part of the benchmark: its device, its folder, its rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Bench:
     of: str = ""
 
     def size(self, real: Any, small: Any) -> Any:
-        """What is used on a GPU, or in a rehearsal."""
+        """Return what is used on a GPU, or in a rehearsal."""
         return small if self.rehearsal else real
 
     def wait(self) -> None:

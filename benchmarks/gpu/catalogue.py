@@ -34,7 +34,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What it is called, e.g. ``experiments/grounding``."""
+        """The full name, e.g. ``experiments/grounding``."""
         return f"{self.module}/{self.of}" if self.of else self.module
 
 

@@ -35,7 +35,7 @@ def measure(part: Part, folder: Path, *, rehearsal: bool) -> Path:
 
 
 def facts(device: str) -> dict[str, Any]:
-    """What is measured with: versions, and the device."""
+    """Describe what is measured with: versions, and the device."""
     import torch
 
     from trialbook.engine.compute import device_facts

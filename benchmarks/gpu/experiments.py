@@ -16,7 +16,7 @@ from trialbook_plugins.demo.answering import Answerer
 
 
 class Changes(NamedTuple):
-    """What is set so that an experiment is short, beside the number of its steps.
+    """The settings that make an experiment short, beside the number of its steps.
 
     Args:
         sets: always.

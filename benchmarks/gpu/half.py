@@ -101,7 +101,7 @@ def _run(bench: Bench, name: str, precision: str, *, exact: bool = False, stop: 
 
 
 def _scale(run: Path) -> float:
-    """What the loss is multiplied by, as the newest checkpoint has it."""
+    """Return what the loss is multiplied by, as the newest checkpoint has it."""
     newest = max((run / "checkpoints").iterdir())
     return float(read_json(newest / "manifest.json")["manifest"]["state"]["scaler"]["scale"])
 

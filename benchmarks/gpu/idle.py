@@ -1,4 +1,4 @@
-"""How much of a while a device has nothing to do."""
+"""The share of a while in which a device has nothing to do."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Idle:
 
 
 def _is_of(event: object, device: bool) -> bool:
-    """Whether an event is of a GPU, or else of the CPU."""
+    """Return whether an event is of a GPU, or else of the CPU."""
     return (getattr(event, "device_type", None) is not None) and (
         event.device_type.name == ("CUDA" if device else "CPU")
     )  # type: ignore[attr-defined]
 
 
 def idle_share(spans: Sequence[tuple[float, float]]) -> float:
-    """What share of the time that the spans lie in is covered by none of them; 1 if there are none."""
+    """Return what share of the time that the spans lie in is covered by none of them; 1 if there are none."""
     if not spans:
         return 1.0
     begin, end = min(start for start, _ in spans), max(stop for _, stop in spans)

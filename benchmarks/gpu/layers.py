@@ -66,7 +66,7 @@ def _verify(bench: Bench, name: str) -> None:
 
 
 def _check(bench: Bench, name: str, reader: extraction.LayerReader) -> None:
-    """What ``verify`` looks at, on a model that lies on the device already."""
+    """Check what ``verify`` looks at, on a model that lies on the device already."""
     device = torch.device(bench.device)
     with torch.no_grad():
         wrong = {point: found.message for point, found in check_order(reader, 4, device).items() if not found.passed}

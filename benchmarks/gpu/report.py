@@ -52,7 +52,7 @@ def lines(part: Mapping[str, Any]) -> list[str]:
 
 
 def summary(parts: Iterable[Mapping[str, Any]]) -> tuple[bool, str]:
-    """Whether all is as expected, and what is not."""
+    """Return whether all is as expected, and what is not."""
     wrong = [f"{part['name']}: {part['state']}" for part in parts if part["state"] != "done"]
     wrong += [f"{part['name']}: {what}" for part in parts for what in failures(part["rows"])]
     return (True, "all as expected") if not wrong else (False, "\n".join(["not as expected:", *wrong]))

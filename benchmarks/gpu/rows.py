@@ -1,4 +1,4 @@
-"""What a part of the benchmark finds out, row by row, each with what is expected of it."""
+"""The findings of a part of the benchmark, row by row, each with what is expected of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Rows:
         self._append({"what": what, "value": passed, "unit": "", "bound": "yes", "passed": passed, "note": note})
 
     def facts(self, values: Mapping[str, Any]) -> None:
-        """What was used; no row."""
+        """Record what was used; no row."""
         self._append({"facts": dict(values)})
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -65,7 +65,7 @@ def read_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def holds(value: float, bound: str) -> bool:
-    """Whether a value keeps a bound such as ``"<= 5"``; NaN keeps none.
+    """Return whether a value keeps a bound such as ``"<= 5"``; NaN keeps none.
 
     Raises:
         ValueError: it is none.
@@ -89,5 +89,5 @@ def verdict(row: Mapping[str, Any]) -> str:
 
 
 def failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was expected and is not so."""
+    """List what was expected and is not so."""
     return [str(row["what"]) for row in rows if row["passed"] is False]

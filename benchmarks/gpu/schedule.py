@@ -29,7 +29,7 @@ _GRACE = 5.0
 
 @dataclass
 class Result:
-    """What came of a part.
+    """The result of a part.
 
     Args:
         part: it is.
@@ -81,7 +81,7 @@ class Schedule:
         self._waiting, self._running = list(parts), list[_Running]()
 
     def results(self) -> Iterator[Result]:
-        """What came of each part, as they end; processes are ended with their children if this is."""
+        """Yield what came of each part, as they end; processes are ended with their children if this is."""
         try:
             while self._waiting or self._running:
                 while self._waiting and self._may_start(self._waiting[0]):
@@ -136,7 +136,7 @@ class Schedule:
 
 
 def _told(printed: str) -> str:
-    """What of it says why a part was not done."""
+    """Return what of it says why a part was not done."""
     _, stood, where = printed.rpartition(_STOOD)
     kept = (stood + where).splitlines()[:_TOLD] if stood else printed.splitlines()[-_TOLD:]
     return "\n".join(kept)

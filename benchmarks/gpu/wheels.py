@@ -80,7 +80,7 @@ def gather(folder: Path, has: Collection[str]) -> list[Path]:
 
 
 def requirements(wheel: Path, extras: Iterable[str]) -> Iterator[Requirement]:
-    """What a wheel asks for on the image, with some of its extras."""
+    """Yield what a wheel asks for on the image, with some of its extras."""
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         asked = Parser().parsestr(archive.read(metadata).decode()).get_all("Requires-Dist") or []

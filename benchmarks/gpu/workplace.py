@@ -27,7 +27,7 @@ SHIPPED = ROOT / "experiments"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command came to: its exit status and all that it printed."""
+    """The answer of a command: its exit status and all that it printed."""
 
     status: int
     text: str

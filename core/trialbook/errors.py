@@ -24,7 +24,7 @@ class TrialbookError(Exception):
 
 @dataclass(frozen=True)
 class Position:
-    """Where a key stands: a file and its line (1-based); ``file`` is None for a key set on the command line."""
+    """The place where a key stands: a file and its line (1-based); ``file`` is None for a key set on the command line."""
 
     file: Path | None
     line: int

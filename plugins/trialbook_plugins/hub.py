@@ -131,7 +131,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _hub_unreachable() -> str | None:
-    """Why the hub cannot be reached, None if it answers; asked first, as its own client tries again for long."""
+    """Say why the hub cannot be reached, None if it answers; asked first, as its own client tries again for long."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

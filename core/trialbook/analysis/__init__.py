@@ -1,1 +1,1 @@
-"""What recorded runs say: estimates, comparisons, decisions, failures."""
+"""Analysis of recorded runs: estimates, comparisons, decisions, failures."""

@@ -1,4 +1,4 @@
-"""What a gate is held against: a mean with its standard error, over seeds or as the metric recorded it."""
+"""The estimate that a gate is held against: a mean with its standard error, over seeds or as the metric recorded it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Value:
 
     @property
     def is_ranged(self) -> bool:
-        """Whether its interval can be used: it holds the value and has a width."""
+        """True if its interval can be used: it holds the value and has a width."""
         return self.low is not None and self.high is not None and self.low <= self.value <= self.high > self.low
 
 

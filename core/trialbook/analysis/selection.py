@@ -1,4 +1,4 @@
-"""Which runs a comparison is about, and how they are grouped: experiments, files, runs, conditions, keys."""
+"""The selection of runs for a comparison, and their groups: experiments, files, runs, conditions, keys."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Condition:
         return cls(found[1], found[2], value)
 
     def holds(self, value: Any) -> bool:
-        """Whether a run's value meets it; what cannot be compared does not."""
+        """Return whether a run's value meets it; what cannot be compared does not."""
         if isinstance(value, str) != isinstance(self.value, str):
             value, wanted = str(value), str(self.value)
             return _TESTS[self.operator](value, wanted) if self.operator in ("=", "==", "!=") else False
@@ -210,7 +210,7 @@ def never_run(experiment: str, file: Path) -> TrialbookError:
 
 
 def experiment_name(file: Path) -> str:
-    """What an experiment file's runs are filed under: its ``name``, or the file's.
+    """Return the name that an experiment file's runs are filed under: its ``name``, or the file's.
 
     Raises:
         TrialbookError: the file cannot be read as TOML.

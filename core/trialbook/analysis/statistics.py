@@ -148,7 +148,7 @@ def paired_p(differences: Sequence[float]) -> float | None:
 
 
 def is_constant(values: Sequence[float]) -> bool:
-    """Whether at least two finite values are the same but for rounding."""
+    """Return whether at least two finite values are the same but for rounding."""
     return _is_rounding(deviation(values), mean(values))
 
 
@@ -162,7 +162,7 @@ def without_rounding(value: float, scale: float) -> float:
 
 
 def decides(p: float | None, n: int) -> bool:
-    """Whether a corrected p, from ``n`` pairs, is enough to say that there is a difference."""
+    """Return whether a corrected p, from ``n`` pairs, is enough to say that there is a difference."""
     return p is not None and p < ALPHA and n >= FEWEST_SEEDS
 
 
@@ -178,7 +178,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def seeds_to_decide(differences: Sequence[float], comparisons: int = 1, alpha: float = ALPHA) -> int | None:
-    """How many seeds would decide, if mean and spread of the paired differences stayed as they are.
+    """Estimate how many seeds would decide, if mean and spread of the paired differences stayed as they are.
 
     Args:
         differences: paired differences so far, at least two.

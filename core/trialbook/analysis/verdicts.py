@@ -25,7 +25,7 @@ UNTOLD = "cannot be told"
 
 @dataclass(frozen=True)
 class Question:
-    """Whether a gate is passed.
+    """The question whether a gate is passed.
 
     Args:
         scale: its thresholds.
@@ -100,7 +100,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the gate is passed; None where that is undecided."""
+        """True if the gate is passed, False if it is failed; None where that is undecided."""
         return {"pass": True, "fail": False}.get(self.verdict)
 
 

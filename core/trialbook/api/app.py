@@ -1,4 +1,4 @@
-"""What every function that checks or runs something needs: settings, plugins and schemas, opened once."""
+"""The common needs of all functions that check or run something: settings, plugins and schemas, opened once."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class CheckResult(Displayed):
-    """What a check found; true where the file has no mistake.
+    """The outcome of a check; true where the file has no mistake.
 
     Args:
         file: that was checked.

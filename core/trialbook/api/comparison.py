@@ -39,7 +39,7 @@ class ExperimentComparison(Displayed, Comparison):
         return data_frame(table.records(), [column.name for column in table.columns])
 
     def text(self, style: str = "table") -> str:
-        """What ``mlrun compare`` prints; ``style`` is one of its formats: table, markdown, csv, json, latex."""
+        """Return what ``mlrun compare`` prints; ``style`` is one of its formats: table, markdown, csv, json, latex."""
         from trialbook.reports.terminal import comparison_text
 
         return comparison_text(self, style)

@@ -1,4 +1,4 @@
-"""How results show themselves: as text in a terminal, as the tables of our pages in a notebook."""
+"""The display of results: as text in a terminal, as the tables of our pages in a notebook."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _WELL = ("finished", "kept")
 
 @dataclass(frozen=True, repr=False)
 class RunOutcomes(Displayed):
-    """How the runs of an experiment file ended, those of the preparations and files that it needs included.
+    """The outcomes of the runs of an experiment file, those of the preparations and files that it needs included.
 
     Args:
         outcomes: ``finished``, ``kept`` (it was finished before), ``failed`` or ``busy``, in ``state``, with a ``message``

@@ -44,7 +44,7 @@ class PlannedRun:
 
 @dataclass(frozen=True, repr=False)
 class ExperimentPlan(Displayed):
-    """What ``mlrun run`` would do.
+    """The plan of what ``mlrun run`` would do.
 
     Args:
         name: of the experiment, or of one of its preparations.

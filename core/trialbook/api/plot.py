@@ -39,7 +39,7 @@ class Plot(Displayed):
     _picture: Picture
 
     def text(self) -> str:
-        """What a reader who does not see it should know."""
+        """Return what a reader who does not see it should know."""
         return self.alt
 
     def blocks(self) -> Sequence[Block]:

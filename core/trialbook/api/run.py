@@ -121,7 +121,7 @@ class Run(Displayed):
 
     @cached_property
     def timing(self) -> dict[str, Curve]:
-        """What was measured of time and memory, over steps: seconds, samples per second, bytes."""
+        """The measurements of time and memory, over steps: seconds, samples per second, bytes."""
         return _curves(self.directory.read_lines("timing"))
 
     @property
@@ -132,7 +132,7 @@ class Run(Displayed):
 
     @property
     def findings(self) -> list[Finding]:
-        """What the doctor found, the worst first."""
+        """The doctor's findings, the worst first."""
         return [Finding.from_dict(one) for one in self.directory.read("findings") or []]
 
     @property
@@ -202,7 +202,7 @@ class Run(Displayed):
         return f"{self.experiment}/{self.name}  {self.status}"
 
     def blocks(self) -> Sequence[Block]:
-        """Which run it is, what it measured, what looks broken, what it was made from."""
+        """Show which run it is, what it measured, what looks broken, what it was made from."""
         from trialbook.reports.document.blocks import Code, CodeBlock, Collapsible, KeyValues
         from trialbook.reports.pages.run_page import metric_table
         from trialbook.reports.pages.sections import config_text, data_facts, finding_notice, setup_facts

@@ -228,7 +228,7 @@ def _entry_points(package: str) -> list[EntryPoint]:
 
 
 def _complaints(book: Any, registered: Registered) -> list[str]:
-    """What is wrong with a component, as far as its constructor tells."""
+    """List what is wrong with a component, as far as its constructor tells."""
     from trialbook.errors import TrialbookError
 
     try:

@@ -1,4 +1,4 @@
-"""What a file says to come to a decision: gates, manual scores, external values, candidates, outcomes."""
+"""The tables of a file for coming to a decision: gates, manual scores, external values, candidates, outcomes."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Outcome(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionOptions:
-    """Which of several candidates to continue with: criteria, and what to do in which case.
+    """The choice among several candidates of the one to continue with: criteria, and what to do in which case.
 
     Args:
         candidates: name of a candidate to its runs: an arm of this file, a needed experiment, or ``EXPERIMENT/ARM``, in which
@@ -205,5 +205,5 @@ def gates_named(condition: Mapping[str, Any], key: str, gates: Mapping[str, str]
 
 
 def gate_name(gate: Mapping[str, Any]) -> str:
-    """What a gate is called: its name, or its metric."""
+    """Return what a gate is called: its name, or its metric."""
     return str(gate.get("name") or gate.get("metric", ""))

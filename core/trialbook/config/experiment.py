@@ -1,4 +1,4 @@
-"""What an experiment file says: its tables with their positions, before arms and grid are multiplied out."""
+"""The content of an experiment file: its tables with their positions, before arms and grid are multiplied out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREPARE = "prepare."
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a file says under a profile and ``--set``.
+    """The content of a file under a profile and ``--set``.
 
     Args:
         file: the experiment file.
@@ -78,7 +78,7 @@ class Experiment:
 
     @property
     def arms(self) -> dict[str, Document]:
-        """What each arm changes in the base."""
+        """The changes that each arm makes in the base."""
         names = self.document.data.get("arm") or {SOLE_ARM: {}}
         return {name: without(subtree(self.document, "arm", name), ("needs",)) for name in names}
 
@@ -88,7 +88,7 @@ class Experiment:
 
     @property
     def preparations(self) -> dict[str, Experiment]:
-        """What is prepared before its own runs, each as an experiment of its own; several files share equal ones."""
+        """The preparations made before its own runs, each as an experiment of its own; several files share equal ones."""
         return {name: self._preparation(name) for name in self.document.data.get("prepare", {})}
 
     def _preparation(self, name: str) -> Experiment:
@@ -103,7 +103,7 @@ class Experiment:
 
     @property
     def is_preparation(self) -> bool:
-        """Whether it is a preparation of a file, which answers no question."""
+        """True for a preparation of a file, which answers no question."""
         return self.name.startswith(PREPARE)
 
     @property
@@ -133,23 +133,23 @@ class Experiment:
 
     @property
     def factors(self) -> dict[str, list[Any]]:
-        """What the runs vary in by design, with the levels in the order of the file: ``arm``, and the keys of the grid."""
+        """The factors that the runs vary in by design, with levels in the file's order: ``arm``, and the keys of the grid."""
         varied = {"arm": list(self.arms), **self.grid}
         return {name: levels for name, levels in varied.items() if len(levels) > 1}
 
     @property
     def claims(self) -> dict[KeyPath, dict[str, Any]]:
-        """Where each ``[claim]`` or ``[[claim]]`` stands, and what it says."""
+        """The claims, each ``[claim]`` or ``[[claim]]`` with the place where it stands."""
         return self._either("claim")
 
     @property
     def decisions(self) -> dict[KeyPath, dict[str, Any]]:
-        """Where each ``[decision]`` or ``[[decision]]`` stands, and what it says."""
+        """The decisions, each ``[decision]`` or ``[[decision]]`` with the place where it stands."""
         return self._either("decision")
 
     @property
     def decides_only(self) -> bool:
-        """Whether it has no runs of its own: it comes to a decision from those of the files that it needs."""
+        """True if it has no runs of its own: it comes to a decision from those of the files that it needs."""
         own = {*CONFIGURATION, "arm", "grid"} & {key for key, value in self.document.data.items() if value}
         return bool(self.decisions) and not own
 
@@ -175,11 +175,11 @@ class Experiment:
         return dict(self.document.data.get("doctor", {}))
 
     def place(self, *path: str | int) -> Position | None:
-        """Where something at the top of the file was written."""
+        """Return where something at the top of the file was written."""
         return self.document.positions.get(path)
 
     def info(self) -> ExperimentInfo:
-        """What of it is no part of any run's configuration; what its arms resolve to is known once it is planned."""
+        """Return what is no part of any run's configuration; what its arms resolve to is known once it is planned."""
         return ExperimentInfo(
             question=self.question, file=str(self.file), profile=self.profile, seeds=self.seeds, baseline=self.baseline,
             headline=self.headline, results=self.results, gates=self.gates, external_baselines=self.external_baselines,

@@ -1,4 +1,4 @@
-"""What an experiment says beside the configuration of its runs, as every run records it."""
+"""The facts of an experiment beside the configuration of its runs, as every run records them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ExperimentInfo:
-    """What an experiment says of itself: its question, and how its runs are to be compared. No part of any run's id.
+    """An experiment's own description: its question, and how its runs are to be compared. No part of any run's id.
 
     Args:
         question: what it is to answer.

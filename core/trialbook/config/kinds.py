@@ -1,4 +1,4 @@
-"""How tables of components stand in an experiment file, and which of their keys belong to the experiment."""
+"""The tables of components in an experiment file, and which of their keys belong to the experiment."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ RESERVED: dict[str, dict[str, dict[str, Any]]] = {kind: _reserved(kind) for kind
 
 
 def place_of(level: Any, levels: Sequence[Any]) -> int | None:
-    """Which of the levels it is, or None: 1 is 1.0, but neither is true."""
+    """Return which of the levels it is, or None: 1 is 1.0, but neither is true."""
     return next((place for place, one in enumerate(levels) if _same(one, level)), None)
 
 

@@ -105,7 +105,7 @@ def without(document: Document, path: KeyPath) -> Document:
 
 
 def lookup(data: Any, path: Sequence[str | int]) -> Any:
-    """What stands at ``path``; None where there is nothing."""
+    """Return what stands at ``path``; None where there is nothing."""
     for part in path:
         inside = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
         if not inside:
@@ -124,7 +124,7 @@ def leaves(table: Mapping[str, Any], at: KeyPath = ()) -> Iterator[KeyPath]:
 
 
 def position_of(document: Document, path: KeyPath) -> Position | None:
-    """Where ``path`` was written, or the nearest table around it."""
+    """Return where ``path`` was written, or the nearest table around it."""
     for depth in range(len(path), 0, -1):
         if path[:depth] in document.positions:
             return document.positions[path[:depth]]

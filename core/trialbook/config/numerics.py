@@ -1,4 +1,4 @@
-"""How a run's numbers are computed: what its experiment file says of it, and the workplace where the file says nothing."""
+"""The numerics of a run: what its experiment file says of them, and the workplace where the file says nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CUBLAS_REPEATS = (":4096:8", ":16:8")
 
 @dataclass(frozen=True)
 class Numerics:
-    """How numbers are computed.
+    """The settings by which numbers are computed.
 
     Args:
         precision: of autocast; ``"no"`` is float32.
@@ -41,7 +41,7 @@ class Numerics:
 
 
 def numerics_of(config: Mapping[str, Any], defaults: Numerics) -> Numerics:
-    """What holds for a run: its ``[train]``, or ``[evaluate]`` where nothing is trained; else the workplace's settings.
+    """Return what holds for a run: its ``[train]``, or ``[evaluate]`` where nothing is trained; else the workplace's settings.
 
     Args:
         config: the resolved configuration.

@@ -14,7 +14,7 @@ from trialbook.errors import TrialbookError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How parameters are optimised: AdamW with warm-up, a schedule and clipping.
+    """Options of the optimiser: AdamW with warm-up, a schedule and clipping.
 
     Args:
         steps: optimiser steps; give either this or ``epochs``.
@@ -103,7 +103,7 @@ class StageOptions(TrainOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """When and on what a run is evaluated.
+    """Options of evaluation: when and on what a run is evaluated.
 
     Args:
         every: optimiser steps between evaluations on ``split``; 0 leaves those at the two ends.
@@ -134,7 +134,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointOptions:
-    """When training state is saved.
+    """Options of checkpoints: when training state is saved.
 
     Args:
         every: optimiser steps between checkpoints; 0 saves at the ends of stages only.
@@ -151,7 +151,7 @@ class CheckpointOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
-    """How closely the doctor looks at a run while it is trained. No part of a run's identity.
+    """Options of the doctor: how closely it looks at a run while it is trained. No part of a run's identity.
 
     Args:
         every: optimiser steps between looks inside the parts; the first and the last step of a stage are always
@@ -174,7 +174,7 @@ Level = str | float | bool | list[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimOptions:
-    """What a level of a factor is said to do to a metric, to be answered by a comparison. No part of a run's identity.
+    """A claim about what a level of a factor does to a metric, to be answered by a comparison. No part of a run's identity.
 
     Args:
         factor: a key of ``[grid]``, or ``"arm"``.

@@ -51,7 +51,7 @@ def earlier_name(experiment: str) -> str:
 
 
 def rename_path(path: KeyPath) -> KeyPath:
-    """Where a key of a configuration of format 1 stands now."""
+    """Return where a key of a configuration of format 1 stands now."""
     at = 2 if path[0] == "stage" else 1
     if len(path) <= at or (new := RENAMED_KEYS.get((str(path[0]), str(path[at])))) is None:
         return path
@@ -191,7 +191,7 @@ def _same(value: Any) -> Any:
 
 
 def mapping_of(facts: Mapping[str, Any], name: str) -> Format1 | None:
-    """How the records of a run are read; None where they have the names of now.
+    """Return how the records of a run are read; None where they have the names of now.
 
     Args:
         facts: content of its ``run.json``.

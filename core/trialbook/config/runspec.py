@@ -159,7 +159,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a plan ended: ``kept`` (it was finished before), ``finished``, ``failed`` or ``busy``."""
+    """The end of a run of a plan: ``kept`` (it was finished before), ``finished``, ``failed`` or ``busy``."""
 
     spec: RunSpec
     state: str

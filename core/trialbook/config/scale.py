@@ -38,12 +38,12 @@ class Scale:
 
     @property
     def higher(self) -> bool:
-        """Whether higher values are better; a band is read as such by its lower bound."""
+        """True if higher values are better; a band is read as such by its lower bound."""
         return self.low is not None
 
     @property
     def bound(self) -> str:
-        """What passes: ``≥ 0.6``."""
+        """The bound that passes: ``≥ 0.6``."""
         return " and ".join(
             f"{sign} {edge:g}" for sign, edge in (("≥", self.low), ("≤", self.high)) if edge is not None
         )
@@ -56,7 +56,7 @@ class Scale:
         return ", ".join(told) or self.bound
 
     def passes(self, value: float) -> bool:
-        """Whether a value is on the good side."""
+        """Return whether a value is on the good side."""
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
     def reached(self, value: float) -> str:
@@ -94,7 +94,7 @@ class Scale:
 
 
 def own_direction(gate: Mapping[str, Any]) -> bool | None:
-    """Whether higher values are better, as far as a gate itself says so: by ``direction``, its bound, or their order."""
+    """Return whether higher values are better, as far as a gate itself says so: by ``direction``, its bound, or their order."""
     if gate.get("direction") is not None:
         return bool(gate["direction"] == "higher")
     low, high = gate.get("at_least") is not None, gate.get("at_most") is not None

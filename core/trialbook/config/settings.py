@@ -36,7 +36,7 @@ _HELD: dict[str, tuple[type, str]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are and how this machine computes.
+    """The settings of a workplace: where things are and how this machine computes.
 
     Args:
         root: directory of ``runner.toml``, or the working directory where there is none.
@@ -78,7 +78,7 @@ class Settings:
 
     @property
     def numerics(self) -> Numerics:
-        """How numbers are computed where an experiment file does not say."""
+        """The numerics that hold where an experiment file does not say."""
         return Numerics(self.precision, self.matmul_precision, self.deterministic, self.cudnn_benchmark)
 
     def with_runs(self, runs: Path | None) -> Settings:

@@ -1,4 +1,4 @@
-"""Where a candidate is measured: names of experiments and arms in a file, and the runs that they mean."""
+"""The places where a candidate is measured: names of experiments and arms in a file, and the runs that they mean."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Places:
         return self._find(text, None)
 
     def of_gate(self, gate: Mapping[str, Any], candidate: str, candidates: Mapping[str, str]) -> Place:
-        """Where a gate is measured for a candidate.
+        """Return where a gate is measured for a candidate.
 
         Raises:
             UnknownPlace: a name means nothing, or the gate says no place for this candidate.

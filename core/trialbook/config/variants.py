@@ -53,7 +53,7 @@ class ComponentTable:
 
     @property
     def use(self) -> str | None:
-        """What stands after ``use =``, if it is a name."""
+        """The name after ``use =``, if it is one."""
         use = self.content.get("use")
         return use if isinstance(use, str) and use else None
 
@@ -126,7 +126,7 @@ def variant(experiment: Experiment, arm: str, document: Document, point: Mapping
 
 
 def grid_place(experiment: Experiment, key: str, value: Any) -> Position:
-    """Where a value of the grid was written."""
+    """Return where a value of the grid was written."""
     index = experiment.grid[key].index(value)
     return experiment.place("grid", key, index) or experiment.place("grid", key) or Position(None, 0)
 

@@ -36,7 +36,7 @@ _gathering: ContextVar[_Gathering] = ContextVar("gathering", default="all")
 
 @contextmanager
 def gathering(rows: _Gathering) -> Iterator[None]:
-    """Which rows ``gather_with_grad`` gives inside.
+    """Choose which rows ``gather_with_grad`` gives inside.
 
     Args:
         rows: those of ``all`` processes, as in training; this process's ``own``, where all hold the same rows or where it

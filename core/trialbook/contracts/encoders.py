@@ -101,7 +101,7 @@ class Reconstructs(Protocol):
         """Make the module that has to be learned for that beside the encoder itself; whoever asks keeps and trains it."""
 
     def real_tokens(self, prepared: Any) -> Tensor:
-        """Which tokens of prepared rows are no padding: bool [B, N], on the CPU wherever the rows are, as it decides shapes."""
+        """Mark the tokens of prepared rows that are no padding: bool [B, N], always on the CPU, as it decides shapes."""
 
     def reconstruct(self, prepared: Any, hidden: Tensor, reconstructor: nn.Module) -> Mapping[str, Reconstruction]:
         """Every token from those that are not ``hidden`` (bool [B, N]), by the name of what is predicted of it."""

@@ -95,7 +95,7 @@ class FeatureTable:
     __getitem__ = rows
 
     def mask(self, index: slice | NDArray[np.int64] = slice(None)) -> Tensor | None:
-        """Which tokens of the rows in ``index`` are real, bool [B, N], on the CPU; None where all tokens of all rows are."""
+        """Mark the real tokens of the rows in ``index``, bool [B, N], on the CPU; None where all tokens of all rows are."""
         return None if self._mask is None else _copied(self._mask, index)
 
     def on_grid(self, rows: int, columns: int) -> FeatureTable:

@@ -25,7 +25,7 @@ FORMAT = 1
 
 @dataclass
 class Dropped:
-    """What did not get into the folder.
+    """The material that did not get into the folder.
 
     Args:
         left_out: what the dataset could not use, and pictures that could not be read.

@@ -1,4 +1,4 @@
-"""What is to be built: the ``[dataset]`` table of a file, or a component with options, checked and made."""
+"""The data set to be built: the ``[dataset]`` table of a file, or a component with options, checked and made."""
 
 from __future__ import annotations
 

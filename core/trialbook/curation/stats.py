@@ -30,7 +30,7 @@ def count_conversations(said: Sequence[Conversation]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Blind:
-    """How often answers are right that are given without a look at the picture.
+    """The shares of answers that are right without a look at the picture.
 
     Args:
         majority: always train's most frequent answer.
@@ -44,7 +44,7 @@ class Blind:
 
 
 def judge_blind(train: Sequence[Conversation], asked: Sequence[Conversation]) -> Blind:
-    """What a guesser that saw ``train`` gets of ``asked``; an answer is right that is one of those accepted, but for case."""
+    """Score a guesser that saw ``train`` on ``asked``; an answer is right that is one of those accepted, but for case."""
     answers = Counter(_said(one) for one in train)
     best = answers.most_common(1)[0][0]
     by_question: dict[str, Counter[str]] = defaultdict(Counter)

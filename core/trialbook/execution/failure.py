@@ -1,4 +1,4 @@
-"""Why a run ended before its end: in a line for people, and with its place in the code for ``error.txt``."""
+"""The reason why a run ended before its end: in a line for people, and with its place in the code for ``error.txt``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOST = re.compile(r"(?i)connection (was )?(closed|reset|refused)|broken pipe|re
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run ended before its end.
+    """The reason why a run ended before its end.
 
     Args:
         rank: of the process that failed.
@@ -69,12 +69,12 @@ class PeerFailed(TrialbookError):
 
 
 def explain_error(error: BaseException, config: Mapping[str, Any]) -> BaseException:
-    """What a user can do about an error, where something can be said: memory ran out, or another process was killed."""
+    """Explain what a user can do about an error, where something can be said: memory ran out, or another process was killed."""
     return out_of_memory(error, config) or lost_process(error) or error
 
 
 def lost_process(error: BaseException) -> TrialbookError | None:
-    """What an error means that a collective met because another process is gone; None for any other.
+    """Explain an error that a collective met because another process is gone; None for any other.
 
     One that fails says so before it goes; what is gone without a word was killed.
     """

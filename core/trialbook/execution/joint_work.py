@@ -1,4 +1,4 @@
-"""What several processes compute together, ended on all of them when it fails on one.
+"""Joint work of several processes, ended on all of them when it fails on one.
 
 A process that fails leaves the others in a collective that it will not enter. So all of them look into a key-value store
 twice a second, and those that do not come to an end by themselves are ended, with the message of the one that failed.
@@ -87,7 +87,7 @@ class JointWork:
 
     @property
     def over(self) -> bool:
-        """Whether this process has left it."""
+        """True once this process has left it."""
         return self._over.is_set()
 
     def cause(self) -> Failure | None:

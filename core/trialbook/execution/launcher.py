@@ -79,18 +79,18 @@ class Launcher:
         return self.session(spec, Tracking()).run()
 
     def session(self, spec: RunSpec, tracking: Tracking) -> RunSession:
-        """What does one run."""
+        """Return the session that does one run."""
         directory = self.directory_of(spec)
         recorder = Recorder(directory, self.settings.registry) if is_first_process() else NullRecorder(directory)
         inputs = {name: self.settings.runs / path for name, path in spec.inputs.items()}
         return RunSession(spec, recorder, inputs, self._services, tracking)
 
     def directory_of(self, spec: RunSpec) -> Path:
-        """Where a run is recorded."""
+        """Return where a run is recorded."""
         return self.settings.runs / spec.relative_path
 
     def is_finished(self, spec: RunSpec) -> bool:
-        """Whether this very run (configuration, seed, sources) is recorded as finished."""
+        """Return whether this very run (configuration, seed, sources) is recorded as finished."""
         return RunDirectory(self.directory_of(spec)).status() == "finished"
 
     def survey(self, plan: Plan) -> dict[str, VariantSize]:

@@ -1,4 +1,4 @@
-"""What the processes of a run tell one another beside their collectives: what the first of them decides."""
+"""Messages between the processes of a run beside their collectives: what the first of them decides."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Peers:
         self.work: JointWork | None = None
 
     def first(self, decide: Callable[[], Value]) -> Value:
-        """What the first process finds out, on all of them; an error that it meets is raised on all of them.
+        """Return on all processes what the first finds out; an error that it meets is raised on all of them.
 
         Nobody waits in a collective meanwhile: it may take hours.
 
@@ -135,7 +135,7 @@ class Peers:
 
 
 def _heard(told: dict[str, Any]) -> Any:
-    """What the first process has said, or the error that it met."""
+    """Return what the first process has said, or raise the error that it met."""
     if "error" not in told:
         return told["value"]
     if told["error"] == "interrupted":

@@ -15,7 +15,7 @@ _FAILED = ("failed", "busy")
 
 @dataclass(frozen=True)
 class PlanResult:
-    """What became of a plan.
+    """The outcome of a plan.
 
     Args:
         plan: that was run.
@@ -34,7 +34,7 @@ class PlanResult:
 
     @property
     def recorded(self) -> bool:
-        """Whether any of its runs is finished, now or before."""
+        """True if any of its runs is finished, now or before."""
         return any(outcome.state in ("finished", "kept") for outcome in self.outcomes)
 
 

@@ -45,7 +45,7 @@ def choose_progress(echo: Callable[[str], Any]) -> Progress:
 
 
 def progress_of(wanted: bool | Progress) -> Progress:
-    """What is told of progress: nothing, bars or lines on the standard error, or what was given."""
+    """Return what shows progress: nothing, bars or lines on the standard error, or what was given."""
     if isinstance(wanted, bool):
         return choose_progress(lambda line: sys.stderr.write(f"{line}\n")) if wanted else NullProgress()
     return wanted
@@ -71,7 +71,7 @@ def clock(seconds: float) -> str:
 
 
 class _Status:
-    """How far the current run and its plan are: the newest values, steps per second, and the time left of both."""
+    """The progress of the current run and its plan: the newest values, steps per second, and the time left of both."""
 
     def __init__(self) -> None:
         self.runs_left = 0
@@ -161,7 +161,7 @@ class PlainProgress:
             self.echo(f"{spec.name}: {self._status_line()}")
 
     def run_ended(self, spec: RunSpec, outcome: str, message: str = "") -> None:
-        """How it ended, and its last values."""
+        """Show how it ended, and its last values."""
         if outcome != "kept":
             self.echo(f"{spec.name}: {outcome} in {self.status.took}  {message or self.status.final_values}")
             self.status.end_run(outcome)

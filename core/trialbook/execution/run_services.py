@@ -1,4 +1,4 @@
-"""What the runs of a command share: the workplace, plugins, processes, and what of their parts is kept between runs."""
+"""The common services of a command's runs: the workplace, plugins, processes, and what of their parts is kept between runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunServices:
-    """What the runs of a command share. torch is imported when the first of them makes its parts.
+    """The common services of a command's runs. torch is imported when the first of them makes its parts.
 
     Args:
         settings: where runs lie, device, precision.
@@ -50,7 +50,7 @@ class RunServices:
 
     @cached_property
     def build_context(self) -> BuildContext:
-        """What parts are made from; opened on first use, which also sets the number of threads."""
+        """The context that parts are made from; opened on first use, which also sets the number of threads."""
         import torch
 
         from trialbook.engine.builder import BuildContext

@@ -33,7 +33,7 @@ class ArmCheck:
         self.cycle()
 
     def is_broken(self, arm: str) -> bool:
-        """Whether something in the arm is wrong, so that nobody knows yet what it changes."""
+        """Return whether something in the arm is wrong, so that nobody knows yet what it changes."""
         return any(f".{problem.table}.".find(f".arm.{arm}.") >= 0 for problem in self.problems)
 
     def difference(self, arm: str, one: Variant, seen: dict[str, str]) -> None:
@@ -60,7 +60,7 @@ class ArmCheck:
         return json.dumps([with_defaults(data, self.book), sorted(needs)], sort_keys=True, default=str)
 
     def is_overridden(self) -> bool:
-        """Whether a profile or ``--set`` has changed what the arms say."""
+        """Return whether a profile or ``--set`` has changed what the arms say."""
         places = self.experiment.document.positions.values()
         return self.experiment.profile is not None or any(place.file is None for place in places)
 
@@ -106,7 +106,7 @@ class PreparationCheck:
             self.report(cycle[0], f"preparations need one another: {' -> '.join(cycle)}")
 
     def needs(self, name: str, one: Experiment) -> None:
-        """What a preparation, or the file itself, needs: other preparations, or files."""
+        """Check what a preparation, or the file itself, needs: other preparations, or files."""
         known = [other for other in self.preparations if other != name]
         for index, need in enumerate(one.needed):
             if need in known or need.endswith(".toml"):

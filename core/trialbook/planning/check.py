@@ -41,7 +41,7 @@ class CheckedVariant:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: all problems in order, the configurations of the file, and their arms and metrics by label."""
+    """The outcome of a check: all problems in order, the configurations of the file, and their arms and metrics by label."""
 
     problems: tuple[Problem, ...]
     variants: tuple[Variant, ...]
@@ -125,7 +125,7 @@ class _Check:
             self.problems.extend(problem for problem in scratch if problem.message.startswith("unknown"))
 
     def grid_key(self, key: str, known: dict[str, set[str]]) -> bool:
-        """Whether a key of the grid is one of every arm, or lies in a table that one holds."""
+        """Check that a key of the grid is one of every arm, or lies in a table that one holds; return whether it is."""
         without = [arm for arm, keys in known.items() if not any(f"{key}.".startswith(f"{one}.") for one in keys)]
         if not without:
             return True

@@ -1,4 +1,4 @@
-"""What a file claims of its own factors: each claim must name one, levels that it goes through, and a metric."""
+"""Checks of a file's claims on its own factors: each must name one, levels that it goes through, and a metric."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ClaimCheck:
         self.experiment, self.report = experiment, report
 
     def values(self, path: KeyPath, claim: Mapping[str, Any]) -> None:
-        """What types cannot say of a claim's values."""
+        """Check what types cannot say of a claim's values."""
         try:
             ClaimOptions(**claim)
         except TrialbookError as error:

@@ -1,4 +1,4 @@
-"""Whether the parts of a resolved configuration fit one another: task, data, losses, metrics, stages."""
+"""Checks that the parts of a resolved configuration fit one another: task, data, losses, metrics, stages."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ class CompatibilityCheck:
 
 
 def may_match(pattern: str, part: str) -> bool:
-    """Whether a pattern of parameter names can fit a parameter of ``part``, as far as names are known without it."""
+    """Return whether a pattern of parameter names can fit a parameter of ``part``, as far as names are known without it."""
     if fnmatchcase(part, pattern) or fnmatchcase(f"{part}.", pattern):
         return True
     return all(fnmatchcase(name, piece) for name, piece in zip(part.split("."), pattern.split("."), strict=False))

@@ -144,7 +144,7 @@ class ComponentCheck:
         return f"there are {', '.join(names)}" if names else "no plugin offers one"
 
     def values_of_core(self) -> None:
-        """What types cannot say of core's tables: their constructors check it."""
+        """Check what types cannot say of core's tables: their constructors check it."""
         train = self.data.get("train", {})
         stages = self.data.get("stage", [])
         if "train" in self.data and not stages:

@@ -1,4 +1,4 @@
-"""What a file says to come to a decision: every candidate, place, gate and metric that it names must be there."""
+"""Checks of a file's tables on decisions: every candidate, place, gate and metric that they name must be there."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class DecisionCheck:
             self.report.add(path, ("scores",), f"'scores' has no score for {' and '.join(lacking)}")
 
     def gate(self, path: KeyPath, gate: Mapping[str, Any], candidates: Mapping[str, str], places: Places) -> None:
-        """Where a gate is measured, what is recorded there, and what it is taken relative to."""
+        """Check where a gate is measured, what is recorded there, and what it is taken relative to."""
         if not isinstance(gate.get("metric"), str):
             return
         said = gate.get("measured_in")
@@ -165,7 +165,7 @@ class DecisionCheck:
             self.report.add(path, (), f'{told}; if it is meant so, say direction = "higher"')
 
     def is_lower(self, metric: str, places: Places) -> bool:
-        """Whether a component declares a metric to be better when lower."""
+        """Return whether a component declares a metric to be better when lower."""
         return any(is_recorded(metric, one.lower_is_better) for one in (places.own, *places.others))
 
     def metric(self, path: KeyPath, gate: Mapping[str, Any], place: Place, places: Places) -> None:
@@ -185,7 +185,7 @@ class DecisionCheck:
         self.report.add_suggested(path, ("metric",), f"nothing in {place} records '{gate['metric']}'{there}", hint)
 
     def reference(self, path: KeyPath, gate: Mapping[str, Any], candidates: Mapping[str, str], places: Places) -> None:
-        """What a gate's ratio is taken to."""
+        """Check what a gate's ratio is taken to."""
         name = gate.get("relative_to")
         if not isinstance(name, str) or name in candidates:
             return

@@ -1,4 +1,4 @@
-"""What a file says of its own arms and metrics: baseline, gates, claims, headline, results."""
+"""Checks of a file's references to its own arms and metrics: baseline, gates, claims, headline, results."""
 
 from __future__ import annotations
 

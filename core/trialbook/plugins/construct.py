@@ -66,7 +66,7 @@ class ComponentFactory:
     def _for_parts(
         self, table: ComponentTable, schema: ComponentSchema, injected: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """What components nested in this one are offered: what it is offered itself, unless its class says otherwise."""
+        """Return what components nested in this one are offered: what it is offered itself, unless its class says otherwise."""
         change = getattr(_import(schema), "offered_to_parts", None) if schema.attributes.get("parts") else None
         if change is None:
             return injected

@@ -82,7 +82,7 @@ def _from_metadata(group: str, folder: str | None, seen: set[str]) -> Iterator[E
 
 
 def _has_own_finder(finders: Iterable[Any]) -> bool:
-    """Whether something other than the folders on the path can know of distributions."""
+    """Return whether something other than the folders on the path can know of distributions."""
     return any(
         hasattr(finder, "find_distributions") and getattr(finder, "__name__", "") != "PathFinder" for finder in finders
     )

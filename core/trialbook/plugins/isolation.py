@@ -1,4 +1,4 @@
-"""What may be wrong with a plugin's hooks and with what they yield, each as a phrase for ``mlrun plugins list``."""
+"""Possible faults of a plugin's hooks and of what they yield, each as a phrase for ``mlrun plugins list``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def describe_failure(fault: BaseException) -> str:
 
 
 def hook_error(manager: pluggy.PluginManager, plugin: object) -> str | None:
-    """What is wrong with the names of a plugin's hooks, or None."""
+    """Say what is wrong with the names of a plugin's hooks, or None."""
     known = {name for name in vars(Hooks) if name.startswith("mlrun_")}
     for attribute in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, attribute)

@@ -155,7 +155,7 @@ class PluginManager:
         self._infos[name] = replace(self._infos[name], hooks=tuple(sorted(hooks)))
 
     def components(self, kind: str | None = None) -> list[Registered]:
-        """What the working plugins offer to experiment files, of one kind or of all."""
+        """List what the working plugins offer to experiment files, of one kind or of all."""
         return [one for one in self._collect() if kind == one.kind or (kind is None and one.kind in KINDS)]
 
     def packages(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Where a component comes from: a hash of its source, found without importing anything, and its provenance."""
+"""The origin of a component: a hash of its source, found without importing anything, and its provenance."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def source_hash(target: str) -> str:
 
 
 def provenance(registered: Registered) -> dict[str, Any]:
-    """Where a component comes from, for the record of a run.
+    """Describe where a component comes from, for the record of a run.
 
     Returns:
         plugin, version, installed_from (URL of a local or remote source, else the folder it is installed in), editable,

@@ -25,7 +25,7 @@ from trialbook.plugins.table_errors import SchemaError, schema_problems
 
 @dataclass(frozen=True)
 class ComponentSchema:
-    """What an experiment file may say of a component, and what the component needs from the others.
+    """The schema of a component: what an experiment file may say of it, and what it needs from the others.
 
     Args:
         kind: component kind, or ``"core"`` for a table of core.

@@ -75,7 +75,7 @@ def load_target(target: str) -> type:
 
 
 def describe_class(cls: type) -> dict[str, Any]:
-    """What a schema holds of a class: json_schema, injected, injected_optional, attributes, doc.
+    """Return what a schema holds of a class: json_schema, injected, injected_optional, attributes, doc.
 
     Raises:
         TrialbookError: the constructor breaks a rule: ``**kwargs``, a parameter that is neither positional-only nor

@@ -115,7 +115,7 @@ def _choices(schema: Mapping[str, Any]) -> list[str]:
 
 
 def describe(schema: Mapping[str, Any], *, plural: bool = False) -> str:
-    """What a schema wants, in words: ``an integer``, ``an array of 2 numbers``, ``one of 'mean', 'attention'``."""
+    """Describe in words what a schema wants: ``an integer``, ``an array of 2 numbers``, ``one of 'mean', 'attention'``."""
     branches = [branch for branch in schema.get("anyOf", schema.get("oneOf", ())) if branch.get("type") != "null"]
     if branches:
         return _listed([describe(branch, plural=plural) for branch in branches])

@@ -77,7 +77,7 @@ def _external_lines(comparison: Comparison, width: int) -> dict[str, list[list[A
 
 
 def cost_table(comparison: Comparison) -> Table:
-    """What a run of every arm costs, and which arms no other beats."""
+    """Tabulate what a run of every arm costs, and which arms no other beats."""
     present = [name for name in _COSTS if any(name in cost for cost in comparison.costs.values())]
     sizes = [(cost.get("trained_parameters"), cost.get("parameters")) for cost in comparison.costs.values()]
     if all(trained == whole for trained, whole in sizes) or not any(trained for trained, _ in sizes):

@@ -18,7 +18,7 @@ _COLOURS = {"pass": "green", "fail": "red"}
 
 
 def answer(decision: Decision) -> list[tuple[str, str]]:
-    """What is recommended and how sure that is: what a line is about, and what it says."""
+    """Say what is recommended and how sure that is: what a line is about, and what it says."""
     advice, lines = decision.advice, list[tuple[str, str]]()
     if decision.random_weights:
         count, first = len(decision.random_weights), decision.random_weights[0]
@@ -114,7 +114,7 @@ def gate_table(decision: Decision) -> Table:
 
 
 def outcome_table(decision: Decision) -> Table:
-    """What may come out, in the order of the file: the first that holds applies."""
+    """Tabulate what may come out, in the order of the file: the first that holds applies."""
     advice = decision.advice
     most = "≤ " if sum(advice.shares.values()) > 1 + 1e-9 else ""  # missing values leave several possible in one draw
     rows = []
@@ -167,7 +167,7 @@ def _how_many(condition: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def method(decision: Decision) -> list[str]:
-    """How all this comes about."""
+    """Explain how all this comes about."""
     lines = [
         f"A gate is passed where its one-sided p, after Holm over the {decision.tests} tests of this decision, is below "
         f"{GATE_ALPHA:g}, failed where the same holds of the other side, and undecided else: less than 1 in 100 decisions "

@@ -25,7 +25,7 @@ _MOST_NAMES = 5
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a run answered, judged, and the page that shows it.
+    """The answers of a run, judged, and the page that shows them.
 
     Args:
         answers: of the run.

@@ -71,7 +71,7 @@ def _told(block: str | tuple[str, list[str]], style: str, width: int) -> str:
 
 
 def _blocks(comparison: Comparison) -> Iterator[Table | str | tuple[str, list[str]]]:
-    """What a comparison says, in order: tables, paragraphs, and titles with lines."""
+    """Yield what a comparison says, in order: tables, paragraphs, and titles with lines."""
     broken = broken_arms(comparison)
     yield _heading(comparison)
     yield figure_table(comparison)
@@ -98,7 +98,7 @@ def _heading(comparison: Comparison) -> str:
 
 
 def shown_said(comparison: Comparison) -> str:
-    """Which values are shown, and how differences are tested."""
+    """Say which values are shown, and how differences are tested."""
     place = {"last": "the last value of every run"}.get(comparison.at, comparison.at)
     said = f"Shown is {place} (--at {comparison.at}): mean and 95% t interval over seeds."
     if count := sum(row.p_holm is not None for row in comparison.rows):
@@ -110,7 +110,7 @@ def shown_said(comparison: Comparison) -> str:
 
 
 def claims_said(comparison: Comparison) -> str:
-    """How the answers to claims are to be read."""
+    """Say how the answers to claims are to be read."""
     count = sum(claim.p_holm is not None for claim in comparison.claims)
     least = any(claim.at_least for claim in comparison.claims)
     single = "the difference at single levels of the other factors, p after Holm over all such lines."
@@ -124,7 +124,7 @@ def claims_said(comparison: Comparison) -> str:
 
 
 def effects_said(comparison: Comparison) -> str:
-    """How effects are to be read."""
+    """Say how effects are to be read."""
     count = sum(effect.p_holm is not None for effect in comparison.effects)
     interactions = any(len(effect.factors) > 1 for effect in comparison.effects)
     crossed = " × is an interaction: the first change at the second's new level less the same at its old one."
@@ -136,7 +136,7 @@ def effects_said(comparison: Comparison) -> str:
 
 
 def pareto_said(comparison: Comparison) -> str:
-    """What the Pareto mark means."""
+    """Say what the Pareto mark means."""
     cost, _ = pareto_costs(comparison.costs)
     words = {"training_flops": "FLOPs", "train_seconds": "seconds of training"}[cost]
     left_out = "; arms with error findings are left out" if broken_arms(comparison) else ""
@@ -184,7 +184,7 @@ def gate_numbers(gate: GateResult, around: str = "{}") -> str:
 
 
 def gates_said(comparison: Comparison) -> str:
-    """How verdicts on gates come about."""
+    """Say how verdicts on gates come about."""
     count = sum(gate.p_holm is not None for gate in comparison.gates)
     told = f" after Holm over {count} gates" if count > 1 else ""
     return (

@@ -1,4 +1,4 @@
-"""What a decision leaves beside the runs of its file: pages, plots, and its data as JSON and YAML."""
+"""The files of a decision beside the runs of its experiment file: pages, plots, and its data as JSON and YAML."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def in_time(seconds: float) -> str:
 
 
 def part_of_day(hour: int) -> str:
-    """What the time around this hour (0 to 23) is called."""
+    """Return what the time around this hour (0 to 23) is called."""
     return next((name for end, name in _PARTS_OF_DAY if hour < end), "night")
 
 

@@ -34,7 +34,7 @@ def before_end(points: Points) -> float | None:
 
 
 def still_falls(points: Points, by: float) -> bool:
-    """Whether the last fifth lies lower than the fifth before it by more than ``by``."""
+    """Return whether the last fifth lies lower than the fifth before it by more than ``by``."""
     earlier = before_end(points)
     return earlier is not None and earlier - end_of(points) > by
 

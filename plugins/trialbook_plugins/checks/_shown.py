@@ -16,7 +16,7 @@ WORKS, WORKS_TIMES = 0.1, 10
 
 @dataclass(frozen=True)
 class Shown:
-    """What was seen of a split's embeddings.
+    """The facts that were seen of a split's embeddings.
 
     Args:
         split: its name.
@@ -32,7 +32,7 @@ class Shown:
 
     @property
     def works(self) -> bool:
-        """Whether some direction finds partners far more often than chance does."""
+        """True if some direction finds partners far more often than chance does."""
         return any(works(facts) for facts in self.pairs.values())
 
 
@@ -41,7 +41,7 @@ Look = tuple[Shown, Mapping[str, Any]]
 
 
 def works(facts: Mapping[str, Any]) -> bool:
-    """Whether a direction finds partners far more often than chance does."""
+    """Return whether a direction finds partners far more often than chance does."""
     return bool(facts["expected@1"] >= max(WORKS, WORKS_TIMES * facts["chance@1"]))
 
 

@@ -1,4 +1,4 @@
-"""Where a run stands: its stages and how far each has come."""
+"""The state of a run: its stages and how far each has come."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ class Stage:
     last: bool
 
     def holds(self, step: int) -> bool:
-        """Whether what was recorded at this step was made in this stage."""
+        """Return whether what was recorded at this step was made in this stage."""
         return self.start < step and (self.last or step <= self.start + self.done)
 
     @property
     def share(self) -> float:
-        """How much of it is done, from 0 to 1; 0 where that is not known."""
+        """The share of it that is done, from 0 to 1; 0 where that is not known."""
         return 1.0 if self.over else min(1.0, self.done / self.steps) if self.steps else 0.0
 
     @property
     def tells(self) -> bool:
-        """Whether enough of it is done to see how it goes."""
+        """True if enough of it is done to see how it goes."""
         return self.done >= ENOUGH_STEPS and self.share >= ENOUGH_SHARE
 
     def told_at(self, step: int) -> bool:
-        """Whether enough of it was done at this step of the run."""
+        """Return whether enough of it was done at this step of the run."""
         steps = self.steps or (self.done if self.over else 0)
         return step - self.start >= max(ENOUGH_STEPS, ENOUGH_SHARE * steps) and bool(steps)
 
@@ -72,7 +72,7 @@ def stages(chart: RunEvidence) -> list[Stage]:
 
 
 def shows_training(chart: RunEvidence, step: int) -> bool:
-    """Whether what was measured at this step shows what training makes of it; true where nothing is trained."""
+    """Return whether what was measured at this step shows what training makes of it; true where nothing is trained."""
     begun = stages(chart)
     return begun[-1].told_at(step) if begun else not {"train", "stage"} & set(chart.config)
 

@@ -41,7 +41,7 @@ class Tensor:
 
     @property
     def is_bias(self) -> bool:
-        """Whether it is one by its name: those of keys in attention get no gradient by nature."""
+        """True if it is a bias by its name: those of keys in attention get no gradient by nature."""
         return self.name.rpartition(".")[2].endswith("bias")
 
     def rms(self, facts: Mapping[str, Any], key: str) -> float:
@@ -76,7 +76,7 @@ def by_part(found: Iterable[Tensor]) -> dict[str, list[Tensor]]:
 
 
 def how_much(some: Sequence[Tensor], whole: Sequence[Tensor]) -> Literal["all", "many", "few"]:
-    """Whether these are all parameters of a part, many or few of them."""
+    """Return whether these are all parameters of a part, many or few of them."""
     if len(some) == len(whole):
         return "all"
     share = sum(tensor.size for tensor in some) / sum(tensor.size for tensor in whole)

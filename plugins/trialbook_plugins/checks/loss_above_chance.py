@@ -37,7 +37,7 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
 
 
 def _explained(loss: LossCurve, end: float) -> tuple[str, str]:
-    """Why it is so, as far as the loss at random embeddings tells, and what to try."""
+    """Explain why it is so, as far as the loss at random embeddings tells, and what to try."""
     random, scale = loss.facts.get("random"), loss.facts.get("scale")
     if random is not None and scale is not None and abs(end - random) <= NEAR_RANDOM * random:
         return (

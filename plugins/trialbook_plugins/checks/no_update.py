@@ -53,7 +53,7 @@ def _spoilt(chart: RunEvidence) -> float:
 
 
 def _is_still(tensor: Tensor, peak: float, skipped: set[int]) -> bool:
-    """Whether every look that tells something found it unchanged, and at least one does."""
+    """Return whether every look that tells something found it unchanged, and at least one does."""
     if all(facts["lr"] == 0 for _, facts in tensor.seen):
         return not any(facts["update"] for _, facts in tensor.seen)
     telling = [

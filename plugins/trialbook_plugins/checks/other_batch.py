@@ -58,5 +58,5 @@ def _others(chart: RunEvidence, part: str, batch: float) -> dict[str, float]:
 
 
 def _depends(facts: Mapping[str, float]) -> bool:
-    """Whether the chance level is that of a contrastive loss, which depends on the batch; a vocabulary's does not."""
+    """Return whether the chance level is that of a contrastive loss, which depends on the batch; a vocabulary's does not."""
     return "random" in facts

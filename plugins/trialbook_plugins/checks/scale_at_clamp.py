@@ -62,7 +62,7 @@ def _finding(
 
 
 def _told(upper: bool, at_start: bool) -> tuple[str, str]:
-    """What it means that a scale is there, and what to try."""
+    """Say what it means that a scale is there, and what to try."""
     if upper:
         meaning = "every mistake costs all it can, and the scale can only fall" if at_start else "it can grow no more"
         return meaning, (

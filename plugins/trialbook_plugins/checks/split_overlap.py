@@ -42,7 +42,7 @@ def check(chart: RunEvidence) -> Iterable[Finding]:
 
 
 def _judged(chart: RunEvidence, first: str, found: list[Mapping[str, Any]], size: int) -> tuple[Severity, str] | None:
-    """How bad it is and what is shared; None where it is nothing."""
+    """Say how bad it is and what is shared; None where it is nothing."""
     modalities = max(len(chart.config.get("encoder", {})), len({one["modality"] for one in found}), 1)
     if "use" in chart.config.get("encoder", {}):
         modalities = 1

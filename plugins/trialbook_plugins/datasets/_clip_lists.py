@@ -1,4 +1,4 @@
-"""Which clips a folder holds: by the lists of Something-Something v2, or named after what happens in them."""
+"""The clips that a folder holds: by the lists of Something-Something v2, or named after what happens in them."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Box(NamedTuple):
         return [self._replace(left=a, right=b) for a, b in pairwise(edges)]
 
     def below(self, height: float) -> Box:
-        """What is left without so many pixels at the top."""
+        """Return what is left without so many pixels at the top."""
         return self._replace(top=self.top + height)
 
     def upper(self, height: float) -> Box:
@@ -222,7 +222,7 @@ def _font(family: str, bold: bool, size: int) -> ImageFont.FreeTypeFont | ImageF
 
 @lru_cache(maxsize=1)
 def _font_folder() -> Path | None:
-    """Where matplotlib's fonts lie; found without importing it, which is slow."""
+    """Return where matplotlib's fonts lie; found without importing it, which is slow."""
     from importlib.util import find_spec
 
     found = find_spec("matplotlib")

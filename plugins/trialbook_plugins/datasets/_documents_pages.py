@@ -1,4 +1,4 @@
-"""How generated documents look: each kind laid out on a picture, with the boxes of all values."""
+"""The look of generated documents: each kind laid out on a picture, with the boxes of all values."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Fact:
-    """What fills the gaps of a wording, and the answer ("" where there is none)."""
+    """The words that fill the gaps of a wording, and the answer ("" where there is none)."""
 
     gaps: dict[str, str]
     answer: str = ""
@@ -126,7 +126,7 @@ def _topics(rng: Random, sheet: Sheet, words: Words) -> Iterator[Topic]:
 
 
 def _whole(kind: str, wordings: tuple[str, ...], answer: str, hidden: bool) -> Topic:
-    """What all of a document is needed for."""
+    """Make the topic that all of a document is needed for."""
     known, unknown = ([], {"unreadable": [Fact({})]}) if hidden else ([Fact({}, answer)], {})
     return Topic(kind, wordings, known, unknown, whole=True)
 
@@ -159,7 +159,7 @@ def _of_entries(rng: Random, sheet: Sheet, words: Words, name: str, wordings: tu
 
 
 def _position(sheet: Sheet, words: Words, wordings: tuple[str, ...]) -> Topic:
-    """What stands below an entry."""
+    """Make the topic of what stands below an entry."""
     names = [row.entry.name for row in sheet.entries]
     below = zip(names, names[sheet.abreast :], strict=False)
     absent = [Fact({"row": entry.name}) for entry in words.entries if entry.name not in names]

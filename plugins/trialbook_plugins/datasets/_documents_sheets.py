@@ -1,4 +1,4 @@
-"""What generated documents say: entries, tables, totals and buttons, drawn at random from the words of a kind."""
+"""The content of generated documents: entries, tables, totals and buttons, drawn at random from the words of a kind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Words:
-    """What documents of a kind are made from.
+    """The words that documents of a kind are made from.
 
     Args:
         wordings: what may be asked -> ways to ask it.
@@ -82,7 +82,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one document says. The value at ``hidden`` is there, but cannot be read."""
+    """The content of one document. The value at ``hidden`` is there, but cannot be read."""
 
     kind: str
     title: str = ""

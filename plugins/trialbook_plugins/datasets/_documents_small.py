@@ -72,7 +72,7 @@ def _name(canvas: Canvas, line: Box, name: str) -> None:
 
 
 def _halves(line: Box) -> tuple[Box, Box]:
-    """Where the name stands, and where the value."""
+    """Return where the name stands, and where the value."""
     name, value = line.inset(max(2, line.height * 0.12), 1).shares((_NAME, _VALUE))
     return name, value._replace(left=value.left + 2)
 

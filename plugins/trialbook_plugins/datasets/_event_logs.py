@@ -24,7 +24,7 @@ _MARKED = re.compile(r"""([^="']+)=["']?(begin|end)["']?""", re.IGNORECASE)
 
 
 class LogEvent(NamedTuple):
-    """What a sensor reported: seconds since 1970 by the clock of the home, its state in words or as a number, the activity."""
+    """A sensor's report: seconds since 1970 by the home's clock, its state in words or as a number, the activity."""
 
     time: float
     sensor: str

@@ -115,7 +115,7 @@ class EventSet(PooledDataset):
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
-        """What was left out, where it stood, and why."""
+        """The rows that were left out, where they stood, and why."""
         self.splits()
         return self._sieve.left_out
 

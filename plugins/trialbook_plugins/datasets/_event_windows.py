@@ -25,7 +25,7 @@ Measure = Literal["duration", "count"]
 
 @dataclass(frozen=True)
 class Cutting:
-    """How logs are cut: windows of ``window`` seconds or events, the next one ``stride`` behind the last one's begin."""
+    """The cutting of logs: windows of ``window`` seconds or events, the next one ``stride`` behind the last one's begin."""
 
     by: Measure
     window: float
@@ -91,7 +91,7 @@ def span_content(span: Span) -> str:
 
 
 def span_facts(span: Span, rooms: Mapping[str, str], key: str) -> dict[str, Any]:
-    """What is known of a window, as JSON can hold it; ``rooms`` is the room of each sensor.
+    """Describe a window, as JSON can hold it; ``rooms`` is the room of each sensor.
 
     ``key``, ``activity`` (left out where there is none), ``resident``, ``start`` (ISO), ``seconds``, ``events`` (their number),
     ``first_sensor``, ``last_sensor``; where rooms are known ``rooms``, each with ``room`` and ``seconds``, in order of the first

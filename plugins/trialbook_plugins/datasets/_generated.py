@@ -1,4 +1,4 @@
-"""What datasets of generated pictures share: sizes of splits, a stream of random numbers for each, drawing when read."""
+"""The common base of datasets of generated pictures: sizes of splits, a stream of random numbers for each, drawing when read."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _OUTSIDE = "outside"
 
 
 class Stay(NamedTuple):
-    """What is true: a resident does something in a room (or ``outside``) from ``start`` to ``stop``, in seconds since 1970."""
+    """A true stay: a resident does something in a room (or ``outside``) from ``start`` to ``stop``, in seconds since 1970."""
 
     activity: str
     room: str
@@ -45,7 +45,7 @@ class Stay(NamedTuple):
 
 @dataclass(frozen=True)
 class Habit:
-    """How an activity goes: rooms with shares of its time, minutes that it lasts, movements a minute."""
+    """The course of an activity: rooms with shares of its time, minutes that it lasts, movements a minute."""
 
     rooms: Mapping[str, float]
     minutes: float
@@ -75,14 +75,14 @@ _NIGHT = ("Meal_Preparation", "Eating", "Relax", "Personal_Hygiene")
 
 @dataclass(frozen=True)
 class Noise:
-    """What sensors get wrong: share of events that are missed, and false alarms an hour."""
+    """The errors of sensors: share of events that are missed, and false alarms an hour."""
 
     missed: float
     false_alarms: float
 
 
 def live(rng: np.random.Generator, days: int) -> list[Stay]:
-    """What one resident does in ``days`` days, stay by stay, without a gap; habits and hours are the resident's own."""
+    """Draw what one resident does in ``days`` days, stay by stay, without a gap; habits and hours are the resident's own."""
     wakes, pace = rng.normal(6.75, 0.75) * _HOUR, rng.uniform(0.8, 1.25)
     tempers = {activity: pace * rng.uniform(0.8, 1.25) for activity in HABITS}
     stays: list[Stay] = []
@@ -123,7 +123,7 @@ def _spend(
 
 
 def sense(rng: np.random.Generator, stays: Sequence[Stay], noise: Noise) -> list[LogEvent]:
-    """What the sensors report of these stays, in order of time, to the millisecond; no two events are of one time."""
+    """Return what the sensors report of these stays, in order of time, to the millisecond; no two events are of one time."""
     raw: list[tuple[float, str, str]] = []
     before = stays[0].room
     for stay in stays:

@@ -106,7 +106,7 @@ def _from_hub(path: str, local: Path, config: str | None, revision: str | None) 
 
 
 def _hub_answers() -> bool:
-    """Whether the hub answers at all, within seconds."""
+    """Return whether the hub answers at all, within seconds."""
     import datasets
     import huggingface_hub
 

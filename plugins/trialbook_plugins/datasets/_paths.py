@@ -1,4 +1,4 @@
-"""Where a dataset's files are."""
+"""The location of a dataset's files."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class PublishedQuestions(Questions):
 
     @abstractmethod
     def pictures(self, folder: Path, file: QuestionFile, name: str) -> Iterable[Path]:
-        """Where the picture of a row may be, the likeliest place first."""
+        """Yield where the picture of a row may be, the likeliest place first."""
 
     def ask(self, asked: Asked, row: Mapping[str, Any]) -> Asked:
         """A question as it is asked here, where the set says more of it than its fields."""

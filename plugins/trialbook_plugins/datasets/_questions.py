@@ -70,7 +70,7 @@ class Asked:
 
 
 class Questions(PooledDataset):
-    """What all sets of questions about pictures are: rows of each split, read late, gathered by picture.
+    """The base of all sets of questions about pictures: rows of each split, read late, gathered by picture.
 
     A set that reads files implements ``read``, which yields an ``Asked`` for each good row and notes a bad one with ``bad``.
 
@@ -111,7 +111,7 @@ class Questions(PooledDataset):
         """Every good row with its split; None for the split where the set has none of its own."""
 
     def folder(self) -> Path:
-        """Where the set lies.
+        """Return where the set lies.
 
         Raises:
             TrialbookError: there is no such folder.

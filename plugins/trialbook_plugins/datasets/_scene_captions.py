@@ -56,7 +56,7 @@ def _related(items: Sequence[Object], draw: Draw) -> str:
 
 
 def _relation(first: Object, second: Object, draw: Draw) -> str:
-    """How ``first`` lies to ``second``, along the axis on which they are further apart."""
+    """Say how ``first`` lies to ``second``, along the axis on which they are further apart."""
     down, right = first.row - second.row, first.column - second.column
     if abs(down) >= abs(right):
         return (("above", "over"), ("below", "under"))[down > 0][draw()]

@@ -78,7 +78,7 @@ _EXTENT = {"square": 0.85}  # half the side of the bounding box as a share of r,
 
 @dataclass(frozen=True)
 class Layout:
-    """What is where in G scenes with up to K objects; rows [G, K], of which the first ``count`` are there.
+    """The layout of G scenes with up to K objects; rows [G, K], of which the first ``count`` are there.
 
     Args:
         count: objects of every scene [G].

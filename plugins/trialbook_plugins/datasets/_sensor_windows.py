@@ -20,7 +20,7 @@ _SHOWN = 3
 
 @dataclass
 class Sieve:
-    """What is left out of a data set: bad rows, which stop the reading unless they may be skipped, and others.
+    """The rows left out of a data set: bad ones, which stop the reading unless they may be skipped, and others.
 
     Args:
         skip_bad: leave bad rows out instead of stopping.

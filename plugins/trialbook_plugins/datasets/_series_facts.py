@@ -1,4 +1,4 @@
-"""What is known of windows of a multichannel series, and their channels on one scale."""
+"""The known facts of windows of a multichannel series, and their channels on one scale."""
 
 from __future__ import annotations
 

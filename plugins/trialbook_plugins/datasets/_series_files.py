@@ -21,7 +21,7 @@ _TEXTS = (".txt", ".csv", ".tsv", ".dat")
 
 
 def find_reader(root: Path) -> Callable[[Path, Fields, Sieve], list[Recording]]:
-    """How recordings at ``root`` are read.
+    """Find how recordings at ``root`` are read.
 
     Raises:
         TrialbookError: there is nothing, or nothing that is understood.
@@ -154,7 +154,7 @@ def _numbers(file: Path) -> NDArray[np.float32]:
 
 
 def _bad_line(lines: Sequence[str]) -> _BadLineError:
-    """What is wrong with lines that are not all rows of as many numbers."""
+    """Find what is wrong with lines that are not all rows of as many numbers."""
     width = 0
     for number, row in enumerate((line.split() for line in lines), 1):
         width = width or len(row)

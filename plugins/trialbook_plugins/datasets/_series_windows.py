@@ -29,7 +29,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Dealing:
-    """How windows are dealt into splits; see the keys of the dataset ``sensor-series``."""
+    """The dealing of windows into splits; see the keys of the dataset ``sensor-series``."""
 
     by: SplitBy
     shares: Mapping[str, float]

@@ -112,7 +112,7 @@ class PoolSplit:
         return values[self._chosen] if isinstance(values, np.ndarray) else [values[group] for group in self._chosen]
 
     def image_path(self, row: int) -> Path | None:
-        """Where the picture lies that row ``row`` of ``image`` shows, as it was before it was resized; None if nowhere."""
+        """Return where the picture lies that row ``row`` of ``image`` shows, as it was before it was resized; None if nowhere."""
         return self.pool.path(int(self._rows["image"][row])) if self.pool.path is not None else None
 
 

@@ -21,7 +21,7 @@ ENDINGS = (".webm", ".mp4", ".mkv", ".avi", ".mov", ".mpg", ".mpeg", ".m4v")
 
 
 def chosen_frames(count: int, frames: int, sampling: Sampling, stride: int) -> list[int]:
-    """Which of ``count`` frames a clip of ``frames`` is made of, ascending; empty where there are too few.
+    """Choose which of ``count`` frames a clip of ``frames`` is made of, ascending; empty where there are too few.
 
     ``uniform`` divides the clip into equal parts and takes the middle of each; ``start`` and ``middle`` take every
     ``stride``-th frame from the first on, or around the middle.
@@ -74,7 +74,7 @@ class Clips:
         return [_hash_file(file) for file in self._files]
 
     def has_enough(self, row: int) -> bool:
-        """Whether the clip has as many frames as a row needs."""
+        """Return whether the clip has as many frames as a row needs."""
         return bool(self._choose(count_frames(self._files[row])))
 
     def _choose(self, count: int) -> list[int]:

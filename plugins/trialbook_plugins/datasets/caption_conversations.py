@@ -52,12 +52,12 @@ class CaptionConversations(PictureConversations):
 
     @property
     def licence(self) -> str:
-        """What is known of the licence of the captions."""
+        """The licence of the captions, as far as it is known."""
         return str(getattr(self.pictures, "licence", ""))
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What was not taken of the pairs."""
+        """The pairs that were not taken."""
         dropped = getattr(self.pictures, "dropped", None)
         return [LeftOut(str(one), "no picture or no caption") for one in getattr(dropped, "examples", ())]
 

@@ -53,7 +53,7 @@ class Conversations(PooledDataset):
 
     @property
     def licence(self) -> str:
-        """What the folder's manifest says of licences."""
+        """The licences that the folder's manifest states."""
         return str(self._folder.manifest.get("licence", ""))
 
     @cached_property

@@ -138,7 +138,7 @@ class Documents(PooledDataset):
         return Pool(count, columns, labels)
 
     def _document(self, split: str, number: int) -> tuple[Sheet, list[Question]]:
-        """What a document says and what is asked: drawn until it is one that belongs to the split."""
+        """Draw what a document says and what is asked, until it is one that belongs to the split."""
         rng = Random(f"{self.seed} {split} {number}")
         kind = self.kinds[number % len(self.kinds)]
         words = self.words[kind]

@@ -1,4 +1,4 @@
-"""Where things are, as conversations: somebody asks for an object, and its box is the answer."""
+"""The places of things, as conversations: somebody asks for an object, and its box is the answer."""
 
 from __future__ import annotations
 

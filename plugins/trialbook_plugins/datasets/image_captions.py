@@ -95,7 +95,7 @@ class ImageCaptions(CaptionedPhotos):
 
 @dataclass
 class Entry:
-    """What a table says of one picture: its captions, its split ("" where there is no split column), its first line."""
+    """The entry of a table on one picture: its captions, its split ("" where there is no split column), its first line."""
 
     captions: list[str]
     split: str

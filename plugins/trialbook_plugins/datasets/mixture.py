@@ -57,13 +57,13 @@ class Mixture:
 
     @property
     def licence(self) -> str:
-        """What is known of the licence of each source."""
+        """The licence of each source, as far as it is known."""
         known = {name: str(getattr(one, "licence", "")) for name, one in self.sources.items()}
         return "; ".join(f"{name}: {text}" for name, text in known.items() if text)
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What the sources left out."""
+        """The rows that the sources left out."""
         return [one for source in self.sources.values() for one in getattr(source, "left_out", ())]
 
     def describe(self, modality: str) -> Modality:
@@ -156,7 +156,7 @@ class MixedSplit:
         return [value for part in self._parts for value in part.labels(name)]
 
     def image_path(self, row: int) -> Path | None:
-        """Where the picture of row ``row`` of ``image`` lies, if on disk."""
+        """Return where the picture of row ``row`` of ``image`` lies, if on disk."""
         place = int(np.searchsorted(self._first_row["image"], row, side="right")) - 1
         find: Callable[[int], Path | None] | None = getattr(self._parts[place], "image_path", None)
         return find(row - int(self._first_row["image"][place])) if find is not None else None

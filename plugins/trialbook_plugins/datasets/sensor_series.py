@@ -132,7 +132,7 @@ class SensorSeries(PooledDataset):
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
-        """What was left out, where it stood, and why."""
+        """The rows that were left out, where they stood, and why."""
         assert self._windows  # they are read by then
         return self._sieve.left_out
 

@@ -1,4 +1,4 @@
-"""How samples that one run prepared are kept for others: arrays in safetensors, all else in JSON; for tasks and datasets alike.
+"""The storage of samples that one run prepared for others: arrays in safetensors, all else in JSON; for tasks and datasets alike.
 
 The folder of a run's artifacts holds ``samples.*``: all rows of a dataset by modality, its splits and annotations. What others
 make of them is kept by ``stored_texts``.
@@ -78,7 +78,7 @@ def keep_rows(raw: Raw) -> KeptRows:
 
 
 class Kept(NamedTuple):
-    """What is kept of a dataset.
+    """The kept content of a dataset.
 
     Args:
         modalities: name to what is known of it.
@@ -174,7 +174,7 @@ def keep(dataset: Dataset, modalities: Sequence[str], labels: Sequence[str]) -> 
 
 
 def read_kept(folder: Path) -> Kept:
-    """What the files of ``Kept.files`` hold, in a folder.
+    """Read what the files of ``Kept.files`` hold, in a folder.
 
     Raises:
         TrialbookError: there is nothing of that sort.

@@ -1,4 +1,4 @@
-"""How captions and vectors of samples are kept, for tasks and datasets alike: ``captions.jsonl`` and ``embeddings.*``.
+"""The storage of captions and vectors of samples, for tasks and datasets alike: ``captions.jsonl`` and ``embeddings.*``.
 
 Both name the content of the samples that they belong to, so that they are never joined to others.
 """

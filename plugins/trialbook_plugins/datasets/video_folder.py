@@ -115,7 +115,7 @@ class VideoFolder(PooledDataset):
 
     @property
     def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
-        """Which frames are read, how, and the classes."""
+        """The frames that are read, how, and the classes."""
         return (self.frames, self.sampling, self.stride, self.size, self.class_names)
 
     @cached_property

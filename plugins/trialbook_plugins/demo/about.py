@@ -1,4 +1,4 @@
-"""Which run is answering, from what, and where it came from."""
+"""The description of the run that answers: which it is, from what it answers, and where it came from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the server listens, and how that is called."""
+"""The address at which the server listens, and how that is called."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bind(host: str, port: int | None) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine reaches an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -42,6 +42,6 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(listening: socket.socket, host: str) -> str:
-    """What to type into a browser on this machine."""
+    """Return what to type into a browser on this machine."""
     name = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"http://{name}:{listening.getsockname()[1]}"

@@ -28,7 +28,7 @@ Outcome = Literal["answered", "abstained", "withheld"]
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said, and how long it took in seconds."""
+    """The model's reply, and how long it took in seconds."""
 
     prediction: Prediction
     seconds: float
@@ -85,7 +85,7 @@ def _reason(error: Exception) -> str:
 
 
 def decide(prediction: Prediction, threshold: float) -> Outcome:
-    """What becomes of an answer. The model's own abstention comes first; without a confidence nothing counts as abstained."""
+    """Decide what becomes of an answer. The model's own abstention comes first; nothing is withheld without a confidence."""
     if prediction.abstained:
         return "abstained"
     if prediction.confidence is not None and prediction.confidence < threshold:
@@ -94,7 +94,7 @@ def decide(prediction: Prediction, threshold: float) -> Outcome:
 
 
 class Expectation:
-    """What a threshold would have done to the questions that the run was evaluated on.
+    """The effect that a threshold would have had on the questions that the run was evaluated on.
 
     Args:
         predictions: of the evaluation; those without a confidence, or that nothing is known to be right for, are left out.
@@ -108,7 +108,7 @@ class Expectation:
         self._right_from = np.cumsum([0.0, *(right for _, right in reversed(given))])[::-1]
 
     def at(self, threshold: float) -> tuple[int, float]:
-        """How many answers would be given, and how many of them are right (normalised match)."""
+        """Return how many answers would be given, and how many of them are right (normalised match)."""
         first = bisect.bisect_left(self._confidences, threshold)
         return len(self._confidences) - first, float(self._right_from[first])
 

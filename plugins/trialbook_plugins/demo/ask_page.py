@@ -30,7 +30,7 @@ _LOOKING = threading.Lock()
 
 @dataclass(frozen=True)
 class Said:
-    """What was said last, of which uploaded file."""
+    """The last reply, and the uploaded file that it is about."""
 
     path: str
     reply: Reply
@@ -38,7 +38,7 @@ class Said:
 
 @dataclass(frozen=True)
 class AskPage:
-    """What the page asks and shows.
+    """The page on which questions are asked and answers shown.
 
     Args:
         answerer: the model.
@@ -209,7 +209,7 @@ def _reply(kind: str, state: str, lines: Sequence[str]) -> str:
 
 
 def _truth(one: Example) -> str:
-    """What is known of an example: what is right, and what the run answered in its evaluation."""
+    """Say what is known of an example: what is right, and what the run answered in its evaluation."""
     right = (
         ", ".join(dict.fromkeys(one.conversation.answers))
         if one.conversation.answerable

@@ -51,7 +51,7 @@ def link(runs: Path, file: Path) -> str:
 
 
 def serve_files(runs: Path) -> Callable[[Request], Awaitable[Response]]:
-    """What answers at the address ``/files/{path}``."""
+    """Return what answers at the address ``/files/{path}``."""
 
     async def answer(request: Request) -> Response:
         file = find_file(runs, request.path_params["path"])
@@ -64,7 +64,7 @@ def serve_files(runs: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a run was ever started there: its description is the first file that is written."""
+    """Return whether a run was ever started there: its description is the first file that is written."""
     return (folder / "run.json").is_file()
 
 

@@ -1,4 +1,4 @@
-"""What stands in front of the pages: who may ask for what, and how much may be sent.
+"""The gate in front of the pages: who may ask for what, and how much may be sent.
 
 Everything goes through here, so that nothing depends on how gradio guards its single routes.
 """
@@ -50,7 +50,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Rules:
-    """What is let through.
+    """The rules for what is let through.
 
     Args:
         uploads: folder that uploaded files lie in; no other file may be named in a message.
@@ -164,7 +164,7 @@ def _lies_in(path: str, home: Path) -> bool:
 
 
 def _has_password(header: str, password: str) -> bool:
-    """Whether an Authorization header holds the password; the time that takes does not tell how much of it is right."""
+    """Return whether an Authorization header holds the password; the time that takes does not tell how much of it is right."""
     scheme, _, coded = header.partition(" ")
     try:
         given = base64.b64decode(coded, validate=True) if scheme.lower() == "basic" else b""

@@ -29,7 +29,7 @@ class BadPicture(TrialbookError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What is taken.
+    """The limits of what is taken.
 
     Args:
         megapixels: most pixels of a picture, in millions; at most ``MOST_MEGAPIXELS``.
@@ -76,7 +76,7 @@ def read_picture(file: Path, limits: Limits | None = None) -> ReadPicture:
 
 
 def _guarded(make: Callable[[], Made], limits: Limits) -> Made:
-    """What ``make`` gives; whatever a decoder raises at a hostile file becomes a sentence."""
+    """Return what ``make`` gives; whatever a decoder raises at a hostile file becomes a sentence."""
     try:
         return make()
     except UnidentifiedImageError as error:

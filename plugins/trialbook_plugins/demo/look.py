@@ -1,4 +1,4 @@
-"""How the pages look: system fonts, nothing from the network, and the style of our own reports within gradio's."""
+"""The look of the pages: system fonts, nothing from the network, and the style of our own reports within gradio's."""
 
 from __future__ import annotations
 

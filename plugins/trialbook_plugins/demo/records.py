@@ -1,4 +1,4 @@
-"""What the registry page shows: runs, their curves, and the comparison of an experiment, as HTML."""
+"""The content of the registry page: runs, their curves, and the comparison of an experiment, as HTML."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Records:
         return [run.name for run in self._runs(experiment)]
 
     def curve_names(self, experiment: str) -> list[str]:
-        """What the runs recorded more than once, the loss first."""
+        """List what the runs recorded more than once, the loss first."""
         return self._runs(experiment).curve_names()
 
     def runs(self, experiment: str) -> str:
@@ -54,7 +54,7 @@ class Records:
         return self._runs(experiment).named(names)[:MOST_CURVES].plot(metric).to_html()
 
     def comparison(self, experiment: str) -> str:
-        """What the experiment answers, as ``mlrun report`` says it, from what is recorded now."""
+        """Show what the experiment answers, as ``mlrun report`` says it, from what is recorded now."""
         try:
             compared = trialbook.compare(experiment, runs=self._folder).to_html()
         except trialbook.TrialbookError as error:

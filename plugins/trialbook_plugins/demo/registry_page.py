@@ -17,7 +17,7 @@ _FIRST = 4
 
 @dataclass(frozen=True)
 class RegistryPage:
-    """What the page shows.
+    """The page that shows the registry.
 
     Args:
         records: where it is read.
@@ -79,7 +79,7 @@ class RegistryPage:
             return paragraphs([str(error)])
 
     def compare(self, experiment: str) -> str:
-        """What the experiment answers."""
+        """Show what the experiment answers."""
         try:
             return self.records.comparison(experiment)
         except TrialbookError as error:

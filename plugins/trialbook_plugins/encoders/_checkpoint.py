@@ -22,7 +22,7 @@ _PARTS: dict[Part, tuple[str, ...]] = {
     "vision": ("vision_model", "vision_tower"),
     "text": ("text_model", "language_model"),
 }
-"""Where two-tower models keep a tower; the names differ between architectures and releases."""
+"""The attributes in which two-tower models keep a tower; the names differ between architectures and releases."""
 _READS: dict[Part, str] = {"vision": "pixel_values", "text": "input_ids"}
 
 
@@ -94,7 +94,7 @@ def freeze_unused(tower: nn.Module, tokens: Tensor) -> None:
 
 
 def tower_identity(tower: Any, layer: int, preprocessing: str) -> dict[str, str]:
-    """What the tokens of a tower depend on beside its weights."""
+    """Return what the tokens of a tower depend on beside its weights."""
     return {
         "preprocessing": preprocessing,
         "config": config_hash(tower.config),

@@ -1,4 +1,4 @@
-"""What encoders of raw pixels share: images of one known size, and their patches in raster order."""
+"""The common parts of encoders of raw pixels: images of one known size, and their patches in raster order."""
 
 from __future__ import annotations
 

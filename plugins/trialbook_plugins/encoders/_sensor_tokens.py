@@ -39,7 +39,7 @@ class EventRows(NamedTuple):
 
 
 class Reconstructor(nn.Module):
-    """What stands in place of hidden tokens, and linear maps from tokens to what was hidden.
+    """Vectors in the place of hidden tokens, and linear maps from tokens to what was hidden.
 
     Args:
         width: D, of the tokens.
@@ -86,7 +86,7 @@ class SeriesTokens(nn.Module):
         return SeriesRows(torch.from_numpy(values), lengths)
 
     def mask(self, rows: SeriesRows) -> Tensor:
-        """Which patches hold a sample: [B, N], on the CPU."""
+        """Return which patches hold a sample: [B, N], on the CPU."""
         starts = self.patch * np.arange(rows.values.shape[1] // self.patch)
         return torch.from_numpy(starts < rows.lengths[:, None])
 
@@ -100,7 +100,7 @@ class SeriesTokens(nn.Module):
         return values.reshape(len(values), -1, self.patch * self.channels)
 
     def sizes(self) -> dict[str, int]:
-        """What is predicted of a hidden patch: all its values."""
+        """Return what is predicted of a hidden patch: all its values."""
         return {"patch": self.patch * self.channels}
 
     def reconstructions(self, rows: SeriesRows, predicted: Mapping[str, Tensor]) -> dict[str, Reconstruction]:
@@ -147,16 +147,16 @@ class EventTokens(nn.Module):
         )
 
     def mask(self, rows: EventRows) -> Tensor:
-        """Which are events: [B, L], on the CPU."""
+        """Return which are events: [B, L], on the CPU."""
         return torch.from_numpy(rows.real)
 
     def forward(self, rows: EventRows) -> tuple[Tensor, Tensor]:
-        """What happened [B, L, D], and when: of hidden events only the latter is told."""
+        """Return what happened [B, L, D], and when: of hidden events only the latter is told."""
         what = self.sensors(rows.sensor) + self.states(rows.state) + rows.value[..., None] * self.value
         return what, self.times(rows.times)
 
     def sizes(self) -> dict[str, int]:
-        """What is predicted of a hidden event: its sensor and its state."""
+        """Return what is predicted of a hidden event: its sensor and its state."""
         return {"sensor": self.sensors.num_embeddings, "state": self.states.num_embeddings}
 
     def reconstructions(self, rows: EventRows, predicted: Mapping[str, Tensor]) -> dict[str, Reconstruction]:
@@ -168,7 +168,7 @@ class EventTokens(nn.Module):
 
 
 def _times(window: EventWindow) -> Any:
-    """When the events of a window happened, in numbers around 1: [L, 4]."""
+    """Return when the events of a window happened, in numbers around 1: [L, 4]."""
     seconds, gap = (np.log1p(part)[:, None] / _LONG for part in (window.seconds, window.gap))
     return np.concatenate([seconds, gap, window.clock], axis=1)
 

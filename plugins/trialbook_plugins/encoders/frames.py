@@ -78,7 +78,7 @@ class Frames(nn.Module):
         }
 
     def identity(self) -> dict[str, str]:
-        """What the inner encoder's tokens depend on, and which frames it sees."""
+        """Return what the inner encoder's tokens depend on, and which frames it sees."""
         return {
             **{f"of.{key}": value for key, value in self.of.identity().items()},
             "frames": str(self.chosen.tolist()),

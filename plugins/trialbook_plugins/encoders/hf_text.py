@@ -106,7 +106,7 @@ class HFText(nn.Module):
         return Features(checkpoint.run_tower(self.tower, inputs, self.layer), inputs["attention_mask"].to(torch.bool))
 
     def identity(self) -> dict[str, str]:
-        """What the tokens depend on beside weights and options: see :class:`trialbook.contracts.Encoder`."""
+        """Return what the tokens depend on beside weights and options: see :class:`trialbook.contracts.Encoder`."""
         preprocessing = f"{type(self.tokenizer).__name__} {self._tokenizer_hash} {self.max_length}"
         return checkpoint.tower_identity(self.tower, self.layer, preprocessing)
 

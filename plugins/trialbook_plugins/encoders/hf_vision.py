@@ -87,7 +87,7 @@ class HFVision(nn.Module):
         return Features(tokens, None if mask is None else mask.bool())
 
     def identity(self) -> dict[str, str]:
-        """What the tokens depend on beside weights and options: see :class:`trialbook.contracts.Encoder`."""
+        """Return what the tokens depend on beside weights and options: see :class:`trialbook.contracts.Encoder`."""
         return checkpoint.tower_identity(self.tower, self.layer, config_hash(self.processor))
 
     def _patches(self, pixels: Tensor) -> int:

@@ -149,7 +149,7 @@ class HFVLM(nn.Module):
         return {name: t if t.dtype in kept else t.cpu().float() for name, t in found.items()}
 
     def identity(self) -> dict[str, str]:
-        """What the tokens depend on beside weights and options: see :class:`trialbook.contracts.LayerEncoder`."""
+        """Return what the tokens depend on beside weights and options: see :class:`trialbook.contracts.LayerEncoder`."""
         reader = self.tapped
         return {
             "preprocessing": f"{reader.pictures.describe()} size {reader.family.size} layout {reader.family.layout}",
@@ -160,7 +160,7 @@ class HFVLM(nn.Module):
         }
 
     def check_order(self) -> dict[str, OrderResult]:
-        """Whether tokens stand where they are said to stand, tried on images that differ in one place."""
+        """Check that tokens stand where they are said to stand, tried on images that differ in one place."""
         return check_order(self.tapped, self.tap_rows, device_of(self))
 
     def verify(self) -> None:

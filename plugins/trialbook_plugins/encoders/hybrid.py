@@ -100,7 +100,7 @@ class Hybrid(nn.Module):
         return {name: _on_grid(name, one, *one(prepared[name])) for name, one in self.of.items()}
 
     def identity(self) -> dict[str, str]:
-        """What the parts' tokens depend on beside weights and options."""
+        """Return what the parts' tokens depend on beside weights and options."""
         told = {name: dict(one.identity()) for name, one in self.of.items() if hasattr(one, "identity")}  # type: ignore[operator]
         return {f"{name}.{key}": value for name, own in told.items() for key, value in own.items()}
 

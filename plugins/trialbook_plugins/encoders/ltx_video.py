@@ -135,14 +135,14 @@ class LTXVideo(nn.Module):
         return {POINT: self.encode(prepared).flatten(1, 2)}
 
     def identity(self) -> dict[str, str]:
-        """What the latents depend on beside weights and options."""
+        """Return what the latents depend on beside weights and options."""
         import diffusers
 
         return {"config": _config_hash(self.vae), "diffusers": diffusers.__version__}
 
     @torch.no_grad()
     def check_order(self) -> dict[str, OrderResult]:
-        """Whether what moves by a cell moves by a cell among the latents, and what comes later changes later latents alone.
+        """Check that what moves by a cell moves by a cell among the latents, and what comes later changes later latents alone.
 
         An autoencoder of convolutions may mix neighbours, so that the latent that changes most says little; but what it
         makes of a
@@ -174,7 +174,7 @@ class LTXVideo(nn.Module):
             )
 
     def _answer(self, row: int, column: int) -> Tensor:
-        """What a square in one cell changes among the latents of a grey picture [h, w, C]."""
+        """Return what a square in one cell changes among the latents of a grey picture [h, w, C]."""
         side, device = _CANVAS * SIDE, device_of(self)
         square = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(device)
         pictures = torch.full((2, 1, 3, side, side), 0.5, device=device)
@@ -257,7 +257,7 @@ def _config_hash(vae: Any) -> str:
     """SHA-256 of the configuration, without where it came from."""
 
     class Config:
-        """What ``config_hash`` reads."""
+        """The class that ``config_hash`` reads."""
 
         @staticmethod
         def to_dict() -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Pooled(nn.Module):
         self.dim: int = of.dim  # type: ignore[assignment]
 
     def identity(self) -> Mapping[str, str]:
-        """What the other encoder's tokens depend on beside its weights."""
+        """Return what the other encoder's tokens depend on beside its weights."""
         return dict(self.of.identity()) if hasattr(self.of, "identity") else {}  # type: ignore[operator]
 
     def prepare(self, raw: Raw) -> Prepared:

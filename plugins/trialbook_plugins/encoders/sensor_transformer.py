@@ -110,7 +110,7 @@ class SensorTransformer(nn.Module):
         return Reconstructor(self.dim, self.reader.sizes())
 
     def real_tokens(self, prepared: SeriesRows | EventRows) -> Tensor:
-        """Which patches or events are no padding: [B, N], on the CPU."""
+        """Return which patches or events are no padding: [B, N], on the CPU."""
         return self.reader.mask(prepared)  # type: ignore[arg-type]  # rows and reader are of one kind
 
     def reconstruct(

@@ -101,7 +101,7 @@ class Tiles(nn.Module):
         return Features(_spread(tokens, real).flatten(1, 2), None if all_there else mask.flatten(1, 2))
 
     def identity(self) -> dict[str, str]:
-        """What the inner encoder's tokens depend on beside weights and options."""
+        """Return what the inner encoder's tokens depend on beside weights and options."""
         told: Callable[[], Mapping[str, str]] = getattr(self.of, "identity", dict)
         return {f"of.{key}": value for key, value in told().items()}
 

@@ -1,4 +1,4 @@
-"""What all causal language models here share: embeddings in, logits or text out."""
+"""The common base of all causal language models here: embeddings in, logits or text out."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CausalLM(nn.Module):
 
     @property
     def adapted(self) -> bool:
-        """Whether it has adapters, which can be saved by themselves."""
+        """True if it has adapters, which can be saved by themselves."""
         return False
 
     @property

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from trialbook.contracts.conversations import IMAGE, Turn
 
 _SHOWN = "\ue000\ue002\ue001"
-"""What a template sees in the place of an image: nothing that it could take for its own."""
+"""The text that a template sees in the place of an image: nothing that it could take for its own."""
 
 
 class Message(NamedTuple):

@@ -30,11 +30,11 @@ PLAIN = (
 _PLACE = re.compile("\ue000([0-9]+)\ue001")
 """A mark in place of a text."""
 _TODAY = "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}"
-"""What a template that asks for today's date is told, so that a conversation is the same every day."""
+"""The answer to a template that asks for today's date, so that a conversation is the same every day."""
 
 
 class _Layout(NamedTuple):
-    """What a template writes around messages: before each of them, from the end of the one before, and behind the last."""
+    """The text that a template writes around messages: before each, from the end of the one before, and behind the last."""
 
     before: tuple[str, ...]
     behind: str
@@ -135,7 +135,7 @@ class ChatTemplate:
         return pieces
 
     def _layout(self, roles: tuple[str, ...]) -> _Layout:
-        """What the template writes around messages of these roles; that of their first ones is the same without the others."""
+        """Return what the template writes around messages of these roles; for the first ones it is the same without the rest."""
         if roles in self._layouts:
             return self._layouts[roles]
         layout = self._cut(roles, self._marked(roles))
@@ -150,7 +150,7 @@ class ChatTemplate:
         return layout
 
     def _has_system(self) -> bool:
-        """Whether the template writes a system turn, and where it stands."""
+        """Return whether the template writes a system turn, and where it stands."""
         roles = ("system", "user", "assistant")
         try:
             one = self._cut(roles, self._marked(roles))

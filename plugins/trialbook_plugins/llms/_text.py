@@ -40,7 +40,7 @@ class PieceEncoder:
         self.given = lru_cache(_KEPT)(self._given)
 
     def restarts(self, text: str) -> bool:
-        """Whether the tokenizer takes what follows ``text`` for the beginning of a text."""
+        """Return whether the tokenizer takes what follows ``text`` for the beginning of a text."""
         return self._restarts and text.endswith(tuple(self._texts.values()))
 
     def mark(self, text: str) -> None:

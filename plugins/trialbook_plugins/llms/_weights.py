@@ -21,7 +21,7 @@ Quantize = Literal["none", "nf4"]
 _QUANTISED_TOGETHER = 64
 """Weights that share a scale."""
 _FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
-"""What architectures call the norm behind their blocks."""
+"""The names that architectures give to the norm behind their blocks."""
 
 
 def import_extra(name: str) -> Any:

@@ -103,7 +103,7 @@ class HFCausal(CausalLM):
 
     @property
     def adapted(self) -> bool:
-        """Whether it has adapters, which can be saved by themselves."""
+        """True if it has adapters, which can be saved by themselves."""
         return bool(self._adapters)
 
     def save_adapter(self, folder: Path) -> str:

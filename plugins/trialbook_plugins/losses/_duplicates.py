@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def equal_rows(first: Iterable[Tensor], second: Iterable[Tensor]) -> Tensor:
-    """Which of N samples equal which of M in any of their modalities: bool [N, M].
+    """Return which of N samples equal which of M in any of their modalities: bool [N, M].
 
     Args:
         first: numbers [N] of the samples, for each modality: equal for what is equal.
@@ -32,7 +32,7 @@ def shared_cross_entropy(logits: Tensor, same: Tensor) -> Tensor:
 
 
 def mean_candidates(same: Tensor) -> Tensor:
-    """How many rows each row chooses among where ``same`` [B, B] are excluded: the geometric mean."""
+    """Return how many rows each row chooses among where ``same`` [B, B] are excluded: the geometric mean."""
     left = len(same) + 1 - same.sum(dim=1)
     return left.double().log().mean().exp()
 

@@ -1,4 +1,4 @@
-"""What the contrastive losses share: normalised embeddings of the whole batch, pair by pair."""
+"""The common parts of contrastive losses: normalised embeddings of the whole batch, pair by pair."""
 
 from __future__ import annotations
 

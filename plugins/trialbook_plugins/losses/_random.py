@@ -1,4 +1,4 @@
-"""What contrastive losses expect of embeddings that know nothing: directions drawn at random from the whole sphere."""
+"""Expectations of contrastive losses for embeddings that know nothing: directions drawn at random from the whole sphere."""
 
 from __future__ import annotations
 

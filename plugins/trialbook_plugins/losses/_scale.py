@@ -39,7 +39,7 @@ def clamp_scale(log_scale: Tensor) -> None:
 
 
 def scale_stats(log_scale: Tensor, rows: int, dim: int, candidates: float | None = None) -> Mapping[str, float]:
-    """What a loss that finds one among ``candidates`` (all ``rows`` if left out) tells the doctor; see ``InfoNCE``."""
+    """Return what a loss that finds one among ``candidates`` (all ``rows`` if left out) tells the doctor; see ``InfoNCE``."""
     count = rows if candidates is None else candidates
     scale = log_scale.detach().exp().item()
     facts = {

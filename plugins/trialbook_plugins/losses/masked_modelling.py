@@ -62,7 +62,7 @@ class MaskedModelling(nn.Module):
         return torch.stack([_error(one, hidden) for one in told.values()]).sum()
 
     def hide(self, real: Tensor) -> Tensor:
-        """Which tokens are hidden, of those that are real: bool [B, N], both on the CPU."""
+        """Choose which tokens are hidden, of those that are real: bool [B, N], both on the CPU."""
         generator = None if self.training else torch.Generator().manual_seed(0)
         noise = torch.rand(real.shape, generator=generator).masked_fill(~real, 2.0)
         count = (self.share * real.sum(dim=1, keepdim=True)).round().clamp(min=1)

@@ -56,11 +56,11 @@ class Matryoshka(nn.Module):
         return sum(values)
 
     def report(self) -> Mapping[str, float | Tensor]:
-        """What the inner loss reports."""
+        """Return what the inner loss reports."""
         return self.of.report() if hasattr(self.of, "report") else {}
 
     def stats(self) -> Mapping[str, float]:
-        """What the inner loss tells of its last pass; its ``chance`` and ``random`` are weighed and added up over the sizes."""
+        """Return what the inner loss tells of its last pass; its ``chance`` and ``random`` are weighted sums over the sizes."""
         told = [one.stats() for one in self._passes] if hasattr(self.of, "stats") else []  # type: ignore[operator]
         if not told:
             return {}

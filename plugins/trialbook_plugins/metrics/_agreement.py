@@ -1,4 +1,4 @@
-"""How well two partitions of the same rows agree: matched accuracy, NMI, ARI."""
+"""Measures of how well two partitions of the same rows agree: matched accuracy, NMI, ARI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Labels = NDArray[np.int64]
 
 
 def contingency(classes: Labels, clusters: Labels) -> NDArray[np.int64]:
-    """How many rows are of each class (down) and in each cluster (across)."""
+    """Count how many rows are of each class (down) and in each cluster (across)."""
     _, down = np.unique(classes, return_inverse=True)
     _, across = np.unique(clusters, return_inverse=True)
     table = np.zeros((down.max() + 1, across.max() + 1), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What the metrics of answers share: which questions count, and means of what they score."""
+"""The common parts of metrics of answers: which questions count, and means of what they score."""
 
 from __future__ import annotations
 

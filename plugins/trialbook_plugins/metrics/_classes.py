@@ -1,4 +1,4 @@
-"""What the metrics on classes share: the class of every row, and how right predicted classes are."""
+"""The common parts of metrics on classes: the class of every row, and how right predicted classes are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Labelled(NamedTuple):
 
     @property
     def finite(self) -> bool:
-        """Whether all embeddings are."""
+        """True if all embeddings are finite."""
         return bool(self.rows.isfinite().all())
 
 

@@ -1,4 +1,4 @@
-"""What metrics between pictures share: pairs read in slices, and means with their intervals."""
+"""The common parts of metrics between pictures: pairs read in slices, and means with their intervals."""
 
 from __future__ import annotations
 

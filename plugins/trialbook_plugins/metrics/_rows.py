@@ -1,4 +1,4 @@
-"""What the metrics on embeddings share: their checks, and which rows belong together."""
+"""The common parts of metrics on embeddings: their checks, and which rows belong together."""
 
 from __future__ import annotations
 

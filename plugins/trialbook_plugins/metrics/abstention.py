@@ -13,7 +13,7 @@ from trialbook_plugins.metrics._scorers import SCORERS, Score
 
 
 class Abstention:
-    """How well a model knows what the images do not tell: abstaining as a detector of unanswerable questions.
+    """Abstention as a detector of unanswerable questions: how well a model knows what the images do not tell.
 
     Precision is the share of unanswerable questions among those it abstained on, recall the share of those it abstained on
     among the unanswerable, F1 their harmonic mean, balanced accuracy the mean of recall and the share of answerable

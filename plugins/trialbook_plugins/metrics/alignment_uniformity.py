@@ -14,7 +14,7 @@ from trialbook_plugins.metrics._rows import check_rows, full_precision, sum_over
 
 
 class AlignmentUniformity:
-    """How close matching rows of two modalities lie, and how evenly the rows of each cover the sphere; lower is better.
+    """The closeness of matching rows of two modalities, and how evenly the rows of each cover the sphere; lower is better.
 
     On embeddings of length 1. Alignment is the mean of ‖x - y‖^alpha over all pairs of rows of one group: 0 where all
     partners coincide, 2 for random directions (alpha 2). Uniformity is ln of the mean of exp(-t ‖x - y‖²) over all pairs of

@@ -26,7 +26,7 @@ _FIGURES = {
 
 
 class Clustering:
-    """How well clusters of each modality's embeddings, found without the classes, agree with them.
+    """The agreement of clusters of each modality's embeddings, found without the classes, with these.
 
     Embeddings are normalised first. ``k-means`` is Lloyd's algorithm from several k-means++ beginnings, of which the tightest
     counts. ``scan`` mines each row's nearest neighbours and trains a linear head so that neighbours get the same cluster while

@@ -16,7 +16,7 @@ ROUNDING = 1e-6
 
 
 class EffectiveRank:
-    """How many directions the embeddings of each modality use: exp of the entropy of their normalised singular values.
+    """The number of directions that each modality's embeddings use: exp of the entropy of their normalised singular values.
 
     With singular values σ of the matrix of rows [R, D] and p = σ / Σσ, the effective rank is exp(-Σ p ln p): 1 where all rows
     lie on one line, D where they fill all directions alike, and at most R. By default rows are brought to length 1 and

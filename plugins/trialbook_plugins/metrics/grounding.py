@@ -17,7 +17,7 @@ from trialbook_plugins.vlms.box_text import FAMILIES, Box, Family
 
 
 class Grounding:
-    """How well boxes that a language model wrote cover the true ones: mean IoU, share of at least a threshold, and what
+    """The overlap of boxes that a language model wrote with the true ones: mean IoU, share of at least a threshold, and what
     was no box.
 
     The first box of an answer counts, read as its family writes boxes; an answer without one has IoU 0. The truth is the accepted

@@ -17,7 +17,7 @@ Figure = Literal["ssim", "edge_f1", "spatial_iou"]
 
 
 class Pictures:
-    """How like the pictures are to what they should be: structural similarity, edges, and where the foreground is.
+    """The likeness of pictures to what they should be: structural similarity, edges, and where the foreground is.
 
     ``spatial_iou`` is the IoU of foreground masks of picture and target, each with the same threshold from its own
     background. Each

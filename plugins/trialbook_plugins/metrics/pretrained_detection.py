@@ -22,7 +22,7 @@ _REPLICATES = 1000
 
 
 class PretrainedDetection:
-    """Whether a detector from a checkpoint finds the objects in the pictures that were made: mAP@0.5, whatever their class.
+    """The objects that a detector from a checkpoint finds in the pictures that were made: mAP@0.5, whatever their class.
 
     For photos, where a detector that learns from a few thousand pictures gets nowhere (``redetection``). What it finds in true
     pictures of the same split is its ceiling: look at it before the metric. In a clip the frame in the middle counts.

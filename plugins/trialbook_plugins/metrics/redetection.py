@@ -20,7 +20,7 @@ from trialbook_plugins.probes.spatial import MLPSettings, TokenBoxProbe
 
 
 class Redetection:
-    """Whether a detector that learned on true pictures finds the objects in those that were made: mAP@0.5, and mean IoU.
+    """The objects that a detector trained on true pictures finds in those that were made: mAP@0.5, and mean IoU.
 
     The detector reads the pixels under each cell of a grid. What it finds in true pictures of the same split is its
     ceiling: look at it

@@ -85,7 +85,7 @@ class Retrieval:
         return MetricValues(values, each)
 
     def _ranks(self, queries: _Side, items: _Side) -> tuple[_Ranks, Tensor]:
-        """Where the best own row of every query stands that has one, and which row of the modality each query is."""
+        """Return where the best own row of every query stands that has one, and which row of the modality each query is."""
         first = torch.searchsorted(items.groups, queries.groups)
         last = torch.searchsorted(items.groups, queries.groups, right=True)
         asked = first < last
@@ -154,7 +154,7 @@ def _by_row(values: Tensor, rows: Tensor, count: int) -> NDArray[np.float64]:
 
 
 class _Ranks(NamedTuple):
-    """Where the best own row of every query [R] stands.
+    """The place of the best own row of every query [R].
 
     Args:
         above: rows of other groups with a higher score.

@@ -15,7 +15,7 @@ from trialbook_plugins.metrics._scorers import SCORERS, Score
 
 
 class RiskCoverage:
-    """Whether confidence tells right from wrong: the risk of the answers that stay if less confident ones are abstained on.
+    """Confidence as a sign of right and wrong: the risk of the answers that stay if less confident ones are abstained on.
 
     Risk is 1 − the mean score of what stays, coverage its share of all questions. ``aurc`` is the area under the curve of
     risk against coverage: the mean, over all k, of the risk of the k most confident answers. A confidence that says nothing

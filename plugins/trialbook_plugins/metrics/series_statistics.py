@@ -17,7 +17,7 @@ _AT_ONCE = 1024
 
 
 class SeriesStatistics:
-    """What is known without any encoder: ``linear-probe``'s classifier on hand-made statistics of a series' windows.
+    """A baseline without any encoder: ``linear-probe``'s classifier on hand-made statistics of a series' windows.
 
     The windows are those of the splits, as the encoder gets them. Of each channel: mean, standard deviation, least, largest,
     quartiles, energy and dominant frequency; of every two channels their correlation. Metrics: accuracy, macro-F1, and the

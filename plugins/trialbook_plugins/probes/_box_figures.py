@@ -63,7 +63,7 @@ def box_figures(
 def box_limits(
     true: BoxLists, rows: int, columns: int, most: int | None = None, true_classes: Sequence[Any] | None = None
 ) -> str:
-    """Why boxes cannot all be read from maps of a grid, in words; empty where nothing is in the way.
+    """Explain why boxes cannot all be read from maps of a grid, in words; empty where nothing is in the way.
 
     Args:
         true: boxes of every picture.

@@ -88,7 +88,7 @@ def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class BoxScores:
-    """How well boxes were found, each true box matched to one predicted box of its picture.
+    """The scores of boxes that were found, each true box matched to one predicted box of its picture.
 
     Args:
         iou: IoU of every true box, 0 where none is left for it: [m], in the order of the pictures.

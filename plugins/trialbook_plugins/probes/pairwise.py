@@ -48,7 +48,7 @@ def rank_correlation(x_ranks: Tensor, y_ranks: Tensor) -> float:
 
 
 def neighbours(distances: Tensor, k: int) -> Tensor:
-    """How much sample j belongs to the k nearest of sample i: [n, n], rows that sum to k, 0 on the diagonal.
+    """Return how much sample j belongs to the k nearest of sample i: [n, n], rows that sum to k, 0 on the diagonal.
 
     Where several are equally far at the edge they share the places that are left, so that a set whose samples are all alike
     has no neighbourhoods of its own: its overlap with any other is chance.

@@ -122,7 +122,7 @@ def lpips(backbone: Path | None, heads: Path | None = None) -> Perceptual:
 
 
 def notes_of(distance: nn.Module | None) -> Iterator[Event]:
-    """What must be known of metrics by this distance."""
+    """Yield what must be known of metrics by this distance."""
     if doubt := getattr(distance, "doubt", ""):
         yield Event(0, "lpips-weights", doubt)
 

@@ -102,8 +102,8 @@ def spatial_iou(found: Tensor, true: Tensor) -> Tensor:
 
 
 def directions(clips: Tensor, threshold: float = 0.2) -> NDArray[np.int64]:
-    """Where the foreground of each clip moves: [n, T, 3, H, W] -> 0 right, 1 left, 2 down, 3 up; -1 where nothing moves or is
-    there.
+    """Find the direction in which each clip's foreground moves: [n, T, 3, H, W] -> 0 right, 1 left, 2 down, 3 up; -1 where
+    nothing moves or is there.
 
     Sign of the displacement of its centre from the first to the last frame that shows it, along the axis of the larger one.
     """
@@ -117,7 +117,7 @@ def directions(clips: Tensor, threshold: float = 0.2) -> NDArray[np.int64]:
 
 
 def direction_accuracy(found: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Whether each direction is right [n]: 1 or 0; -1 is never right."""
+    """Score whether each direction is right [n]: 1 or 0; -1 is never right."""
     return ((np.asarray(found) == np.asarray(true)) & (np.asarray(found) >= 0)).astype(np.float64)
 
 

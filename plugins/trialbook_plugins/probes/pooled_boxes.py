@@ -15,7 +15,7 @@ from trialbook_plugins.probes.spatial import FoundBoxes, MLPSettings, Pool, Pool
 
 
 class PooledBoxes:
-    """Where objects are, from one vector of the picture: its tokens side by side, or their mean, which hides where things are.
+    """The places of objects from one vector of the picture: its tokens side by side, or their mean, which hides where things are.
 
     Boxes are told in slots from left to right, by a ridge regression whose penalty has the smallest exact leave-one-out error.
     Published spatial baselines that read mean-pooled tokens can be repeated with ``pool = "mean"``; the run says that this says
@@ -48,7 +48,7 @@ class PooledBoxes:
 
     @property
     def blind(self) -> bool:
-        """Whether it looks at features from which where things are has been averaged away."""
+        """True if it looks at features from which where things are has been averaged away."""
         return self.pool == "mean"
 
     def measure(self, train: Probed, others: Mapping[str, Probed], seed: int) -> dict[str, dict[str, float]]:
@@ -67,7 +67,7 @@ class PooledBoxes:
         return {name: probe.predict(one.features) for name, one in others.items()}
 
     def limits(self, data: Probed) -> str:
-        """How many boxes do not fit in its slots."""
+        """Say how many boxes do not fit in its slots."""
         beyond = sum(max(0, len(boxes) - self.objects) for boxes in data.labels["boxes"])
         return f"{beyond} boxes are more than the {self.objects} that it can tell of a picture" if beyond else ""
 

@@ -42,7 +42,7 @@ class _Ranked:
     counted: NDArray[np.bool_]
 
     def weights(self, counts: Floats) -> Floats:
-        """How often each detection counts in sets of pictures: [R, n] -> [R, d]."""
+        """Count how often each detection counts in sets of pictures: [R, n] -> [R, d]."""
         of_picture = counts[:, self.picture]
         return np.asarray(of_picture > self.copy, dtype=np.float64) if len(self.copy) else of_picture
 

@@ -1,4 +1,4 @@
-"""What a probe is trained with: learning rates and seeds, what many have in common, and the loss."""
+"""The training recipes of probes: learning rates and seeds, what many have in common, and the loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Loss = Literal["mse", "cross-entropy", "bce"]
 
 @dataclass(frozen=True)
 class Setting:
-    """How one probe is trained: learning rate, decoupled weight decay, and the seed of its first weights and order of samples."""
+    """The setting of one probe: learning rate, decoupled weight decay, and the seed of its first weights and order of samples."""
 
     lr: float = 1e-3
     weight_decay: float = 0.0
@@ -30,7 +30,7 @@ def grid(lrs: Sequence[float], weight_decays: Sequence[float] = (0.0,), seeds: S
 
 @dataclass(frozen=True)
 class Plan:
-    """What all probes of one call have in common.
+    """The common plan of all probes of one call.
 
     Args:
         loss: ``mse`` (targets float [n, C]), ``cross-entropy`` (int64 [n], outputs are classes) or ``bce`` (0 to 1, [n, C]).

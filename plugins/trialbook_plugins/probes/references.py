@@ -1,4 +1,4 @@
-"""What a spatial probe's metric stands beside: features that know everything, nothing, or only the pixels."""
+"""References beside a spatial probe's metric: features that know everything, nothing, or only the pixels."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def check_grid(features: Rows) -> tuple[int, int, int, int]:
 
 
 def is_position_blind(features: Rows) -> bool:
-    """Whether features have one token a picture, or the same one everywhere, as after mean pooling: no boxes are in them."""
+    """Return whether features have one token a picture, or the same one everywhere, as after mean pooling: they hold no boxes."""
     n, rows, columns, _ = check_grid(features)
     if rows * columns == 1:
         return True

@@ -1,4 +1,4 @@
-"""How well one set predicts another: ridge R² of samples that the regression has not seen."""
+"""The prediction of one set from another: ridge R² of samples that the regression has not seen."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def share_interval(
 
 
 def unseen(count: int) -> float:
-    """How often what was seen in none of ``count`` samples may happen: 3 of n + 3.
+    """Bound how often what was seen in none of ``count`` samples may happen: 3 of n + 3.
 
     Source: the rule of three, Hanley and Lippman-Hand 1983.
     """
@@ -132,14 +132,14 @@ def _widened(found: Interval, count: int) -> dict[str, float]:
 
 
 def drawn_counts(count: int, replicates: int, seed: int = 0) -> NDArray[np.float64]:
-    """How often each sample is in each of ``replicates`` sets of ``count``, drawn with replacement [replicates, count]."""
+    """Draw how often each sample is in each of ``replicates`` sets of ``count``, drawn with replacement [replicates, count]."""
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=replicates).astype(np.float64)
 
 
 def half_samples(
     count: int, clusters: Sequence[Any] | None = None, *, replicates: int = 500, seed: int = 0
 ) -> NDArray[np.bool_]:
-    """Which samples are in each replicate [replicates, n]: a random half, of clusters as a whole, none of them twice.
+    """Draw which samples are in each replicate [replicates, n]: a random half, of clusters as a whole, none of them twice.
 
     Drawing without replacement keeps pairs of samples what they are: a plain bootstrap would compare copies of one sample with
     each other, which are neighbours in every representation.

@@ -69,7 +69,7 @@ class Ridge:
         return LinearMap(weight, self.y_mean - self.x_mean @ weight)
 
     def left_out(self, alpha: float) -> Tensor:
-        """What each sample is predicted to be by the regression on all others: [n, q], exact."""
+        """Predict each sample by the regression on all others: [n, q], exact."""
         n = len(self._x)
         shrink = 1 / (self._values + alpha)
         if self._wide:

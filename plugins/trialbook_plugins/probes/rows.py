@@ -62,7 +62,7 @@ class MadeRows:
 
 
 def roomy_device(numbers: int, device: torch.device) -> torch.device:
-    """Where a float64 matrix of so many numbers is computed with: ``device``, or the CPU where that lacks float64 or room.
+    """Choose where a float64 matrix of so many numbers is computed with: ``device``, or the CPU where that lacks float64 or room.
 
     What is made of such a matrix takes a few times as much as itself, so that a GPU is left most of its memory.
     """

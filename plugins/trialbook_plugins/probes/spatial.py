@@ -36,7 +36,7 @@ class FoundBoxes:
 
 @dataclass(frozen=True)
 class MLPSettings:
-    """How the MLP variants are trained: hidden units, optimiser steps and what is chosen among.
+    """The training settings of the MLP variants: hidden units, optimiser steps and what is chosen among.
 
     Args:
         hidden: units of the hidden layer.

@@ -16,7 +16,7 @@ from trialbook_plugins.probes.spatial import FoundBoxes, MLPSettings, TokenBoxPr
 
 
 class TokenBoxes:
-    """Where objects are, from what each token says of its own cell: a linear map of every token, and the boxes that it shows.
+    """The places of objects from what each token says of its own cell: a linear map of every token, and the boxes that it shows.
 
     It is fitted in closed form in one pass over features that may be larger than memory. Averaged tokens have no cells, so that
     it finds nothing in them.

@@ -1,4 +1,4 @@
-"""What adapters between grids share: their grids, and the width that gives a wanted number of parameters."""
+"""The common parts of adapters between grids: their grids, and the width that gives a wanted number of parameters."""
 
 from __future__ import annotations
 

@@ -71,13 +71,13 @@ def project(projector: nn.Module, encoder: nn.Module, features: Features, there:
 
 
 def masked_blocks(encoder: nn.Module, mask: NDArray[Any]) -> Blocks | None:
-    """Which blocks are there by the mask of an encoder's tokens [B, T N]: bool [B, T]; None where it tells of none."""
+    """Return which blocks are there by the mask of an encoder's tokens [B, T N]: bool [B, T]; None where it tells of none."""
     block = int(getattr(encoder, "block", 0))
     return np.asarray(mask).reshape(len(mask), -1, block).any(axis=2) if block else None
 
 
 def counted_blocks(encoder: nn.Module, raw: Raw) -> Blocks | None:
-    """Which blocks are there of pictures [B] that an encoder is about to read: bool [B, T]; None where it tells of none."""
+    """Return which blocks pictures [B] that an encoder is about to read have: bool [B, T]; None where it tells of none."""
     if not getattr(encoder, "block", 0):
         return None
     counts = blocks_of(encoder, raw)

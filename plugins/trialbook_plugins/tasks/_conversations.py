@@ -93,7 +93,7 @@ class SplitConversations:
         return shown[: len(self.conversations[row].images)]
 
     def texts_of(self, row: int) -> tuple[str, ...]:
-        """What stands in the images of a conversation, where the data have an annotation ``values``."""
+        """Return what stands in the images of a conversation, where the data have an annotation ``values``."""
         if self._values is None:
             try:
                 self._values = self.split.labels("values")
@@ -108,7 +108,7 @@ class SplitConversations:
         return np.array([row for row in range(len(self)) if self.sequence(row) is not None], np.int64)
 
     def counts(self) -> dict[str, int]:
-        """How many conversations there are, and how many had to be shortened or dropped."""
+        """Count the conversations, and those that had to be shortened or dropped."""
         made = [self.sequence(row) for row in range(len(self))]
         shortened = sum(one is not None and one.shortened for one in made)
         return {"conversations": len(made), "shortened": shortened, "dropped": sum(one is None for one in made)}

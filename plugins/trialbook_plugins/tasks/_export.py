@@ -1,4 +1,4 @@
-"""What was trained, in the formats of other libraries."""
+"""The export of what was trained, in the formats of other libraries."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from trialbook_plugins.tasks._blocks import counted_blocks, masked_blocks
 
 
 class Rows(NamedTuple):
-    """What a modality hands to its encoder or projector: features of a frozen encoder, or prepared rows.
+    """The input of a modality's encoder or projector: features of a frozen encoder, or prepared rows.
 
     Args:
         stored: features of a frozen encoder.

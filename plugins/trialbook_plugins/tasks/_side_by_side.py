@@ -71,7 +71,7 @@ def shown_by(name: str, run: Path | None, arrays: str, originals: NDArray[np.uin
 
 
 def about_lines(file: str, lines: Sequence[str], layer: str) -> Shown:
-    """What a page says of the pictures; clips are shown by their first, middle and last frame."""
+    """Describe the pictures for a page; clips are shown by their first, middle and last frame."""
     said = {"original": "the true pictures", "latents": "what the decoder makes of the true latents, the ceiling",
             "made": f"what the adapter makes of the tokens of {layer}"}  # fmt: skip
     told = "; ".join(f"{line}: {said.get(line, 'what that arm makes of its own')}" for line in lines)

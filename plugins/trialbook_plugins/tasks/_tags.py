@@ -1,4 +1,4 @@
-"""What losses and metrics may ask to know of rows beside their embeddings."""
+"""The facts on rows that losses and metrics may ask for beside their embeddings."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def known_of_split(
 
 
 def handed(offered: Mapping[str, Any], needs: Collection[str], who: str) -> dict[str, Any]:
-    """What a loss or metric needs of what there is.
+    """Return what a loss or metric needs of what there is.
 
     Raises:
         TrialbookError: something of it is not there.

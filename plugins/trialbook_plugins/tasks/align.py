@@ -122,7 +122,7 @@ class Align(nn.Module):
                         self.classes.demand(split, f"metric '{name}'")
 
     def notes(self) -> Iterator[Event]:
-        """What the data set had to leave out, where it says so."""
+        """Yield what the data set had to leave out, where it says so."""
         yield from dropped_row_events(self.dataset)
 
     # --- training -----------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class Align(nn.Module):
         return figures
 
     def _makers(self, split: str) -> dict[str, Callable[[], Any]]:
-        """What makes what metrics may know of a split."""
+        """Return what makes what metrics may know of a split."""
 
         def embed() -> dict[str, Tensor]:
             return {name: self._embed_all(name, source) for name, source in self._split(split).items()}

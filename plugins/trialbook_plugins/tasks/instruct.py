@@ -118,7 +118,7 @@ class Instruct(nn.Module):
             return self._project(prepared_rows(self.encoder, raw)).tokens.shape[2]
 
     def notes(self) -> Iterator[Event | Facts]:
-        """How many training samples were shortened or dropped, and how long an image is at most."""
+        """Yield how many training samples were shortened or dropped, and how long an image is at most."""
         train = self._split("train")
         counts = train.counts()
         yield Facts(0, {"samples": {"train": counts}, "image_tokens": int(train.lengths.max(initial=0))})

@@ -154,7 +154,7 @@ class ProbeLayers:
         return found["val"][probe.main], figures
 
     def _data(self, layer: str, probe: Probe) -> dict[str, Probed]:
-        """What a probe of a layer is fitted on, chosen by and told of."""
+        """Return the data that a probe of a layer is fitted on, chosen by and evaluated on."""
         splits = ("train", "val", self._builder.final_split)
         return {split: self._probed(split, self.layers.read(split, layer), probe) for split in splits}
 
@@ -182,7 +182,7 @@ class ProbeLayers:
         return Probed(features, read_only(labels), lazy_images(part, self.modality))
 
     def _ceiling(self, layer: str, name: str, figures: dict[str, float]) -> Iterator[Event]:
-        """How much a probe misses of what is written plainly, told once for layers of one grid, and why."""
+        """Yield how much a probe misses of what is written plainly, told once for layers of one grid, and why."""
         probe, ceiling = self.probes[name], figures.get(f"{self.probes[name].main}/oracle", 1.0)
         rows, columns = grid = self._grid(layer)
         if ceiling >= _CEILING or layer != next(one for one in self.layers.names if self._grid(one) == grid):
@@ -201,7 +201,7 @@ class ProbeLayers:
         return rows, columns
 
     def _doubts(self, layer: str, name: str) -> Iterator[Event]:
-        """What must be known of a metric before it is believed."""
+        """Yield what must be known of a metric before it is believed."""
         probe = self.probes[name]
         if not probe.spatial:
             return

@@ -148,7 +148,7 @@ class Reconstruct(nn.Module):
         return adapter
 
     def notes(self) -> Iterator[Event | Facts]:
-        """What was left out, and between which grids the adapter stands."""
+        """Yield what was left out, and between which grids the adapter stands."""
         yield from dropped_row_events(self.dataset)
         size = sum(one.numel() for one in self.adapter.parameters())
         about = {
@@ -185,7 +185,7 @@ class Reconstruct(nn.Module):
         return {"tokens": tokens.flatten(1, 2), "targets": read_part(self._targets(split), rows)}
 
     def _known(self, batch: Mapping[str, Tensor]) -> Known:
-        """What losses may ask for; made when asked for."""
+        """Return what losses may ask for; made when asked for."""
         targets = batch["targets"].float() / 255
         latents = self.adapter(batch["tokens"].float()).unflatten(1, tuple(self.shape[:3]))
         return Known({
@@ -264,7 +264,7 @@ class Reconstruct(nn.Module):
         return torch.cat(list(parts))
 
     def _through(self, targets: Tensor) -> Tensor:
-        """What the decoder makes of the true latents, uint8."""
+        """Return what the decoder makes of the true latents, uint8."""
         pictures = targets.to(device_of(self.adapter)).float() / 255
         return to_bytes(self.decoder.decode(self.decoder.encode(pictures))).cpu()
 

@@ -91,7 +91,7 @@ class Speed:
         self._done = done
 
     def measurements(self) -> Iterator[Record | Timing | Facts | Event]:
-        """What repeats, a record for each encoder; then what does not."""
+        """Yield what repeats, a record for each encoder; then what does not."""
         yield Facts(
             0, {"speed": {"device": _describe(self._device), "batch": self.batch, "threads": torch.get_num_threads()}}
         )

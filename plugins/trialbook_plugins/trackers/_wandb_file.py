@@ -1,4 +1,4 @@
-"""What a run's ``.wandb`` files hold: the log that Weights & Biases keeps of a run, whether it is sent or not."""
+"""The content of a run's ``.wandb`` files: the log that Weights & Biases keeps of a run, whether it is sent or not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_history(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def is_closed(file: Path) -> bool:
-    """Whether the last record says that the run ended there: everything that was told before is in the file."""
+    """Return whether the last record says that the run ended there: everything that was told before is in the file."""
     if not file.is_file():
         return False
     with file.open("rb") as content:

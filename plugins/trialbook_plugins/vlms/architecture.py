@@ -1,4 +1,4 @@
-"""What is known of an architecture, as a table: where its image tokens pass, and in which order."""
+"""The known facts of an architecture, as a table: where its image tokens pass, and in which order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How families of vision-language models write boxes, and reading them again."""
+"""Boxes as families of vision-language models write them, and how they are read again."""
 
 from __future__ import annotations
 

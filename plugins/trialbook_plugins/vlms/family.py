@@ -1,4 +1,4 @@
-"""How the inputs of an architecture are made: pixels in the model's layout, and a sequence with places for the image.
+"""The inputs of an architecture: pixels in the model's layout, and a sequence with places for the image.
 
 Everything that a model reads is made of the row's image alone and has the rows of the batch along the first axis.
 """
@@ -24,7 +24,7 @@ PLACES = "image_places"
 
 @dataclass(frozen=True)
 class Layout:
-    """How the image lies in the model's batch and sequence.
+    """The layout of the image in the model's batch and sequence.
 
     Args:
         patches: rows and columns of patches of one image that the vision encoder sees.
@@ -125,7 +125,7 @@ class Family:
         return rows
 
     def arguments(self, prepared: Mapping[str, Tensor]) -> dict[str, Any]:
-        """What the model is called with."""
+        """Return what the model is called with."""
         return {name: value for name, value in prepared.items() if name != PLACES}
 
 

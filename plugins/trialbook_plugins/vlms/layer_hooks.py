@@ -51,7 +51,7 @@ def read(
     arguments: Mapping[str, Any],
     change: tuple[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> dict[str, Tensor]:
-    """What passes at ``hooks`` while the model is called, by name; the call ends early.
+    """Return what passes at ``hooks`` while the model is called, by name; the call ends early.
 
     Args:
         model: called with ``arguments``.

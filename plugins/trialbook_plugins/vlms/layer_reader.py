@@ -74,7 +74,7 @@ class LayerReader(nn.Module):
         hooks: Sequence[LayerHook],
         change: tuple[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> dict[str, Tensor]:
-        """What passes at ``hooks``, as the modules gave it, in one forward pass."""
+        """Return what passes at ``hooks``, as the modules gave it, in one forward pass."""
         return read(self.model, hooks, self.arguments(prepared), change)
 
     def tokens(
@@ -95,7 +95,7 @@ class LayerReader(nn.Module):
         return arrange(output, hook.area, self.family.layout, rows, places, hook.where)
 
     def arguments(self, prepared: Mapping[str, Tensor]) -> dict[str, Any]:
-        """What the model is called with.
+        """Return what the model is called with.
 
         Raises:
             TrialbookError: an input is missing without which the model would silently compute something else.
@@ -115,7 +115,7 @@ class LayerReader(nn.Module):
         return [*self.family.extra, *([_POSITIONS] if hasattr(inner, "get_rope_index") else [])]
 
     def _places(self) -> dict[str, bool]:
-        """What tells a plain encoder that images have another size than its table of positions: it is interpolated."""
+        """Return what tells a plain encoder that images have another size than its table of positions: it is interpolated."""
         own = image_size(self.model.config)
         asks = "interpolate_pos_encoding" in signature(self.model.forward).parameters
         plain = self.connector is None and asks and own not in (None, self.family.size)

@@ -32,7 +32,7 @@ _SHARE = re.compile(r"\{(\d+)(?:/(\d+))?\}")
 
 @dataclass
 class _Passed:
-    """What passed in one call of the whole model.
+    """The tensors that passed in one call of the whole model.
 
     Args:
         inputs: what entered each block, by path, in the order in which they ran.
@@ -46,7 +46,7 @@ class _Passed:
 
 
 def check_layers(reader: LayerReader, device: torch.device) -> dict[str, str]:
-    """What is wrong with the layers that hooks read, by name."""
+    """Find what is wrong with the layers that hooks read, by name."""
     paths = Paths(reader.model, reader.architecture.aliases)
     raw = np.random.default_rng(0).integers(0, 256, (1, 3, *reader.family.size), dtype=np.uint8)
     prepared = to_device(reader.prepare(raw), device)
@@ -66,7 +66,7 @@ def check_layers(reader: LayerReader, device: torch.device) -> dict[str, str]:
 
 
 def _fault(hook: LayerHook, given: Tensor, passed: _Passed, paths: Paths) -> str:
-    """Why ``given`` is not what the hook's block takes or gives; empty if it is."""
+    """Say why ``given`` is not what the hook's block takes or gives; empty if it is."""
     own = next((all_of for all_of in block_lists(hook.area, paths) if hook.path in all_of), None)
     ran = [path for path in passed.outputs if own is None or path in own]
     if hook.block > len(ran):
@@ -79,7 +79,7 @@ def _fault(hook: LayerHook, given: Tensor, passed: _Passed, paths: Paths) -> str
 
 
 def _is_it(given: Tensor, outputs: Sequence[Tensor], states: Sequence[Tensor | None]) -> str:
-    """Which layer it is instead, as far as that shows."""
+    """Say which layer it is instead, as far as that shows."""
     fitting = [number for number in range(1, len(outputs) + 1) if _is(given, outputs, number - 1)]
     fitting += [number for number in range(len(states)) if _is(given, states, number)]
     if not fitting:
@@ -89,7 +89,7 @@ def _is_it(given: Tensor, outputs: Sequence[Tensor], states: Sequence[Tensor | N
 
 
 def _not_the_state(hook: LayerHook, given: Tensor, states: Sequence[Tensor | None], paths: Paths) -> str:
-    """Why it is not the hidden state of its number; nothing is said where the model returns none."""
+    """Say why it is not the hidden state of its number; nothing where the model returns none."""
     number, last = hook.state, len(states) - 1
     if number > last or (state := states[number]) is None or _is(given, states, number):
         return ""
@@ -159,7 +159,7 @@ def _said(hook: LayerHook, architecture: Architecture, paths: Paths) -> str:
 
 
 def _is(given: Tensor, candidates: Sequence[Tensor | None], number: int) -> bool:
-    """Whether it is this one of the candidates, but for rounding, and none of the others rather."""
+    """Return whether it is this one of the candidates, but for rounding, and none of the others rather."""
     wanted = candidates[number]
     if wanted is None or not alike(given, wanted):
         return False

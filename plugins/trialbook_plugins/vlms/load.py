@@ -117,7 +117,7 @@ def _check_missing(model: Any, missing: list[str]) -> None:
 
 
 def _maker(transformers: Any, config: Any, architecture: Architecture) -> tuple[Any, Any]:
-    """What makes the model, and of which configuration."""
+    """Return what makes the model, and of which configuration."""
     if architecture.remote:
         causal = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
         return (transformers.AutoModelForCausalLM if causal else transformers.AutoModel), config

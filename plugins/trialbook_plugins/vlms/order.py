@@ -1,4 +1,4 @@
-"""Where each image token lies: index maps from (row, column) to the place in the sequence.
+"""The place of each image token: index maps from (row, column) to the place in the sequence.
 
 A map [H, W] holds, for every cell of the grid, the row of the tokens that belongs to it. The grid of a point is that of
 the patches, or one that is ``merge`` times coarser on both sides where squares of patches were made one token.

@@ -16,7 +16,7 @@ from trialbook_plugins.vlms.position_code_check import check_by_position_codes
 
 
 def check_order(reader: LayerReader, rows: int, device: torch.device) -> dict[str, OrderResult]:
-    """Whether the tokens of every hook stand where they are said to stand.
+    """Check whether the tokens of every hook stand where they are said to stand.
 
     Args:
         reader: the model with its hooks.

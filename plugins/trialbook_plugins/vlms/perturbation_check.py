@@ -1,4 +1,4 @@
-"""Where tokens come from, tried on a model as it is, for models that mix tokens by means that cannot be switched off.
+"""The origin of tokens, tried on a model as it is, for models that mix tokens by means that cannot be switched off.
 
 Order is tried in two steps. On the vision side, images that are black but for one bright cell go through the model: their
 difference to a black one must be largest at that cell. Language models mix tokens (and, where they are causal, only
@@ -26,18 +26,18 @@ _CELLS = 36
 _SHARE = 0.9
 """Cells that must be found. Mixing may hide one; an order that is wrong moves nearly all of them."""
 _BRIGHT = (30.0, 1.0)
-"""How many times the difference between black and white the bright cell differs: so much that it drowns what it changes in
+"""Multiples of the difference between black and white by which the bright cell differs: so much that it drowns what it changes in
 other tokens, and, for points that this does not place (a norm right behind an overlapping convolution), once. One that
 places the cells is proof enough: an order that is wrong would not be met by chance.
 """
 _PUSH = 100.0
-"""How many times its length a token of the connector is moved."""
+"""Distance by which a token of the connector is moved, in multiples of its length."""
 
 
 def check_by_perturbation(
     reader: LayerReader, hooks: Sequence[LayerHook], rows: int, device: torch.device
 ) -> dict[str, OrderResult]:
-    """Whether the tokens of ``hooks``, which have a place in the picture, stand where they are said to stand."""
+    """Check whether the tokens of ``hooks``, which have a place in the picture, stand where they are said to stand."""
     seen = [hook for hook in hooks if hook.area.rows != "sequence"]
     said = [hook for hook in hooks if hook.area.rows == "sequence"]
     link = reader.connector
@@ -117,7 +117,7 @@ def _by_moved_tokens(
 
 
 def _energy(tokens: Tensor, base: Tensor) -> Tensor:
-    """How much tokens [B, H, W, D] differ from those of a black picture [1 or B, H, W, D]: [B, H, W]; 0 where it is rounding."""
+    """Return how much tokens [B, H, W, D] differ from those of a black picture [1 or B, H, W, D]: [B, H, W]; 0 for rounding."""
     found = (tokens.float() - base.float()).square().sum(-1)
     least = (rounding(base.dtype) * base.float().norm(dim=-1)).square()
     return found.masked_fill(found <= least, 0.0).cpu()
@@ -158,7 +158,7 @@ def _judged(energy: Tensor, cells: Sequence[tuple[int, int]], area: Area) -> Ord
 
 
 def _found(energy: Tensor, cells: Sequence[tuple[int, int]], order: str) -> OrderResult:
-    """How many of the cells are where the energy is largest.
+    """Count how many of the cells are where the energy is largest.
 
     A token that changes whatever is changed (a register that a model made of a patch) has its mean over the stimuli
     taken off, so that it does not hide the cell.

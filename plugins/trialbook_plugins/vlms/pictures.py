@@ -66,7 +66,7 @@ class Pictures:
         return made
 
     def describe(self) -> str:
-        """What is done, for the address of stored features."""
+        """Describe what is done, for the address of stored features."""
         return f"stretch {self.resample} scale {self.scale!r} mean {self.mean} std {self.std}"
 
     def _sized(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -21,13 +21,13 @@ from trialbook_plugins.vlms.layer_reader import LayerReader
 from trialbook_plugins.vlms.rounding import rounding
 
 _CLEAR = 0.25
-"""How near a token must be to one of its two answers, in distances between them. Where nothing is mixed it is there exactly, but
+"""Largest distance of a token from its nearer answer, in distances between both. Where nothing is mixed it is there exactly, but
 for the rounding of half precision. Two answers that are no further from each other than they are rounded are one.
 """
 
 
 class _Reading(NamedTuple):
-    """What the tokens [H, W] of a layer gave.
+    """The reading of the tokens [H, W] of a layer.
 
     Args:
         bits: of each digit [K, H, W], which answer was nearer; True for bright.
@@ -43,7 +43,7 @@ class _Reading(NamedTuple):
 def check_by_position_codes(
     reader: LayerReader, hooks: Sequence[LayerHook], rows: int, device: torch.device
 ) -> dict[str, OrderResult | None]:
-    """Whether all tokens of the hooks stand where they are said to stand; None where they are mixed by unknown means.
+    """Check whether all tokens of the hooks stand where they are said to stand; None where they are mixed by unknown means.
 
     Args:
         reader: the model.
@@ -78,7 +78,7 @@ def _codes(grid: tuple[int, int]) -> np.ndarray:
 def _read(
     reader: LayerReader, hooks: Sequence[LayerHook], codes: np.ndarray, rows: int, device: torch.device
 ) -> dict[str, _Reading]:
-    """What the tokens of each hook say; of the tokens no more is kept than both answers and those of one pass."""
+    """Read the tokens of each hook; of the tokens no more is kept than both answers and those of one pass."""
     ends: dict[str, list[Tensor]] = {hook.name: [] for hook in hooks}
     bits: dict[str, list[Tensor]] = {hook.name: [] for hook in hooks}
     clear: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""How far two computations of the same tensor may differ, by the number format that their results are rounded to."""
+"""The tolerance between two computations of the same tensor, by the number format that their results are rounded to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _LEAST_RELATIVE, _LEAST_ABSOLUTE = 1e-3, 1e-5
-"""What sums in another order may make of float32; formats that round more coarsely are allowed their rounding."""
+"""The effect of sums in another order on float32; formats that round more coarsely are allowed their rounding."""
 
 
 def rounding(dtype: torch.dtype) -> float:
@@ -26,7 +26,7 @@ def tolerances(of: Tensor, times: int = 1) -> dict[str, float]:
 
 
 def alike(one: Tensor, other: Tensor, times: int = 1) -> bool:
-    """Whether two tensors of any shapes hold the same numbers in the same order, but for rounding, ``times`` times."""
+    """Return whether two tensors of any shapes hold the same numbers in the same order, but for rounding, ``times`` times."""
     if one.numel() != other.numel():
         return False
     flat = (one.float().flatten(), other.float().flatten())

@@ -141,7 +141,7 @@ def _answer(measured: _Measured, p: float | None, corrected: float | None, asked
 
 
 def _reservation(measured: _Measured, design: Design, values: Mapping[str, Values]) -> str | None:
-    """Why a claim is undecided for another reason than too few seeds, or rests on fewer than there are."""
+    """Say why a claim is undecided for another reason than too few seeds, or rests on fewer than there are."""
     claim, surplus, seeds = measured.result, measured.surplus, len(design.seeds())
     name = f"the claim that {claim_text(claim)}"
     if claim.factor not in design.factors:

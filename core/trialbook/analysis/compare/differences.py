@@ -1,4 +1,4 @@
-"""What else differed between an arm and its baseline: everything but what the experiment named as its question."""
+"""Other differences between an arm and its baseline: all but those that the experiment named as its question."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def find_differences(
     sheets: Sheets,
     named: Mapping[str, frozenset[str] | None],
 ) -> list[Difference]:
-    """What differs between groups and their baselines, and what is mixed within a group.
+    """Find what differs between groups and their baselines, and what is mixed within a group.
 
     Args:
         groups: label to its runs.
@@ -116,7 +116,7 @@ def find_differences(
 
 
 def is_named(key: str, named: Iterable[str]) -> bool:
-    """Whether a key, or a table that it stands in, is among those that the experiment named.
+    """Return whether a key, or a table that it stands in, is among those that the experiment named.
 
     Naming a table's ``use`` names the table; naming anything of an array names the array; naming the dataset names its content.
     """
@@ -141,7 +141,7 @@ def _asking(key: str) -> tuple[str, ...]:
 
 
 def _asked_for(key: str, here: Sheet, there: Sheet) -> bool:
-    """Whether this only follows from a key of the configuration that differs too."""
+    """Return whether a difference at this key only follows from a key of the configuration that differs too."""
     return key.startswith(_COMPUTE) and any(here.get(one) != there.get(one) for one in _asking(key))
 
 

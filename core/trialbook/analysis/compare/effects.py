@@ -29,7 +29,7 @@ Values = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Effect:
-    """What a change of one factor does to a metric, or what a second change makes of it.
+    """The effect of a change of one factor on a metric, or of a second change on that effect.
 
     Args:
         metric: what is changed.

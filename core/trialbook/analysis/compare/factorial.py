@@ -1,4 +1,4 @@
-"""What a comparison says of an experiment's factors: effects, answers to claims, and what they rest on."""
+"""The analysis of an experiment's factors: effects, answers to claims, and what they rest on."""
 
 from __future__ import annotations
 

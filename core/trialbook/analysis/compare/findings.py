@@ -1,4 +1,4 @@
-"""What the doctor says of the runs of a comparison, arm by arm."""
+"""The doctor's findings on the runs of a comparison, arm by arm."""
 
 from __future__ import annotations
 

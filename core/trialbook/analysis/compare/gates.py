@@ -20,7 +20,7 @@ Values = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 @dataclass(frozen=True)
 class GateResult:
-    """Whether an arm passes a gate.
+    """The result of an arm at a gate.
 
     Args:
         metric, arm, bound: what is held against what.
@@ -52,7 +52,7 @@ class GateResult:
 
     @property
     def passed(self) -> bool | None:
-        """Whether it passes; None where that is undecided or nothing was measured."""
+        """True if it passes, False if it fails; None where that is undecided or nothing was measured."""
         return {"pass": True, "fail": False}.get(self.verdict or "")
 
     @property
@@ -125,7 +125,7 @@ def _of_arm(name: str, label: str, values: Values) -> dict[str, Value]:
 def _reference(
     gate: Mapping[str, Any], name: str, reference: str, label: str, groups: Groups, values: Values
 ) -> Mapping[str, Value]:
-    """What a ratio is taken to: a value of an external baseline, or an arm, at the same point of the grid where there is one.
+    """Find what a ratio is taken to: a value of an external baseline, or of an arm, at the same grid point if there is one.
 
     Raises:
         ValueError: there is none.

@@ -24,7 +24,7 @@ _COURSE = ("loss", "lr", "grad_norm")
 
 @dataclass(frozen=True)
 class At:
-    """Where along a run a metric is taken.
+    """The point along a run at which a metric is taken.
 
     Args:
         kind: ``last``, ``best`` or ``step``.
@@ -54,7 +54,7 @@ class At:
 
 
 def higher_is_better(metric: str, lower_is_better: Iterable[str] = (), gates: Iterable[Mapping[str, Any]] = ()) -> bool:
-    """How a metric is read: as its component declares it, as a gate on it says, else by the last part of its name.
+    """Return whether higher is better: as its component declares, as a gate on it says, else by the last part of its name.
 
     Args:
         metric: name of the metric.
@@ -101,7 +101,7 @@ def choose_metrics(registry: Registry, groups: Groups, wanted: Sequence[str], at
 
 
 def _is_end(name: str, recorded: Collection[str]) -> bool:
-    """Whether it is an end of the interval that was recorded of another metric."""
+    """Return whether it is an end of the interval that was recorded of another metric."""
     stem, _, end = name.rpartition("/")
     return end in ("low", "high") and stem in recorded
 

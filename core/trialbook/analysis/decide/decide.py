@@ -61,7 +61,7 @@ def _decide(plan: Plan, table: Mapping[str, Any], places: Places, recorded: Reco
 
 
 def _counts(table: Mapping[str, Any], name: str) -> bool:
-    """Whether a decision rests on a criterion."""
+    """Return whether a decision rests on a criterion."""
     return table.get("gates") is None or name in table["gates"]
 
 

@@ -1,4 +1,4 @@
-"""What speaks for or against a candidate at a gate: the values that count, or why there are none."""
+"""The evidence for or against a candidate at a gate: the values that count, or why there are none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXACT = 1e-12
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found for a candidate at a gate.
+    """The evidence found for a candidate at a gate.
 
     Args:
         place: where it was looked for.
@@ -41,7 +41,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where evidence is taken from.
+    """The places that evidence is taken from.
 
     Args:
         places: names of experiments and arms.
@@ -88,7 +88,7 @@ class Sources:
         return self.places.of_candidate(name)
 
     def _reference(self, gate: Mapping[str, Any], name: str, place: Place | None, metric: str) -> Mapping[str, Value]:
-        """What a ratio is taken to, by seed.
+        """Return what a ratio is taken to, by seed.
 
         Raises:
             KeyError: there is no such value.
@@ -124,7 +124,7 @@ def _evidence(place: Place, values: Found, missing: Sequence[str]) -> Evidence:
 
 
 def declared_higher(metric: str, offers: Sequence[Offer]) -> bool:
-    """Whether higher values of a metric are better: as its component declares, else by its name."""
+    """Return whether higher values of a metric are better: as its component declares, else by its name."""
     lower = [name for offer in offers for name in offer.lower_is_better if fnmatchcase(name, metric) or name == metric]
     return higher_is_better(metric, [metric] if lower else ())
 
@@ -176,7 +176,7 @@ class Recorded:
         )
 
     def values(self, place: Place, metric: str) -> Found:
-        """What the finished runs of a place recorded last, in the order of arms and metrics."""
+        """Read the values that the finished runs of a place recorded last, in the order of arms and metrics."""
         runs = [run for run in self._finished(place.experiment) if run.arm in place.arms]
         names = fitting(self._figures(place.experiment), metric)
         wanted = [n for name in names for n in (*with_ends(name), *references(name))]

@@ -1,4 +1,4 @@
-"""Which outcome of a decision applies: conditions on how many candidates pass what, where something may not be known.
+"""The choice of a decision's outcome: conditions on how many candidates pass what, where something may not be known.
 
 A condition is true, false, or None where what is not known could make it either.
 """
@@ -18,7 +18,7 @@ Beyond = Callable[[str, str, str, float], "bool | None"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What conditions are held against.
+    """The facts that conditions are held against.
 
     Args:
         candidates: their names.
@@ -69,7 +69,7 @@ def _condition(condition: Mapping[str, Any], facts: Facts) -> bool | None:
 
 
 def _range(condition: Mapping[str, Any], count: int) -> tuple[int, int]:
-    """How many candidates a condition asks for, from … to."""
+    """Return how many candidates a condition asks for, from … to."""
     low, high = condition.get("at_least"), condition.get("at_most")
     if low is not None or high is not None:
         return low or 0, count if high is None else high

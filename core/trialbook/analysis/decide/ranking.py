@@ -13,7 +13,7 @@ Values = Mapping[tuple[str, str], "float | None"]
 
 @dataclass(frozen=True)
 class Criterion:
-    """What candidates are judged by: a gate, or a score that somebody gave.
+    """A criterion that candidates are judged by: a gate, or a score that somebody gave.
 
     Args:
         name, level, weight: as in the file.
@@ -35,7 +35,7 @@ class Criterion:
         return None if value is None else self.scale.score(value)
 
     def passes(self, candidate: str, values: Values) -> bool | None:
-        """Whether the value is on the good side; None where there is none."""
+        """Return whether the value is on the good side; None where there is none."""
         value = values.get((self.name, candidate))
         return None if value is None or self.scale is None else self.scale.passes(value)
 

@@ -25,7 +25,7 @@ NOBODY = "none"
 
 @dataclass(frozen=True)
 class Ballot:
-    """What is fixed about a decision: its criteria, candidates, outcomes, and what counts as a tie."""
+    """The fixed parts of a decision: its criteria, candidates, outcomes, and what counts as a tie."""
 
     criteria: Sequence[Criterion]
     candidates: Sequence[str]
@@ -53,7 +53,7 @@ class Ballot:
         return possible_outcomes(self.outcomes, facts)
 
     def recommended(self, number: int | None, ranking: Sequence[Standing]) -> str:
-        """What an outcome recommends, with candidates filled in."""
+        """Return what an outcome recommends, with candidates filled in."""
         names = [one.candidate for one in ranking]
         filled = {
             "best": names[0], "second": names[1] if len(names) > 1 else NOBODY, "ranking": ", ".join(names),

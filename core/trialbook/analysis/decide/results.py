@@ -84,7 +84,7 @@ class Decision:
     random_weights: tuple[str, ...] = ()
 
     def of(self, gate: str, candidate: str) -> Held:
-        """What came of a gate for a candidate."""
+        """Return what came of a gate for a candidate."""
         return next(one for one in self.held if (one.gate, one.candidate) == (gate, candidate))
 
     @property

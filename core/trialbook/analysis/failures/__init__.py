@@ -1,1 +1,1 @@
-"""What a run answered wrongly: why, by rule and by hand, and beside another run."""
+"""The wrong answers of a run: why they are wrong, by rule and by hand, and beside another run."""

@@ -29,7 +29,7 @@ class Versus:
 
     @property
     def p(self) -> float:
-        """How likely so uneven a split of better and worse is if neither run is better; see ``mcnemar``."""
+        """The probability of so uneven a split of better and worse if neither run is better; see ``mcnemar``."""
         return mcnemar(len(self.better), len(self.worse))
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What people said of failures: ``tags.json`` of a run, which nothing else writes."""
+"""People's remarks on failures: ``tags.json`` of a run, which nothing else writes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Answer:
 
     @property
     def wrong(self) -> bool:
-        """Whether it is known to be wrong."""
+        """True if it is known to be wrong."""
         return self.right is False
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class RiskRow:
-    """What stays, and how wrong it is, if answers below a confidence are abstained on."""
+    """A point of risk and coverage: what stays, and how wrong it is, if answers below a confidence are abstained on."""
 
     threshold: float
     kept: int
@@ -82,7 +82,7 @@ class Judged:
 
     @property
     def judged(self) -> int:
-        """How many could be compared with something."""
+        """The number of answers that could be compared with something."""
         return sum(one.right is not None for one in self.answers)
 
     def tags(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Where a run's answers lie, and where the images are that they are about."""
+"""The places of a run's answers, and of the images that they are about."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trialbook.registry.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class Answers:
-    """What a run answered in one evaluation.
+    """The answers of a run in one evaluation.
 
     Args:
         run: its directory.
@@ -44,7 +44,7 @@ class Answers:
 
     @property
     def corrections(self) -> Corrections:
-        """What people said of them."""
+        """People's remarks on the answers."""
         return Corrections(self.run, self.evaluation, self.predictions)
 
     @property

@@ -1,4 +1,4 @@
-"""How a wrong answer lies to a right one: the same in another form, a part of it, or almost it."""
+"""The relation of a wrong answer to a right one: the same in another form, a part of it, or almost it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST = 200
 
 
 def same_but_for_form(text: str, answers: Sequence[str]) -> bool:
-    """Whether a text says an accepted answer with other signs, another way to write its number, or more words around it.
+    """Return whether a text is an accepted answer but for signs, another way to write its number, or more words around it.
 
     Numbers are the same in value, and one of the two may have a unit that the other has not. More words may stand around an
     answer if they hold no digit and nothing that turns it round (``not``, ``or``).
@@ -33,7 +33,7 @@ def part_of(text: str, answers: Sequence[str]) -> bool:
 
 
 def almost(text: str, answers: Sequence[str]) -> bool:
-    """Whether few letters or digits are other than in an accepted answer.
+    """Return whether few letters or digits are other than in an accepted answer.
 
     Letters: at most a quarter of the longer text, in texts of three or more. Numbers of as many digits, at least two: at
     most a third of them.
@@ -54,7 +54,7 @@ def _is_unit(word: str) -> bool:
 
 
 def _around(text: str, answer: str) -> bool:
-    """Whether all words of the answer stand in the text, one behind the other, among harmless ones."""
+    """Return whether all words of the answer stand in the text, one behind the other, among harmless ones."""
     words, own = _words(text), _words(answer)
     extra = [word for word in words if word not in own]
     harmless = not any(word in _TURNS or any(letter.isdigit() for letter in word) for word in extra)

@@ -1,4 +1,4 @@
-"""What a page is made of, whether it becomes Markdown or HTML: plain data, nothing escaped yet."""
+"""The blocks that a page is made of, whether it becomes Markdown or HTML: plain data, nothing escaped yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Strong:
-    """What a skimming eye should find."""
+    """Text that a skimming eye should find."""
 
     text: str
 
@@ -251,7 +251,7 @@ class Collapsible:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What a plugin's template wrote: ``Markup`` in the format of the page."""
+    """The output of a plugin's template: ``Markup`` in the format of the page."""
 
     markup: str
 

@@ -42,7 +42,7 @@ Layers = Sequence[Sequence[Box | None]]
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a box stands, in points."""
+    """The place of a box, in points."""
 
     left: float
     top: float

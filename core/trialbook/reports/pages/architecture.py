@@ -1,4 +1,4 @@
-"""What an experiment is built of: its parts from the data to the metrics, with their sizes, and what differs between arms."""
+"""The architecture of an experiment: its parts from the data to the metrics, with their sizes, and what differs between arms."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _is(table: Any) -> bool:
 
 
 def _shape(table: ComponentTable, data: Mapping[str, Any]) -> str:
-    """What goes in and comes out; a stored frozen encoder gives what its projector takes. Nothing where it is not recorded."""
+    """Say what goes in and comes out (a stored frozen encoder gives what its projector takes); empty where not recorded."""
     shapes = data.get("shapes") or {}
     own = shapes.get(table.part) or {}
     if table.kind == "llm":

@@ -188,7 +188,7 @@ def _findings(comparison: Comparison) -> list[Block]:
 
 
 def _places(found: Sequence[ArmFinding]) -> str:
-    """Which arms have it, in how many of their runs; many arms are counted."""
+    """Name the arms that have it, in how many of their runs; many arms are counted."""
     listed = [f"{one.arm}, {len(one.runs)} of {one.of} runs" for one in found]
     if len(found) > _MOST_PLACES + 1:
         runs, of = sum(len(one.runs) for one in found), sum(one.of for one in found)

@@ -1,4 +1,4 @@
-"""What the arms of an experiment share, what each changes, and its grid, for the experiment's page."""
+"""The setup of an experiment, for its page: what the arms share, what each changes, and the grid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trialbook.reports.plots.arms import Arms
 
 
 def setup_blocks(arms: Arms) -> list[Block]:
-    """What all arms share, what each changes, and the grid; the whole configuration of the first."""
+    """Show what all arms share, what each changes, and the grid; the whole configuration of the first."""
     spec = arms.one.spec
     base = arms.runs[arms.comparison.arms[0]][0]
     facts: dict[str, Text] = {**setup_facts(base.spec.get("config") or {}), **data_facts(data_of(arms))}

@@ -1,4 +1,4 @@
-"""What an experiment leaves beside its runs: its pages, and ``results.json`` with the metrics of every arm."""
+"""The files of an experiment beside its runs: its pages, and ``results.json`` with the metrics of every arm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the arms of an experiment fail: shares of wrong answers by tag, over seeds, and the most frequent failure with examples."""
+"""The failures of an experiment's arms: shares of wrong answers by tag, over seeds, and the most frequent one with examples."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _DECIDES = 0.05
 
 @dataclass(frozen=True)
 class FailurePage:
-    """What the page is made of.
+    """The material of the page.
 
     Args:
         title: of the run, or the evaluation; other: of what it is compared with.
@@ -130,7 +130,7 @@ def tag_grid(judged: Judged, meanings: Mapping[str, str]) -> TableBlock:
 
 
 def versus_sentence(versus: Versus, other: str) -> Text:
-    """What got better and worse, and whether that may be chance."""
+    """Say what got better and worse, and whether that may be chance."""
     better, worse, both = len(versus.better), len(versus.worse), len(versus.both_wrong)
     decided = "no chance at the 5% level" if versus.p < _DECIDES else "chance may do as much"
     unmatched = f" {versus.unmatched:,} answers have no counterpart." if versus.unmatched else ""
@@ -199,7 +199,7 @@ def accepted_text(asked: Prediction) -> Text:
 
 
 def said_text(asked: Prediction) -> Text:
-    """What was answered."""
+    """Return what was answered."""
     text = asked.prediction if len(asked.prediction) <= _LONGEST else f"{asked.prediction[:_LONGEST]} …"
     if not text:
         return "nothing"

@@ -1,4 +1,4 @@
-"""What the page of a run says of its answers, and of evaluations that were made of it later."""
+"""The part of a run's page on its answers, and on evaluations that were made of it later."""
 
 from __future__ import annotations
 

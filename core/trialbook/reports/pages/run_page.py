@@ -90,7 +90,7 @@ def _question(spec: Mapping[str, Any]) -> list[Block]:
 def _outcome(
     spec: Mapping[str, Any], results: Mapping[str, Any] | None, error: str, metrics: Mapping[str, Any]
 ) -> Text:
-    """How it ended and what it measured, in a sentence."""
+    """Say how it ended and what it measured, in a sentence."""
     who: list[Any] = [
         "Arm ", Strong(str(spec.get("arm", ""))), f", seed {spec.get('seed')}, of ",
         Link(str(spec.get("experiment", "")), "../report.html"), ". ",
@@ -113,7 +113,7 @@ def _outcome(
 
 
 def _warnings(findings: Sequence[Finding], metrics: Mapping[str, Mapping[str, Any]]) -> list[Block]:
-    """What a reader must know before the metrics: errors of the doctor, values that are no numbers."""
+    """Show what a reader must know before the metrics: errors of the doctor, values that are no numbers."""
     said: list[Text] = []
     counts = {kind: sum(one.severity == kind for one in findings) for kind in ("error", "warning")}
     if counts["error"]:

@@ -36,7 +36,7 @@ _LONGEST = 160
 
 
 def setup_facts(config: Mapping[str, Any]) -> dict[str, Text]:
-    """What a run is made of and how it is trained, from its resolved tables."""
+    """Describe what a run is made of and how it is trained, from its resolved tables."""
     found: dict[str, Text] = {}
     for name, table in config.items():
         if isinstance(table, Mapping) and "use" in table:
@@ -133,7 +133,7 @@ def device_sentence(around: Mapping[str, Any]) -> str:
 
 
 def numerics_sentence(compute: Mapping[str, Any]) -> str:
-    """How numbers were computed; empty where it was not recorded."""
+    """Say how numbers were computed; empty where it was not recorded."""
     named = (("precision", "precision"), ("matrix products", "matmul_precision"))
     said = [f"{name} {compute[key]}" for name, key in named if key in compute]
     said += ["TF32"] * bool(compute.get("matmul_tf32") or compute.get("cudnn_tf32"))
@@ -161,7 +161,7 @@ def component_grid(
 
 
 def session_sentence(sessions: Sequence[Mapping[str, Any]]) -> str:
-    """When a run was worked at, and whether it was killed on the way."""
+    """Say when a run was worked at, and whether it was killed on the way."""
     if not sessions:
         return "never"
     ends = [one.get("ended") for one in sessions]

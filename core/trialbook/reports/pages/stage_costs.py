@@ -1,4 +1,4 @@
-"""What each stage of training took: steps, time, operations, memory."""
+"""The costs of each stage of training: steps, time, operations, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison decides, in sentences."""
+"""The decisions of a comparison, in sentences."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Written:
 
 @dataclass(frozen=True)
 class PageOptions:
-    """How pages are written.
+    """Options of the writing of pages.
 
     Args:
         plots: draw; without, the pages are text and tables.

@@ -20,7 +20,7 @@ _SPREAD = "Line: mean over seeds; band: from the lowest to the highest seed."
 
 
 def curve_plots(arms: Arms, *, png: bool = False) -> list[Picture]:
-    """What the records and arrays of an experiment's runs give a plot of."""
+    """Plot the records and arrays of an experiment's runs."""
     split = arms.one.curve_split
     found = picture("sizes", "Embeddings cut to their first dimensions", lambda: _sizes(arms, png))
     found += picture("loss", "Loss in training", lambda: _loss(arms, "loss", png))

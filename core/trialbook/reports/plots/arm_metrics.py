@@ -23,7 +23,7 @@ _MOST_FIGURES, _MOST_ROWS = 4, 24
 
 
 def figure_plots(arms: Arms, *, png: bool = False) -> list[Picture]:
-    """What the comparison of an experiment gives a plot of."""
+    """Plot the comparison of an experiment."""
     found = _figures(arms, png)
     found += picture("differences", "Differences to the baseline", lambda: _differences(arms, png))
     found += _effects(arms, png)

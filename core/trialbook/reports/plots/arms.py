@@ -14,7 +14,7 @@ from trialbook.reports.plots.run_data import Curve, RunData
 
 @dataclass(frozen=True)
 class Arms:
-    """What a page of an experiment draws: its comparison, and the runs of each arm that it is made of."""
+    """The content that a page of an experiment draws: its comparison, and the runs of each arm that it is made of."""
 
     comparison: Comparison
     runs: Mapping[str, Sequence[RunData]]

@@ -63,7 +63,7 @@ def look() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where axes stand in a picture, in inches. Laying out by measuring every letter would cost more than the drawing.
+    """The places of axes in a picture, in inches. Laying out by measuring every letter would cost more than the drawing.
 
     Args:
         rows: height of each row of axes.
@@ -202,7 +202,7 @@ def add_legend(figure: Figure, frame: Frame, handles: Sequence[Artist]) -> None:
 
 
 def axis_label(figure: Figure, frame: Frame, text: str, side: str) -> None:
-    """What an axis shows, once for all axes: ``side`` is ``left`` or ``bottom``."""
+    """Write what an axis shows, once for all axes: ``side`` is ``left`` or ``bottom``."""
     middle = (frame.bottom + frame.height - frame.top - frame.legend) / 2 / frame.height
     across = (frame.left + WIDTH - frame.right) / 2 / WIDTH
     if side == "left":

@@ -71,7 +71,7 @@ def bundle(curves: Sequence[Curve]) -> Bundle | None:
 
 @dataclass(frozen=True)
 class Lines:
-    """What a plot of curves shows.
+    """The content of a plot of curves.
 
     Args:
         label: of the vertical axis.
@@ -125,7 +125,7 @@ def draw_curves(layout: Layout, lines: Lines, below: Lines | None = None, *, png
 
 
 def _is_same(drawn: Sequence[Bundle]) -> bool:
-    """Whether the last one lies on one before it; dashes then let that be seen."""
+    """Return whether the last one lies on one before it; dashes then let that be seen."""
     return any(np.array_equal(drawn[-1].mean, other.mean) for other in drawn[:-1])
 
 

@@ -76,7 +76,7 @@ def _from_arrays(run: RunData, one: HeatMap, _: str) -> Values:
 
 
 def _told_map(panel: Cells) -> str:
-    """Where a map is highest and lowest, in words."""
+    """Say where a map is highest and lowest, in words."""
     ends = []
     for name, place in (("highest", np.nanargmax(panel.values)), ("lowest", np.nanargmin(panel.values))):
         row, column = (int(at) for at in np.unravel_index(place, panel.values.shape))

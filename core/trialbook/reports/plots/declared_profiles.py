@@ -67,7 +67,7 @@ def _drawn(
 
 
 def _agree(layout: Layout, declared: Mapping[str, Profile]) -> bool:
-    """Whether arms that share a panel have the same places."""
+    """Return whether arms that share a panel have the same places."""
     if len(layout.panels) < 2:
         return False
     places = [{tuple(declared[m.arm].places) for m in panel.members if m.arm in declared} for panel in layout.panels]
@@ -130,7 +130,7 @@ def _means(runs: Sequence[RunData], one: Profile, label: str, end: str) -> Value
 
 
 def _legend(first: Profile, strips: Sequence[Strip]) -> dict[str, str]:
-    """What ceiling, baseline and floor are called, those that are drawn."""
+    """Return what ceiling, baseline and floor are called, those that are drawn."""
     drawn = {
         "ceiling": any(np.isfinite(strip.ceiling).any() for strip in strips),
         "baseline": any(strip.baselines for strip in strips),
@@ -154,7 +154,7 @@ def _caption(first: Profile, legend: Mapping[str, str], strips: Sequence[Strip],
 
 
 def _which(references: Sequence[str], end: str, *, several: bool) -> str:
-    """What a band begins at: of several references, or of those of several arms, the worst or the best."""
+    """Name what a band begins at: of several references, or of those of several arms, the worst or the best."""
     named = " and ".join(references)
     return f"the {end} of {named}{' of all arms' if several else ''}" if several or len(references) > 1 else named
 

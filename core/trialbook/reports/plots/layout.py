@@ -1,4 +1,4 @@
-"""Which arm has which colour and stands in which panel, the same in all plots of a page."""
+"""The colour and the panel of each arm, the same in all plots of a page."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ Curve = Mapping[int, Sequence[float]]
 
 
 def is_cut(name: str) -> bool:
-    """Whether a metric is one of cut embeddings."""
+    """Return whether a metric is one of cut embeddings."""
     return _NAME.fullmatch(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""Which plots a page has, and drawing them so that one that fails says so in its place and hurts nothing else."""
+"""The plots of a page, drawn so that one that fails says so in its place and hurts nothing else."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Stems = dict[str, dict[int, str]]
 
 
 class Undrawable(ValueError):
-    """What was recorded gives no picture; the message says why."""
+    """A plot that cannot be drawn from what was recorded; the message says why."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a plot has beside its pixels."""
+    """The parts of a plot beside its pixels."""
 
     image: tuple[str, bytes]
     caption: str
@@ -66,7 +66,7 @@ def last_values(runs: Sequence[RunData], name: str) -> list[float]:
 
 
 def told_ends(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
-    """Where curves begin and end, in words, for who does not see them."""
+    """Say where curves begin and end, in words, for who does not see them."""
     parts = [
         f"{name} from {show_number(values[0], 3)} at step {steps[0]:g} to {show_number(values[-1], 3)} at step {steps[-1]:g}"
         for name, (steps, values) in curves.items()
@@ -76,7 +76,7 @@ def told_ends(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> 
 
 
 def told_chance(levels: Iterable[float]) -> str:
-    """What a dashed line of a loss means; nothing where there is none."""
+    """Say what a dashed line of a loss means; nothing where there is none."""
     shown = " and ".join(dict.fromkeys(show_number(level, 3) for level in levels))
     return (
         f" Dashed: chance ({shown}), the loss of embeddings that know nothing, at the same batch size." if shown else ""

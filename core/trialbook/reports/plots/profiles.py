@@ -81,7 +81,7 @@ class Strip:
 
     @property
     def has_values(self) -> bool:
-        """Whether a curve has a finite value."""
+        """True if a curve has a finite value."""
         return any(np.isfinite(track.values).any() for track in self.tracks)
 
 

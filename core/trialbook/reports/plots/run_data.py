@@ -1,4 +1,4 @@
-"""What plots need of recorded runs: curves, last metrics, chance levels, embeddings. Read from run directories."""
+"""The data that plots need of recorded runs: curves, last metrics, chance levels, embeddings. Read from run directories."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RunData:
 
     @cached_property
     def info(self) -> ExperimentInfo:
-        """What its experiment says of itself."""
+        """Its experiment's own description."""
         return ExperimentInfo.from_json(self.spec)
 
     @cached_property

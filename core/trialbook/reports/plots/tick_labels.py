@@ -42,7 +42,7 @@ class Ticks:
 
     @property
     def turned(self) -> bool:
-        """Whether labels are written upwards, as they are too long to stand side by side."""
+        """True if labels are written upwards, as they are too long to stand side by side."""
         each = self.room / max(len(self.names), 1)
         return not self.across and self.widest > _SHORT * _LETTER and self.widest + 0.06 > each
 
