@@ -205,7 +205,7 @@ def named_runs(registry: Registry, name: str) -> list[Run]:
 
 
 def never_run(experiment: str, file: Path) -> TrialbookError:
-    """What to say of an experiment file without any recorded run."""
+    """Return what to say of an experiment file without any recorded run."""
     return TrialbookError(f"no run of '{experiment}' is recorded yet; 'mlrun run {file}' makes some")
 
 

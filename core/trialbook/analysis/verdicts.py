@@ -78,7 +78,7 @@ class Question:
 
 
 def doubt(scale: Scale, one: Measured) -> str:
-    """Why a metric cannot say whether a threshold is passed: its ceiling lies before it, or its floor passes as well."""
+    """Return why a metric cannot say whether a threshold is passed: its ceiling lies before it, or its floor passes as well."""
     for name, value in one.references.items():
         if is_ceiling(name) is not scale.passes(value):
             if is_ceiling(name):

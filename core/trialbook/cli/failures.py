@@ -67,7 +67,7 @@ def failures(
 
 
 def _told(made: Gallery) -> str:
-    """What it comes to, for people."""
+    """Return what it comes to, for people."""
     from trialbook.errors import printable
     from trialbook.reports.document.blocks import Strong, pieces
     from trialbook.reports.pages.failures_page import risk_grid, tag_grid, versus_sentence

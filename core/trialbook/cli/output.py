@@ -96,14 +96,14 @@ def echo_comparison(comparison: Comparison, style: str = "table") -> None:
 
 
 def result_stream() -> TextIO:
-    """Where results go."""
+    """Return where results go."""
     context = click.get_current_context(silent=True)
     found: TextIO | None = context.find_root().meta.get(_RESULT) if context else None
     return found or sys.stdout
 
 
 def for_people() -> bool:
-    """Whether results go to a terminal, where colours and its width count."""
+    """Return whether results go to a terminal, where colours and its width count."""
     return result_stream().isatty()
 
 

@@ -153,7 +153,7 @@ def _plan_text(plan: Plan, launcher: Launcher) -> str:
 
 
 def _needs_runs(plan: Plan, label: str) -> bool:
-    """Whether a variant needs other runs, so that its parts cannot be built before them."""
+    """Return whether a variant needs other runs, so that its parts cannot be built before them."""
     return any(spec.inputs for spec in plan.variants() if spec.arm == label)
 
 

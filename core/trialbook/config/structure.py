@@ -34,7 +34,7 @@ MOST_RUNS, LONGEST_NAME = 10_000, 200
 
 
 def is_plain_name(value: Any) -> str | None:
-    """What can name an arm, a metric or a gate; the checks below answer alike."""
+    """Return what can name an arm, a metric or a gate; the checks below answer alike."""
     if not isinstance(value, str):
         return "must be a string"
     if not value.strip():
@@ -52,7 +52,7 @@ def is_text(value: Any) -> str | None:
 
 
 def is_name(value: Any) -> str | None:
-    """What can name a directory."""
+    """Return what can name a directory."""
     if isinstance(value, str) and (complaint := is_plain_name(value)):
         return complaint
     fits = isinstance(value, str) and re.fullmatch(r"\w[\w.=+ -]*", value)

@@ -68,7 +68,7 @@ def judged_match(text: str, answers: Sequence[str]) -> float:
 
 
 def numerals(text: str) -> list[tuple[int, int, Fraction | None]]:
-    """Where numbers stand in a text, and their values; None for digits that are no single number (dates, times, lists).
+    """Return where numbers stand in a text, and their values; None for digits that are no single number (dates, times, lists).
 
     Args:
         text: as ``plain_letters`` leaves it, in lower case.

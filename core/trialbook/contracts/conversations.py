@@ -132,7 +132,7 @@ class Conversation:
 
 
 def is_published(line: Any) -> bool:
-    """Whether a line holds a conversation as published sets have them, see ``published_turns``."""
+    """Return whether a line holds a conversation as published sets have them, see ``published_turns``."""
     return isinstance(line, Mapping) and "turns" not in line and ("conversations" in line or "messages" in line)
 
 
@@ -190,7 +190,7 @@ _SPEAKERS: dict[Any, Role] = {
 
 
 def _parts_as_text(said: Any) -> str | None:
-    """What is said: a text, or parts of which some are images."""
+    """Return what is said: a text, or parts of which some are images."""
     if not isinstance(said, list):
         return said if isinstance(said, str) else None
     texts: list[str] = []

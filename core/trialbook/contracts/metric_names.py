@@ -83,7 +83,7 @@ def references(metric: str) -> dict[str, str]:
 
 
 def is_ceiling(reference: str) -> bool:
-    """Whether a reference is the best that can be reached, and not what is reached without knowing anything."""
+    """Return whether a reference is the best that can be reached, and not what is reached without knowing anything."""
     return reference in CEILINGS
 
 

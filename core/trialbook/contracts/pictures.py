@@ -56,7 +56,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def orientation(picture: Image.Image) -> int:
-    """How a picture is turned, 1 to 8 as in EXIF; 1 where its EXIF data are missing or broken."""
+    """Return how a picture is turned, 1 to 8 as in EXIF; 1 where its EXIF data are missing or broken."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:  # Pillow raises nearly anything at broken EXIF data, and a picture is worth more than these
@@ -78,7 +78,7 @@ def check_picture(data: bytes) -> None:
 
 
 def describe_unreadable(error: BaseException, data: bytes | None = None) -> str:
-    """Why a picture cannot be read, in words.
+    """Return why a picture cannot be read, in words.
 
     Args:
         error: what was raised.
@@ -97,7 +97,7 @@ def describe_unreadable(error: BaseException, data: bytes | None = None) -> str:
 
 
 def _looks_whole(picture: Image.Image, data: bytes) -> bool:
-    """Whether the checksums or the end of a file say that it is whole; False where they leave that open."""
+    """Return whether the checksums or the end of a file say that it is whole; False where they leave that open."""
     if picture.format == "PNG":
         try:
             picture.verify()

@@ -273,7 +273,7 @@ class FeatureFile:
         return np.unique(np.concatenate([self._damaged(name, rows) for name in self._places]))
 
     def _read_known(self) -> NDArray[np.bool_]:
-        """Which rows have been compared with their checksums as the file is now, [A, R]; none, if that is not known."""
+        """Return which rows have been compared with their checksums as the file is now, [A, R]; none, if that is not known."""
         file, count = self._file.with_suffix(".checked"), len(self._places) * self._rows
         with suppress(OSError):
             content = file.read_bytes() if file.is_file() else b""

@@ -56,7 +56,7 @@ def parameters_of(builder: RunBuilder) -> dict[str, int]:
 
 
 def _is_random(part: Part, started: Collection[str]) -> bool:
-    """Whether a part has random weights that nothing trains: a stand-in for a model that has learned."""
+    """Return whether a part has random weights that nothing trains: a stand-in for a model that has learned."""
     if part.name in started or not hasattr(part.module, "modules"):
         return False
     stands_in = any(getattr(one, "random_weights", False) for one in part.module.modules())

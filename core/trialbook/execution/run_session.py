@@ -213,7 +213,7 @@ class RunSession:
             self._add_event(Event(step, "tracker-disabled", message))
 
     def _failure(self, error: BaseException) -> Failure:
-        """What an error means; where several processes are at work, each leaves its own beside ``error.txt``."""
+        """Return what an error means; where several processes are at work, each leaves its own beside ``error.txt``."""
         failure = Failure.of(error, self.spec.config, self.services.host.packages())
         if world_size() > 1 and not isinstance(error, PeerFailed):
             with suppress(OSError):  # a full disk; it is told on the screen and to the first process

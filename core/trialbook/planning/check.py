@@ -99,7 +99,7 @@ class _Check:
                     self.problems.add(self.experiment.place("grid"), "grid", str(error))
 
     def too_many(self) -> bool:
-        """Whether the file asks for more runs than anybody means, which is reported."""
+        """Return whether the file asks for more runs than anybody means, which is reported."""
         one = self.experiment
         counts = {
             "arms": len(one.arms),

@@ -36,7 +36,7 @@ def check_precision(report: TableReport, settings: Settings) -> None:
 
 @cache
 def lacks_cuda() -> bool:
-    """Whether torch would see no CUDA device here; False where only torch itself can tell (ROCm)."""
+    """Return whether torch would see no CUDA device here; False where only torch itself can tell (ROCm)."""
     if "torch" in sys.modules:
         import torch
 

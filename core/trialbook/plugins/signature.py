@@ -99,7 +99,7 @@ def describe_class(cls: type) -> dict[str, Any]:
 
 
 def _trains(cls: type) -> bool | None:
-    """Whether a task has parameters to optimise; None where its methods do not say."""
+    """Return whether a task has parameters to optimise; None where its methods do not say."""
     if all(callable(getattr(cls, name, None)) for name in _TRAINS):
         return True
     return False if all(callable(getattr(cls, name, None)) for name in _MEASURES) else None

@@ -84,7 +84,7 @@ class RunDirectory:
         return found
 
     def _mapped(self, name: str, mapping: Callable[[Any], Any], content: Any) -> Any:
-        """What an earlier format calls otherwise, under the names of now."""
+        """Return what an earlier format calls otherwise, under the names of now."""
         try:
             return mapping(content)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

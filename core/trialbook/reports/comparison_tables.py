@@ -140,7 +140,7 @@ def claim_tables(comparison: Comparison) -> list[Table]:
 
 
 def finding_lines(comparison: Comparison) -> list[str]:
-    """What looks broken, a line for each check and part, errors first; notes are counted where there is anything worse."""
+    """Return what looks broken, a line for each check and part, errors first; notes are counted where there is anything worse."""
     shared = across_arms(comparison.findings)
     alarms = [pair for pair in shared if pair[0].severity != "note"]
     lines = [_finding_line(*pair, comparison) for pair in alarms or shared]

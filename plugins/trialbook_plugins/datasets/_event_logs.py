@@ -156,7 +156,7 @@ def _fields(line: str, states: Collection[str]) -> tuple[str, str, str, str, Seq
 
 
 def _has_labels(rows: Sequence[_Row]) -> bool:
-    """Whether events carry the name of their activity: none says that one begins or ends, and most have some words."""
+    """Return whether events carry the name of their activity: none says that one begins or ends, and most have some words."""
     notes = [row.note for row in rows if row.note]
     marks = any(cell.lower() in _MARKS or _MARKED.fullmatch(cell) for note in notes for cell in note)
     named = [note for note in notes if any(letter.isalpha() for letter in "".join(note))]

@@ -21,7 +21,7 @@ def inner_feature(feature: Any) -> Any:
 
 
 def with_pictures(data: datasets.Dataset, column: str, *, check: bool) -> list[bool]:
-    """Which rows have a picture, and with ``check`` none that cannot be read."""
+    """Return which rows have a picture, and with ``check`` none that cannot be read."""
     counts = picture_counts(data, column)
     full = [count > 0 for count in counts]
     if check:
@@ -35,7 +35,7 @@ def with_pictures(data: datasets.Dataset, column: str, *, check: bool) -> list[b
 
 
 def picture_counts(data: datasets.Dataset, column: str) -> list[int]:
-    """How many pictures each row of a column has: 0 or 1, or as many as its list; nothing is decoded."""
+    """Return how many pictures each row of a column has: 0 or 1, or as many as its list; nothing is decoded."""
     chunks = data.select_columns([column]).with_format("arrow").iter(10_000)
     if inner_feature(data.features[column]) is None:
         return [int(valid) for chunk in chunks for valid in chunk[column].is_valid().to_pylist()]

@@ -79,7 +79,7 @@ def _sample(line: int, table: Table, row: Sequence[str], unit: str, fields: Fiel
 
 
 def is_no_label(label: str) -> bool:
-    """Whether a label says that there is none."""
+    """Return whether a label says that there is none."""
     return not label.strip() or label.strip().lower() == "nan"
 
 

@@ -173,7 +173,7 @@ def parted_numbers(lines: Sequence[str]) -> list[str]:
 
 
 def may_be_decimals(cells: Sequence[str]) -> bool:
-    """Whether cells between commas look like the halves of decimals: ``-0`` and ``05``, as nobody writes whole numbers."""
+    """Return whether cells between commas look like the halves of decimals: ``-0`` and ``05``, as nobody writes whole numbers."""
     return any(_HALF.fullmatch(cell.strip()) for cell in cells)
 
 
@@ -183,6 +183,6 @@ _HALF = re.compile(r"[+-]?0\d+|-0")
 
 
 def _mixes(line: str) -> bool:
-    """Whether commas stand between numbers of which some have no point, in a line with other separators, too."""
+    """Return whether commas stand between numbers of which some have no point, in a line with other separators, too."""
     groups = (group.strip(",").split(",") for group in re.split(r"[\s;]+", line))
     return any(len(group) > 1 and not all("." in part for part in group) for group in groups)

@@ -69,7 +69,7 @@ class TokenBoxes:
         return {name: probe.predict(one.features) for name, one in others.items()}
 
     def limits(self, data: Probed) -> str:
-        """What is in the way of reading boxes from maps of the grid."""
+        """Return what is in the way of reading boxes from maps of the grid."""
         data = self._counted(data)
         _, rows, columns, _ = data.features.shape
         classes = data.labels["classes"] if self.per_class else None

@@ -57,7 +57,7 @@ def difference(groups: Groups, label: str, base: str, values: Values) -> list[fl
 
 
 def average_notes(groups: Groups, metrics: Mapping[str, Values]) -> list[str]:
-    """What was averaged within the seeds, and which seeds were left out of it."""
+    """Return what was averaged within the seeds, and which seeds were left out of it."""
     found: dict[str, None] = {}
     names = {
         label: tuple(dict.fromkeys(groups.settings[run.id] for run in runs)) for label, runs in groups.used.items()

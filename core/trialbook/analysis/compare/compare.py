@@ -215,7 +215,7 @@ def _notes(groups: Groups, rows: Sequence[Row]) -> list[str]:
 
 
 def _edited(registry: Registry, runs: Sequence[Run], plan: Plan | None) -> list[str]:
-    """What files the data of finished runs came from are others now."""
+    """Return what files the data of finished runs came from are others now."""
     if plan is not None:
         return [text for one in (*plan.before, plan) if (text := describe_changed(one, registry.root))]
     files, found = DataFiles(registry.root), dict[str, list[str]]()

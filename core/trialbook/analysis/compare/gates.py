@@ -96,7 +96,7 @@ def judge_gates(gates: Sequence[Mapping[str, Any]], groups: Groups, values: Valu
 
 
 def _stands_for(label: str, arm: str, groups: Groups) -> bool:
-    """Whether a group is an arm, or all of its runs are of that arm."""
+    """Return whether a group is an arm, or all of its runs are of that arm."""
     return label == arm or all(run.base_arm == arm for run in groups.used[label])
 
 

@@ -55,7 +55,7 @@ def number_of(text: str) -> float | None:
 
 
 def is_number_word(word: str) -> bool:
-    """Whether a word belongs to a number in words."""
+    """Return whether a word belongs to a number in words."""
     return word in _BELOW_HUNDRED or word in _SCALES or word in _JOINED
 
 

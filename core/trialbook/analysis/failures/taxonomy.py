@@ -27,7 +27,7 @@ def same_but_for_form(text: str, answers: Sequence[str]) -> bool:
 
 
 def part_of(text: str, answers: Sequence[str]) -> bool:
-    """Whether a text is whole words of an accepted answer, but not all of them."""
+    """Return whether a text is whole words of an accepted answer, but not all of them."""
     words = _words(text)
     return any(len(words) < len(own) and _stands_in(words, own) for own in map(_words, answers))
 
@@ -85,7 +85,7 @@ def _words(text: str) -> list[str]:
 
 
 def _same_letters(text: str, answer: str) -> bool:
-    """Whether letters and digits are the same but for accents, and numbers the same in value."""
+    """Return whether letters and digits are the same but for accents, and numbers the same in value."""
     values = [[value for _, _, value in numerals(plain_letters(one).casefold())] for one in (text, answer)]
     return _bare(text) == _bare(answer) != "" and values[0] == values[1] and None not in values[0]
 

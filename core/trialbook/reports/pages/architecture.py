@@ -69,7 +69,7 @@ def _parts(run: RunData) -> Iterator[tuple[tuple[str, str], _Said]]:
 
 
 def _said(table: ComponentTable, data: Mapping[str, Any], learning: Mapping[str, int]) -> _Said:
-    """What there is to say of a part."""
+    """Return what there is to say of a part."""
     lines = [_named(table.content)]
     if table.kind == "dataset":
         splits = (data.get("dataset") or {}).get("splits") or {}

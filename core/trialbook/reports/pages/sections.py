@@ -144,7 +144,7 @@ def numerics_sentence(compute: Mapping[str, Any]) -> str:
 def component_grid(
     components: Mapping[str, Mapping[str, Any]], data: Mapping[str, Any], config: Mapping[str, Any]
 ) -> list[Block]:
-    """Where each part comes from, how large it is, and whether it is trained."""
+    """Return where each part comes from, how large it is, and whether it is trained."""
     sizes, frozen = data.get("parameters") or {}, set(data.get("frozen") or ())
     learning = trained_by_part(data, config)
     names = ("part", "component", "parameters", "trained", "plugin", "version", "commit", "source")
