@@ -82,10 +82,8 @@ def doubt(scale: Scale, one: Measured) -> str:
     for name, value in one.references.items():
         if is_ceiling(name) is not scale.passes(value):
             if is_ceiling(name):
-                return (
-                    f"'{name}', the best that can be reached, has {value:.3g} itself, where {scale.bound} is asked for"
-                )
-            return f"'{name}', which knows nothing, passes {scale.bound} with {value:.3g}"
+                return f"the threshold lies beyond '{name}', the best that can be reached"
+            return f"'{name}', which knows nothing, passes as well"
     return ""
 
 

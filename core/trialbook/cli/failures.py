@@ -36,7 +36,7 @@ def failures(
 ) -> None:  # fmt: skip
     """Tag what RUN answered wrongly, count it, and write a gallery: RUN/failures.html, one file that needs no network.
 
-    An answer is right if it is an accepted one after normalisation, or abstains where the images hold no answer. Every
+    An answer is right if it says what an accepted one says, numbers by value, or abstains where the images hold no answer. Every
     wrong one gets a tag by rule (reading, counting, distractor, should-have-abstained …); --tag puts another in its place,
     and is kept in RUN/tags.json.
     """

@@ -108,7 +108,7 @@ class Expectation:
         self._right_from = np.cumsum([0.0, *(right for _, right in reversed(given))])[::-1]
 
     def at(self, threshold: float) -> tuple[int, float]:
-        """Return how many answers would be given, and how many of them are right (normalised match)."""
+        """Return how many answers would be given, and how many of them are right, as failures are judged."""
         first = bisect.bisect_left(self._confidences, threshold)
         return len(self._confidences) - first, float(self._right_from[first])
 

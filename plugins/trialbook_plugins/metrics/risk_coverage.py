@@ -46,7 +46,7 @@ class RiskCoverage:
     lower_is_better: ClassVar[tuple[str, ...]] = ("aurc", "risk@{coverage}")
 
     def __init__(
-        self, *, coverage: list[float] = [0.5, 0.8, 1.0], risk: list[float] = [0.1], score: Score = "judged",  # noqa: B006 (copied)
+        self, *, coverage: list[float] = [0.5, 0.8, 1.0], risk: list[float] = [0.1], score: Score = "normalized",  # noqa: B006 (copied)
         answered_only: bool = False, sources: list[str] | None = None,
     ) -> None:  # fmt: skip
         if len(set(coverage)) < len(coverage) or not all(0 < share <= 1 for share in coverage):
