@@ -160,7 +160,8 @@ def _failures(result: Result) -> list[str]:
 
 def _lacks_data(failures: Sequence[str], app: App) -> bool:
     root = app.settings.data_root
-    return any("cannot be read" in one and (root is None or str(root) in one) for one in failures)
+    absent = ("cannot be read", "no such folder", "there is no folder", "not a folder")
+    return any(any(word in one for word in absent) and (root is None or str(root) in one) for one in failures)
 
 
 def _each(option: str, values: Sequence[str]) -> Iterator[str]:

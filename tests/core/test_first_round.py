@@ -309,7 +309,8 @@ def test_the_drawing_of_a_probe_shows_no_part_as_trained(tmp_path: Path) -> None
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     config = {"task": {"use": "probe"}, "encoder": {"image": {"use": "vit"}}}
-    run.write("run", {"config": config, "arm": "main", "experiment": "e"})
+    about = {"name": "main-s0", "id": "0" * 8, "base_arm": "main", "seed": 0, "point": {}, "sources": {}}
+    run.write("run", {"config": config, "arm": "main", "experiment": "e", **about})
     run.write("data", {"parameters": {"encoder.image": 900}, "frozen": []})
     (drawing,) = architecture({"main": RunData(run)})
     assert "trained" not in drawing.text  # type: ignore[attr-defined]

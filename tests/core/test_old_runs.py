@@ -18,11 +18,43 @@ pytest.importorskip("transformers")  # the language model and the probed models 
 PAGES = ("report.md", "report.html", "failures.html", "lock")
 
 
-#: Command to numbers that the old program printed, and to what is true: it said of runs without training that they train parts.
+#: Command to numbers that the old program printed and that were wrong or are said no more, and to those in their place.
 CORRECTED: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    # Runs without training train no part.
     "compare-probing-json": ({"111936.0": 1, "133376.0": 1}, {"0.0": 2}),
     "report-file-probing": ({"111936.0": 1, "133376.0": 1}, {"0.0": 2}),
     "report-run-probing": ({"111,936": 1}, {"0": 1}), "report-run-text": ({"608": 1}, {"0": 1}),
+    # A finding of several runs has the span of their numbers.
+    "compare-instruct": ({}, {"2.031": 1, "1.486": 1}),
+    "compare-file-instruct": ({}, {"2.031": 1, "1.486": 1}),
+    "report-instruct": ({}, {"2.031": 1, "1.486": 1}),
+    "report-file-instruct": ({}, {"2.031": 1, "1.486": 1}),
+    # A threshold below the chance level cannot be told.
+    "compare-sensors-json": ({"0.18246510550402545": 2}, {}),
+    "report-sensors": ({"0.1825": 1}, {}),
+    "report-file-sensors": ({"0.1825": 1, "0.18246510550402545": 2}, {}),
+    # Units are seeds, not runs: n, intervals and p are those of seeds.
+    "compare-by-key": ({"6": 4, "0.06453": 1, "0.1282": 1, "0.1115": 1, "0.5344": 1, "7.06": 1, "15.94": 1, "2.246": 1,
+        "8.737": 1}, {"3": 4, "0.03706": 1, "0.1556": 1, "0.2605": 1, "0.3853": 1, "9.26": 1, "13.74": 1, "3.019": 1,
+        "7.964": 1, "2": 2, "16": 1}),
+    "compare-by-number": ({"6": 3, "0.01952": 1, "0.05339": 1, "0.1104": 1, "0.1969": 1, "-0.003531": 1, "0.2014": 1},
+        {"3": 3, "0.006813": 1, "0.0661": 1, "0.07285": 1, "0.2344": 1, "0.003224": 1, "0.1947": 1, "0.001": 2, "0.03":
+        2}),
+    "compare-by-seed": ({"0": 2, "2": 8, "0.07493": 2, "0.3775": 2, "0.02731": 2, "0.3298": 2, "0.45": 2, "0.5": 2,
+        "-0.5993": 1, "1.624": 1, "0.7317": 1, "0.8424": 1, "0.7841": 1, "0.7878": 1}, {"1": 7, "2.031": 1, "1.486":
+        1}),
+    "compare-by-clip": ({"6": 2, "1.413": 2, "2.394": 2, "0.1219": 1, "0.1906": 1, "7.384": 1, "7.695": 1}, {"3": 2,
+        "1.323": 2, "2.484": 2, "0.1049": 1, "0.2076": 1, "7.258": 1, "7.821": 1, "2": 1}),
+    # Values that cannot be told are in no test of a decision, and Holm counts fewer.
+    "decide": ({"90%": 4, "0.75": 2, "10%": 2, "0.0002": 2, "1.0000": 4, "6": 2, "0.8995": 2, "0.1005": 1,
+        "0.00023954459413623908": 1, "2.2277226327107854e-11": 1, "0.9999248940740628": 1, "0.9999336898717422": 1,
+        "1.7997999166084126e-48": 1, "8.811601793650102e-77": 1}, {"89%": 4, "1.000": 4, "11%": 2, "0.0001": 2, "4": 2,
+        "0.8875": 2, "0.1125": 1, "7.984819804541302e-05": 1, "1.1138613163553927e-11": 1, "1.0798799499650474e-48": 1,
+        "5.8744011957667345e-77": 1}),
+    "decide-json": ({"0.8995": 2, "0.75": 2, "0.1005": 1, "0.00023954459413623908": 1, "2.2277226327107854e-11": 1,
+        "0.9999248940740628": 1, "0.9999336898717422": 1, "1.7997999166084126e-48": 1, "8.811601793650102e-77": 1, "6":
+        1}, {"0.8875": 2, "0.1125": 1, "7.984819804541302e-05": 1, "1.1138613163553927e-11": 1,
+        "1.0798799499650474e-48": 1, "5.8744011957667345e-77": 1, "4": 1}),
 }  # fmt: skip
 
 
