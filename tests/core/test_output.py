@@ -211,6 +211,17 @@ def test_no_width_breaks_a_name_or_a_number(width: int, metric: str, monkeypatch
     assert (" ".join(lines).count("too few") == 1) == (width < 200)  # it says what stands where
 
 
+@pytest.mark.parametrize("spare", [0, 1, 2, 3])
+def test_a_table_that_fits_says_nothing_of_its_width(spare: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [["linear", "2.3 s", "26,537"], ["mlp", "1.3 s", "16,987"]]
+    wide = len("linear") + len("2.3 s") + len("samples/s") + 2 * 2
+    monkeypatch.setenv("COLUMNS", str(wide + spare))
+    table = Table([Column(one) for one in ("arm", "time", "samples/s")], cells)
+    lines = COLOUR.sub("", render(table, "table", terminal=True)).splitlines()
+    words = [line.split() for line in lines if "─" not in line and line.strip()]
+    assert words == [["arm", "time", "samples/s"], *(" ".join(row).split() for row in cells)]
+
+
 def test_sentences_wrap_between_words_and_the_table_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     told = "a sentence of many words that tells what a check of this name looks for in a run"

@@ -83,9 +83,12 @@ def _stack(
     if title:
         console.print(Text(title, style="bold"), soft_wrap=True)
     show(headings, "bold")
-    console.print(Text("─" * min(console.width, max(widths[0], 40))), soft_wrap=True)
+    wide = max(sum(widths[i] + _GAP for i in columns) - _GAP + _INDENT * bool(n) for n, columns in enumerate(lines))
+    console.print(Text("─" * min(console.width, wide)), soft_wrap=True)
     for index, row in enumerate(rows):
         show(row, styles.get(index) or "")
+    if len(lines) == 1:
+        return
     below = "; ".join(", ".join(headings[i] for i in columns) for columns in lines[1:])
     told = f"({console.width} columns are too few for one line a row; below the first stand: {below})"
     told = textwrap.fill(told, console.width, break_long_words=False, break_on_hyphens=False)
