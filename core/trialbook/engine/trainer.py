@@ -152,7 +152,8 @@ class Trainer:
 
     def _run_stage(self, stage: StagePlan) -> Iterator[Item]:
         optim.set_trainable(self.module, stage.trained)
-        self.accelerator.free_memory()  # the optimiser and the wrapped module of the stage before
+        if self._clock is not None:
+            self.accelerator.free_memory()  # the optimiser and the wrapped module of the stage before
         self.forward = wrapped(self.accelerator, _Forward(self.task))  # again: another stage trains other parameters
         optimizer = optim.make_optimizer(self.module, stage.trained, stage.options)
         if self.step > stage.start:
