@@ -677,3 +677,15 @@ def test_tables_are_flattened_by_name() -> None:
         "a.b": 1, "loss.x.use": "x", "loss.z.use": "y", "loss.z.name": "z", "k": [1, 2],
         "twice.0.use": "q", "twice.1.use": "q",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_commit_of_the_working_copy_is_said_once_and_not_for_each_component(store: Store, elsewhere: bool) -> None:
+    for seed, commit in enumerate("abb"):
+        spec = store.add("mlp", seed, {"r@1": 0.1}, environment={"git": {"commit": commit * 40, "dirty": False}})
+        file = store.root / spec.relative_path / "components.json"
+        components = json.loads(file.read_text())
+        components["projector.image"]["commit"] = ("9" if elsewhere and seed == 2 else commit) * 40
+        file.write_text(json.dumps(components))
+    keys = {one.key for one in store.compare().differences if one.key.endswith("commit")}
+    assert keys == {"environment.git.commit", *(["components.projector.image.commit"] if elsewhere else [])}

@@ -212,6 +212,17 @@ def test_records_that_a_checkpoint_knows_and_the_file_does_not_are_reported(tmp_
     assert recorder.recorded == 2
 
 
+def test_the_commit_of_components_of_the_working_copy_is_not_repeated_in_the_message(tmp_path: Path) -> None:
+    for commit in "ab":
+        around = {**ENVIRONMENT, "git": {**ENVIRONMENT["git"], "commit": commit * 40}}  # type: ignore[dict-item]
+        own, foreign = ({**COMPONENTS["projector.image"], "commit": one * 40} for one in (commit, commit.upper()))
+        with Recorder(tmp_path / "run", None) as recorder:
+            recorder.start(spec(), around, {"projector.image": own, "loss.far": foreign})
+    (event,) = events(recorder.run, "environment-changed")
+    assert event["message"].endswith(": components.loss.far.commit, git.commit changed")
+    assert "components.projector.image.commit" in event["data"]
+
+
 def test_going_on_keeps_the_frozen_files_and_names_what_changed_around_it(tmp_path: Path) -> None:
     with started(tmp_path) as first:
         first.fail("Traceback …\nValueError: no")
@@ -226,6 +237,7 @@ def test_going_on_keeps_the_frozen_files_and_names_what_changed_around_it(tmp_pa
     assert again.run.json("env").read_bytes() == before
     (event,) = events(again.run, "environment-changed")
     assert event["data"] == {"git.commit": ["a" * 40, "b" * 40]}
+    assert "environment: git.commit changed" in event["message"]
     sessions = again.run.read("sessions")
     assert len(sessions) == 2
     assert sessions[1]["changed"] == event["data"]

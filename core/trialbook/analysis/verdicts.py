@@ -37,12 +37,12 @@ class Question:
 
     @property
     def told(self) -> list[Measured]:
-        """What the gate can be told from."""
+        """The values that the gate can be told from."""
         return [one for one in self.found if not doubt(self.scale, one)]
 
     @property
     def doubt(self) -> str:
-        """Why the gate cannot be told; empty where it can."""
+        """The reason why the gate cannot be told; empty where it can."""
         best = self.best
         return "" if best is None or self.told else doubt(self.scale, best)
 

@@ -60,7 +60,7 @@ def doctor(names: tuple[str, ...], strict: bool, list_checks: bool, as_json: boo
 
 @dataclass(frozen=True)
 class _Look:
-    """What was found in a run, by how many checks, which ones its experiment leaves out, and why it cannot be read, if so."""
+    """Findings on a run, how many checks looked, which ones its experiment leaves out, and why it cannot be read, if so."""
 
     run: Run
     step: int

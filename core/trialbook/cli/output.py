@@ -1,4 +1,4 @@
-"""What commands print: whatever the stream's encoding is, and without what a terminal would obey.
+"""Output of commands, in whatever encoding the stream has, and without what a terminal would obey.
 
 The result goes to the standard output, everything else to the standard error. Where the result is for a program, what plugins and
 libraries print meanwhile goes to the standard error too.

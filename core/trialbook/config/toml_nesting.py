@@ -1,4 +1,4 @@
-"""How deeply a TOML text nests, told before it is parsed: parsers and all that walk the data recurse."""
+"""The depth of nesting of a TOML text, before it is parsed: parsers and all that walk the data recurse."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 @dataclass
 class NotedFiles:
-    """What was read.
+    """Files and listings that were read.
 
     Args:
         files: absolute path to size in bytes and time of the last change in ns; (-1, 0) for a file that was not there.

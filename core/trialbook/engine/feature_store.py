@@ -136,7 +136,7 @@ class FeatureStore:
 
 @dataclass(frozen=True)
 class _Making:
-    """How features of one pass are made.
+    """The way in which features of one pass are made.
 
     Args:
         rows: number of rows R.
@@ -221,7 +221,7 @@ class _Making:
 
 
 def _is_whole(path: Path, rows: int, *, tell: bool = False) -> bool:
-    """Whether a file of features is there and laid out for so many rows; if ``tell``, a damaged one is removed with a warning."""
+    """Return whether a file of features is there, of so many rows; with ``tell``, remove a damaged one with a warning."""
     try:
         if rows_in(path) != rows:
             raise Damaged("has other rows")

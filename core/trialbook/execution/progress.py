@@ -105,7 +105,7 @@ class _Status:
 
     @property
     def took(self) -> str:
-        """How long the run has taken so far, the making of its parts included."""
+        """The time that the run has taken so far, the making of its parts included."""
         return clock(time.monotonic() - self.begun)
 
     @property

@@ -1,4 +1,4 @@
-"""What a configuration asks of the machine that it would run on, told without torch."""
+"""Checks of a configuration against the machine that it would run on, without torch."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from trialbook.config.settings import Settings
 from trialbook.plugins.schema import SchemaBook
 from trialbook.registry.data_files import DataFiles
 from trialbook.registry.earlier_runs import keep_earlier_runs
+from trialbook.registry.replaced_runs import ReplacedRuns
 from trialbook.registry.run_directory import RunDirectory
 
 #: How often the data of one run are followed from one edit to the next.
@@ -50,27 +51,15 @@ def describe_changed(plan: Plan, runs: Path) -> str:
     )
 
 
-class _Current:
+class _Current(ReplacedRuns):
     def __init__(self, runs: Path, data_root: Path | None) -> None:
+        super().__init__()
         self.runs, self.files = runs, DataFiles(runs, data_root)
-        self._plans: dict[Plan, Plan] = {}
-        self._moved: dict[str, str] = {}
 
-    def plan(self, plan: Plan) -> Plan:
-        """The plan and those that it needs."""
-        if plan not in self._plans:
-            before = tuple(self.plan(one) for one in plan.before)
-            runs = tuple(self.spec(one) for one in plan.runs)
-            same = before == plan.before and all(new is old for new, old in zip(runs, plan.runs, strict=True))
-            self._plans[plan] = plan if same else replace(plan, runs=runs, before=before)
-        return self._plans[plan]
-
-    def spec(self, spec: RunSpec) -> RunSpec:
-        """A run, or the one that takes its place; the runs that it needs have been seen before."""
+    def spec(self, spec: RunSpec, inputs: dict[str, str]) -> RunSpec:
+        """A run, or the one with the data of now that takes its place."""
         if spec.earlier:
             return spec
-        planned = spec.relative_path
-        inputs = {name: self._moved.get(path, path) for name, path in spec.inputs.items()}
         if inputs != spec.inputs:
             spec = _with(spec, inputs, spec.data, ())
         for _ in range(_EDITS):
@@ -79,7 +68,6 @@ class _Current:
                 break
             data = hashlib.sha256(canonical([spec.data, changed]).encode("utf-8", "surrogateescape")).hexdigest()[:16]
             spec = _with(spec, spec.inputs, data, tuple(changed))
-        self._moved[planned] = spec.relative_path
         return spec
 
 

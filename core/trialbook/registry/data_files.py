@@ -1,4 +1,4 @@
-"""Whether the files that finished runs read are still what they were: sizes and times first, hashes where these differ.
+"""Comparison of the files that finished runs read with those of now: sizes and times first, hashes where these differ.
 
 The files of a run are listed once for all runs that read the same (``.data_files/HASH.json`` in the directory of runs); the
 run's ``files.json`` names the list. Hashes are remembered by size, times and inode (``.data_files/hashes.db``).

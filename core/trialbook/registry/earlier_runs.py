@@ -16,6 +16,7 @@ from trialbook.config.runspec import Plan, RunSpec, canonical, run_id
 from trialbook.errors import TrialbookError
 from trialbook.planning.defaults import with_defaults
 from trialbook.plugins.schema import SchemaBook
+from trialbook.registry.replaced_runs import ReplacedRuns
 from trialbook.registry.run_directory import RunDirectory
 
 #: Status of runs that are kept, the best last: of several equal runs it stands for all. A failed one is done again.
@@ -66,34 +67,22 @@ class _Earlier:
         return _KEPT.index(self.run.status()), self.run.json("run").stat().st_mtime
 
 
-class _Keeper:
+class _Keeper(ReplacedRuns):
     def __init__(self, runs: Path, book: SchemaBook) -> None:
+        super().__init__()
         self.runs, self.book = runs, book
-        self._plans: dict[Plan, Plan] = {}
         self._earlier: dict[str, dict[str, _Earlier]] = {}
         self._keys: dict[str, str] = {}
-        self._moved: dict[str, str] = {}
 
-    def plan(self, plan: Plan) -> Plan:
-        """The plan and those that it needs."""
-        if plan not in self._plans:
-            before = tuple(self.plan(one) for one in plan.before)
-            runs = tuple(self.spec(one) for one in plan.runs)
-            same = before == plan.before and all(new is old for new, old in zip(runs, plan.runs, strict=True))
-            self._plans[plan] = plan if same else replace(plan, runs=runs, before=before)
-        return self._plans[plan]
-
-    def spec(self, spec: RunSpec) -> RunSpec:
-        """A run, or the earlier one that is equal; the runs that it needs have been seen before."""
+    def spec(self, spec: RunSpec, inputs: dict[str, str]) -> RunSpec:
+        """A run, or the earlier one that is equal."""
         planned, needed = spec.relative_path, {name: self._keys.get(path, path) for name, path in spec.inputs.items()}
         key = self._keys[planned] = _key(spec.experiment, spec.base_arm, spec.point, spec.seed, spec.config, needed)
-        inputs = {name: self._moved.get(path, path) for name, path in spec.inputs.items()}
         if inputs != spec.inputs:
             spec = replace(spec, inputs=inputs, id=run_id(spec.config, spec.seed, spec.sources, inputs, spec.data))
         if not RunDirectory(self.runs / spec.relative_path).is_run() and (found := self.earlier(spec).get(key)):
             path = found.run.path.relative_to(self.runs).as_posix()
             spec = replace(spec, id=found.facts["id"], inputs=found.facts.get("inputs", {}), earlier=path)
-        self._moved[planned] = spec.relative_path
         return spec
 
     def earlier(self, spec: RunSpec) -> dict[str, _Earlier]:

@@ -130,7 +130,11 @@ class Recorder:
         """Note that the run continues in another environment than it was begun in, if it does."""
         if changed:
             note_changes(self.run, changed)
-            names = ", ".join(sorted(changed))
+            copy = {
+                last: changed.get(f"git.{last}") for last in ("commit", "dirty")
+            }  # said once, not for each component
+            own = [key for key in changed if key.startswith("git.") or changed[key] != copy.get(key.rpartition(".")[2])]
+            names = ", ".join(sorted(own))
             self.add(Event(0, "environment-changed", f"resumed in another environment: {names} changed", changed))
 
     def describe(self, data: Mapping[str, Any]) -> None:

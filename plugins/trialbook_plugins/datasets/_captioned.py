@@ -38,7 +38,7 @@ class Photo:
 
 @dataclass
 class Dropped:
-    """How many photos were left out, and why; ``nulls`` are captions that are null, or not there at all."""
+    """Numbers of photos that were left out, by reason; ``nulls`` are captions that are null, or not there at all."""
 
     missing: int = 0
     uncaptioned: int = 0

@@ -186,7 +186,7 @@ class Questions(PooledDataset):
                 yield split, one
 
     def _fits(self, one: Asked) -> bool:
-        """Whether turns follow each other as they must, and place no more pictures than there are; noted where they do not."""
+        """Return whether turns follow each other, and place no more pictures than there are; note the row where they do not."""
         try:
             _conversation(one, Path(), self.source)
         except TrialbookError as error:

@@ -40,7 +40,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Fields:
-    """Where label, recording, subject, time and split stand: columns of a CSV file, arrays of an NPZ file; of files in folders,
+    """Places of label, recording, subject, time and split: columns of a CSV file, arrays of an NPZ file; of files in folders,
     ``subject`` and ``time`` are regular expressions on the file's name. Times without an offset are of ``zone``."""
 
     label: str

@@ -100,7 +100,7 @@ class Embeddings(PooledDataset):
 
     @property
     def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
-        """What is said to be equal."""
+        """The arrays that tell which rows are equal."""
         return tuple(content_hash(self._files.get(name)) for name in self.identity.values())
 
     @cached_property

@@ -99,7 +99,7 @@ class Llava(Questions):
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Any]]:
-    """Where each row stands, and the row."""
+    """Yield the place of each row, and the row."""
     if file.suffix.lower() == ".jsonl":
         yield from ((f"{file}:{line}", row) for line, row in read_jsonl(file))
     else:

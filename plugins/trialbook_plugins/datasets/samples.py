@@ -60,7 +60,7 @@ class Samples(PooledDataset):
 
     @property
     def preparation(self) -> tuple[object, ...]:  # type: ignore[override]
-        """What was kept, and what vectors were made of, as far as they tell."""
+        """The modalities that were kept, and what vectors were made of, as far as they tell."""
         columns = self._described[1]
         told = [content_hash(*columns[name].identity()) for name in self._told if columns[name].identity]
         return (self._kept.fingerprint, *told)

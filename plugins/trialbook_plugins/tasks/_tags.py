@@ -79,7 +79,7 @@ def row_tags(
 
 
 class Known(Mapping[str, Any]):
-    """What is known of a split, by name; each is made when it is first asked for, and watched from then on.
+    """Facts of a split by name; each is made when it is first asked for, and watched from then on.
 
     Args:
         makers: name to what makes it.
@@ -138,7 +138,7 @@ def known_of_split(
     split: Split, modalities: Collection[str], embed: Callable[[], Mapping[str, torch.Tensor]],
     classes: NDArray[np.int64] | None,
 ) -> dict[str, Callable[[], Any]]:  # fmt: skip
-    """What makes what metrics may ask to know of a split: ``embeddings``, ``groups``, ``content``, ``classes`` [G], ``split``.
+    """Return makers of what metrics may ask of a split: ``embeddings``, ``groups``, ``content``, ``classes`` [G], ``split``.
 
     The class of a group without one is -1.
     """

@@ -1,4 +1,4 @@
-"""What losses, metrics and probes are handed, and the values that they give."""
+"""Values handed to losses, metrics and probes, and the values that these give."""
 
 from __future__ import annotations
 

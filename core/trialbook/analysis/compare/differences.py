@@ -20,6 +20,8 @@ _ASKED_BY = {"matmul_tf32": "matmul_precision", "cudnn_tf32": "matmul_precision"
 _COMPUTE = "environment.compute."
 #: Facts of a component that are compared: where it is installed is another matter than what it is.
 _PROVENANCE = ("target", "version", "commit", "dirty", "source")
+#: Those that are the working copy's own, and so are said once, where the component stands in it.
+_OF_COPY = ("commit", "dirty")
 
 Sheet = dict[str, frozenset[str]]
 
@@ -73,11 +75,17 @@ class Sheets:
         around = self._flattened("environment", run.environment)
         parts = self._flattened("components", run.components)
         data = self._flattened("data", run.data)
+        commit = around.get("environment.git.commit")
+
+        def compared(key: str) -> bool:
+            component, _, last = key.rpartition(".")
+            return last in _PROVENANCE and (last not in _OF_COPY or parts.get(f"{component}.commit") != commit)
+
         return {
             "profile": self._registry.info(run).profile,
             **self._facts.config(run),
             **{key: value for key, value in around.items() if key not in _IGNORED},
-            **{key: value for key, value in parts.items() if key.rpartition(".")[2] in _PROVENANCE},
+            **{key: value for key, value in parts.items() if compared(key)},
             **{key: value for key, value in data.items() if key.startswith("data.dataset.")},
         }
 

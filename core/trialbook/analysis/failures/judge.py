@@ -165,7 +165,7 @@ def judge(
 
 
 def is_right(prediction: Prediction) -> bool | None:
-    """Whether a prediction has the ``reading`` of an accepted answer, numbers by value; None with nothing to compare it with."""
+    """Return whether a prediction has the ``reading`` of an accepted answer, numbers by value; None without any to compare."""
     if prediction.answerable and not prediction.answers:
         return None
     return score(prediction) == 1.0
