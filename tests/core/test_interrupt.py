@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from small_align import align_file
 
 from trialbook.cli.main import cli
 from trialbook.contracts.records import Item, Record
@@ -25,36 +26,10 @@ from trialbook.registry import background
 from trialbook.registry.background import BackgroundFollower
 from trialbook.registry.run_directory import RunDirectory
 
-FILE = """\
-# Does it end?
-seeds = [0]
-[task]
-use = "align"
-dim = 8
-[dataset]
-use = "scenes"
-train = 16
-val = 4
-test = 4
-[encoder.image]
-use = "patches"
-patch = 8
-[encoder.text]
-use = "token-embedding"
-width = 16
-[projector.image]
-use = "linear"
-[projector.text]
-use = "linear"
-[[loss]]
-use = "info-nce"
-[train]
-steps = 12
-batch_size = 8
-log_every = 1
-[checkpoint]
-every = 4
-"""
+FILE = align_file(
+    head="# Does it end?\nseeds = [0]", train=16, val=4, test=4, steps=12, batch_size=8,
+    more="log_every = 1\n[checkpoint]\nevery = 4",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
