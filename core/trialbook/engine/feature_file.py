@@ -25,8 +25,8 @@ from trialbook.errors import TrialbookError
 
 _DTYPES: dict[np.dtype[Any], str] = {np.dtype("float32"): "F32", np.dtype("float16"): "F16", np.dtype("bool"): "BOOL"}
 _NUMPY = {name: dtype for dtype, name in _DTYPES.items()}
+#: Bytes of a file's size, times and inode, before what is known of its rows.
 _IDENTITY = 32
-"""Bytes of a file's size, times and inode, before what is known of its rows."""
 
 Index: TypeAlias = "slice | NDArray[np.int64]"
 
