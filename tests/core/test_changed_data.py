@@ -117,6 +117,21 @@ def test_files_are_read_where_size_or_time_differ_and_once_for_all_runs(
     assert (_changed(tmp_path, finished), len(read)) == ([], 8)
 
 
+def test_of_more_than_is_hashed_size_and_time_tell(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = max((file for file in data.rglob("*.*")), key=lambda file: file.stat().st_size)
+    monkeypatch.setattr(data_files, "MOST_HASHED", sum(file.stat().st_size for file in data.rglob("*.*")) - 1)
+    read, plain = list[str](), data_files._regular
+    monkeypatch.setattr(data_files, "_regular", lambda path, flags: read.append(path) or plain(path, flags))
+    run = _record(tmp_path, data, "large")
+    assert read
+    assert str(large) not in read
+    assert _changed(tmp_path, run) == []
+    for file in data.rglob("*.*"):
+        os.utime(file, ns=(1, 10**9))
+    assert _changed(tmp_path, run) == [large.name]
+    assert str(large) not in read
+
+
 def test_a_list_of_many_files_is_looked_through_quickly(tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()

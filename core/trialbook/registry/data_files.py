@@ -26,6 +26,10 @@ _FOLDER = ".data_files"
 #: A file that changed so short a time ago (in ns) may change again without its time showing it: its hash is not remembered.
 _JUST_NOW = 1_000_000_000
 _CHUNK = 1 << 20
+#: Bytes that are hashed for a run, the smallest files first; of the files beyond, size and time alone tell.
+MOST_HASHED = 8 << 30
+#: Stands in place of the hash of such a file.
+_UNHASHED = "?"
 
 
 class DataFiles:
@@ -49,11 +53,14 @@ class DataFiles:
         A file that has changed since it was noted gets no hash, and counts as changed from then on.
         """
         inside = f"{self._runs.absolute()}{os.sep}"  # of the runs that it needs, their own ids tell
-        files = {}
-        for path, state in sorted(noted.files.items()):
+        files: dict[str, list[Any]] = {}
+        read = 0
+        for path, state in sorted(noted.files.items(), key=lambda one: (one[1][0], one[0])):
             if not path.startswith(inside):
-                known = self._hash(path) if state[0] >= 0 else ""
+                read += max(0, state[0])
+                known = "" if state[0] < 0 else self._hash(path) if read <= MOST_HASHED else _UNHASHED
                 files[path] = [*state, known if state_of(path) == state else ""]
+        files = dict(sorted(files.items()))
         listings = [[folder, pattern, names] for (folder, pattern), names in sorted(noted.listings.items())]
         listings = [one for one in listings if not one[0].startswith(inside)]
         same = json.dumps([[(path, one[0], one[2]) for path, one in files.items()], listings])
@@ -113,7 +120,8 @@ class DataFiles:
             there += now[0] >= 0
             if now == (size, time_ns) and (known or size < 0):
                 continue
-            is_now = self._hash(path) if now[0] >= 0 else ""
+            of_state = known == _UNHASHED and now[0] >= 0
+            is_now = f"{now[0]} bytes of {now[1]}" if of_state else self._hash(path) if now[0] >= 0 else ""
             if not known or is_now != known:
                 changed[path] = is_now
         return changed if there or not any(size >= 0 for size, *_ in files.values()) else {}
