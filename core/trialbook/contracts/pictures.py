@@ -59,7 +59,7 @@ def orientation(picture: Image.Image) -> int:
     """Return how a picture is turned, 1 to 8 as in EXIF; 1 where its EXIF data are missing or broken."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
-    except Exception:  # Pillow raises nearly anything at broken EXIF data, and a picture is worth more than these
+    except UNREADABLE:  # broken EXIF data; a picture is worth more than these
         return 1
 
 
